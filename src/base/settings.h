@@ -1,0 +1,77 @@
+// One typed table of every setting, read once: environment > NCCL_CONF_FILE or ~/.nccl.conf >
+// /etc/nccl.conf. The table also prints docs/SETTINGS.md. Unknown WEFT_* names warn with the
+// nearest known one. Thread-safe after settings() returned once. Nothing else in the tree reads the
+// environment.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/base/result.h"
+
+namespace weft {
+
+struct Settings {
+    // --- logging (NCCL_DEBUG*)
+    std::string debug;                   // NCCL_DEBUG: NONE VERSION WARN INFO ABORT TRACE
+    std::string debug_subsys;            // NCCL_DEBUG_SUBSYS
+    std::string debug_file;              // NCCL_DEBUG_FILE with %h %p
+    std::string debug_timestamp_format;  // NCCL_DEBUG_TIMESTAMP_FORMAT
+    std::string debug_timestamp_levels;  // NCCL_DEBUG_TIMESTAMP_LEVELS
+    // --- bootstrap and control
+    std::string socket_ifname;     // NCCL_SOCKET_IFNAME
+    std::string socket_family;     // NCCL_SOCKET_FAMILY: AF_INET, AF_INET6 or empty
+    std::string comm_id;           // NCCL_COMM_ID
+    std::string host_id;           // NCCL_HOSTID
+    std::string secret;            // WEFT_SECRET
+    std::string secret_file;       // WEFT_SECRET_FILE
+    int64_t init_timeout_s = 600;  // WEFT_INIT_TIMEOUT
+    // --- communicators
+    std::optional<int64_t> comm_blocking;      // NCCL_COMM_BLOCKING
+    std::optional<int64_t> comm_split_share;   // NCCL_COMM_SPLIT_SHARE_RESOURCES
+    std::optional<int64_t> comm_shrink_share;  // NCCL_COMM_SHRINK_SHARE_RESOURCES
+    std::optional<int64_t> cga_cluster_size, min_ctas, max_ctas, cta_policy, collnet_enable,
+        nvls_nchannels, nchannels_per_net_peer, graph_mixing_support, graph_stream_ordering,
+        p2p_max_peers, num_rma_ctx;
+    std::string net;              // NCCL_NET
+    bool check_pointers = false;  // NCCL_CHECK_POINTERS
+    bool local_register = true;   // NCCL_LOCAL_REGISTER
+    // --- transports
+    bool shm_disable = false;  // NCCL_SHM_DISABLE
+    bool cma_disable = false;  // WEFT_CMA_DISABLE: no process_vm_readv, always staged
+    std::string libfabric;     // WEFT_LIBFABRIC: path of libfabric.so.1
+    std::string provider;      // WEFT_PROVIDER: libfabric provider ("tcp;ofi_rxm"), empty = choose
+    std::string rails;         // WEFT_RAILS: comma list of source addresses or interface names
+    std::string transport;     // WEFT_TRANSPORT: force one: loopback, shm, fabric (tests)
+    int64_t eager_bytes = 8192;  // WEFT_EAGER_BYTES
+    int64_t tile_bytes = 0;      // WEFT_TILE_BYTES, 0 = choose
+    std::string fault;           // WEFT_FAULT: fault injector spec (tests)
+    // --- execution
+    std::string algo;                 // NCCL_ALGO: ring, direct, empty = choose
+    int64_t spin_us = -1;             // WEFT_SPIN_US, -1 = by ranks per core
+    bool stats = false;               // WEFT_STATS
+    int64_t late_report_s = 10;       // WEFT_LATE_REPORT: report a wait that lasts this long
+    int64_t memory_budget_mb = 4096;  // WEFT_MEMORY_BUDGET
+};
+
+const Settings& settings();  // the process's table, read on first use
+
+// Where a value came from, for `explain` and INFO lines: "environment", "file:LINE", "default".
+std::string settings_origin(std::string_view name);
+
+// Pure pieces, tested apart: parse a conf file's text; build a table from name/value pairs
+// (warnings collected).
+struct SettingSource {
+    std::map<std::string, std::string> values;
+    std::string origin;
+};
+Result<std::map<std::string, std::string>> conf_parse(std::string_view text, std::string_view path);
+Settings settings_build(const std::vector<SettingSource>& by_priority,
+                        std::vector<std::string>& warnings);
+std::string settings_reference();  // the text of docs/SETTINGS.md
+
+}  // namespace weft

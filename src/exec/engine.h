@@ -1,0 +1,118 @@
+// The engine runs ops: one Shard per rank of a communicator in this process, driven by whoever
+// waits, else by the service thread. Thread rule: thread-safe unless said otherwise. Lifetime:
+// wires and buffers are borrowed until the ticket is finished. Failure rule: every ticket finishes,
+// with Success or with the first cause; nothing blocks without a way to be woken.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/base/clock.h"
+#include "src/base/reactor.h"
+#include "src/base/result.h"
+#include "src/base/types.h"
+#include "src/plan/planner.h"
+#include "src/reduce/reduce.h"
+#include "transports/doorbell.h"
+#include "transports/wire.h"
+
+namespace weft {
+
+// One API call, validated.
+struct Call {
+    Coll coll = Coll::all_reduce;
+    const void* send = nullptr;
+    void* recv = nullptr;
+    uint64_t count = 0;  // elements, as in the API (per block)
+    DataType type = DataType::float32;
+    RedOp op = RedOp::sum;
+    int32_t root = 0;      // send_recv: the peer
+    bool is_send = false;  // send_recv only: `send` is valid, else `recv`
+    Scalar scalar;         // pre_mul_sum, read before the call returns...
+    const void* scalar_at =
+        nullptr;  // ...or where to read it when the op starts (ncclScalarDevice)
+};
+
+// The state of a submitted bundle (one call, or a group's calls on one communicator, in call
+// order).
+class Ticket {
+  public:
+    enum class State : uint8_t { pending, done, failed };
+    State state() const { return state_.load(std::memory_order_acquire); }
+    const Error& error() const { return error_; }  // valid when failed
+  private:
+    friend class Shard;
+    std::atomic<State> state_{State::pending};
+    Error error_;
+};
+using TicketPtr = std::shared_ptr<Ticket>;  // shared: the caller's wait and the shard's queue end
+                                            // at different times
+
+struct PeerRoute {
+    Wire* wire = nullptr;  // borrowed for life; null for the rank itself
+    std::string address;   // of the peer on that wire
+    bool same_host = true;
+    std::string name;  // "rank 3 (host a, pid 77)" for messages
+};
+
+struct ShardConfig {
+    int32_t rank = 0;
+    int32_t rank_count = 1;
+    std::vector<PeerRoute> peers;  // by rank
+    Doorbell* doorbell = nullptr;  // borrowed for life, the one the wires ring
+    std::vector<Wire*> wires;      // borrowed for life, distinct
+    Reactor* reactor = nullptr;    // the service thread
+    plan::Limits limits;
+    bool one_host = true;
+    bool peer_load = false;
+    int32_t ranks_on_host = 1;  // for the waiting policy
+    std::string label;          // "rank 2 of comm 0x1234" for reports
+};
+
+struct OpCounters {
+    uint64_t ops = 0, copied_bytes = 0, messages = 0, eager_bytes = 0, put_bytes = 0, grants = 0,
+             again = 0, late_reports = 0;
+    uint64_t duplicates_dropped = 0, stale_dropped = 0;
+};
+
+class Shard {
+  public:
+    static Result<std::unique_ptr<Shard>> create(ShardConfig config);
+    ~Shard();
+
+    // Queues a bundle. Bundles of one shard run in submission order. Buffers must stay until the
+    // ticket is finished.
+    Result<TicketPtr> submit(std::vector<Call> calls);
+
+    // Ends every pending and future ticket with `error` (the first cause stays). From any thread,
+    // bounded time. After return no peer can reach user memory of this shard.
+    void fail(const Error& error);
+
+    // True when nothing is queued, running or undelivered.
+    bool quiet() const;
+    OpCounters counters() const;
+    const ShardConfig& config() const;
+
+    struct Impl;  // engine.cpp, op.cpp
+    Impl& impl() { return *impl_; }
+
+  private:
+    explicit Shard(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+// A ticket and the shard that runs it.
+struct Waitable {
+    Shard* shard = nullptr;
+    Ticket* ticket = nullptr;
+};
+// Drives the shards until every ticket is finished (blocking callers). Returns the first error in
+// order, or success.
+Result<void> wait_all(std::span<const Waitable> waits);
+
+}  // namespace weft

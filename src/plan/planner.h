@@ -1,0 +1,55 @@
+// From a request to a plan. Pure: the same request gives the same choice and plan on every rank.
+// Thread rule: reentrant.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "src/base/result.h"
+#include "src/plan/ir.h"
+
+namespace weft::plan {
+
+// Everything the choice may depend on: identical on all ranks by construction.
+struct Request {
+    Coll coll = Coll::all_reduce;
+    int32_t rank_count = 1;
+    int32_t root = 0;
+    uint64_t count = 0;  // elements per block
+    uint32_t elem_bytes = 1;
+    bool one_host = true;  // all ranks share memory wires
+    bool peer_load =
+        false;  // all ranks may load each other's exposed memory (same process or library memory)
+};
+
+// Limits and settings that all ranks share (hashed and compared at init).
+struct Limits {
+    uint64_t eager_bytes = 8192;
+    uint64_t tile_bytes = 0;  // 0: choose
+    std::string algo;         // "", "ring", "direct"
+};
+
+struct Choice {
+    Algo algo = Algo::direct;
+    Shape shape;
+    uint32_t lanes = 1;
+    uint64_t tile_bytes = 0;  // > 0
+    uint32_t tiles = 1;       // passes of every lane
+    bool eager = false;       // tile fits a slot: grants are implied
+    std::string reason;       // one clause for WEFT_EXPLAIN
+};
+
+Result<Choice> choose(const Request& request, const Limits& limits);
+// One rank's part; time grows with its own steps only.
+Result<RankPlan> generate(const Shape& shape, uint32_t lanes, int32_t rank);
+
+// Bytes [begin, end) of chunk c of C in a block of `count` elements; the one rule of ir.h.
+struct Extent {
+    uint64_t begin = 0, end = 0;
+    uint64_t bytes() const { return end - begin; }
+};
+Extent chunk_extent(uint64_t count, uint32_t elem_bytes, uint32_t chunks, uint32_t chunk);
+
+}  // namespace weft::plan

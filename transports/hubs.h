@@ -1,0 +1,63 @@
+// Factories of the concrete transports. Only composition roots (src/comm, src/netplugin, tests)
+// include this. A hub is what the wires of one process share; it outlives its wires.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/base/reactor.h"
+#include "src/base/result.h"
+#include "transports/doorbell.h"
+#include "transports/wire.h"
+
+namespace weft {
+
+struct WireConfig {
+    uint64_t group = 0;  // same on all ranks of one communicator, different between communicators
+    uint32_t rank = 0;   // this wire's own name towards its peers
+    uint32_t rank_count = 1;
+    Doorbell* doorbell = nullptr;  // borrowed for life: rung when something arrives
+};
+
+class WireHub {
+  public:
+    virtual ~WireHub() = default;
+    virtual Result<std::unique_ptr<Wire>> attach(const WireConfig& config) = 0;
+    virtual std::string describe() const = 0;  // one INFO line: provider, rails, capabilities
+};
+
+// Peers in the same process (threads, or one thread with groups). Reactor unused.
+std::unique_ptr<WireHub> loopback_hub_make();
+
+// Peers on the same host: memfd rings exchanged over an abstract socket served by the reactor. No
+// named files.
+struct ShmOptions {
+    bool cma = true;  // allow process_vm_readv (probed per pair all the same)
+};
+Result<std::unique_ptr<WireHub>> shm_hub_make(Reactor& reactor, const ShmOptions& options);
+
+// libfabric RDM endpoints, loaded at run time.
+struct FabricOptions {
+    std::string library;   // path, empty: EFA's install folder, then the loader's
+    std::string provider;  // "tcp;ofi_rxm", "shm", ... empty: efa, else tcp;ofi_rxm
+    std::vector<std::string>
+        rails;  // source addresses or interface names, empty: one per usable interface
+};
+Result<std::unique_ptr<WireHub>> fabric_hub_make(Reactor& reactor, const FabricOptions& options);
+
+// Wraps any wire: seeded delays, reordering, duplicates, late stale writes, `again` storms,
+// failure.
+struct FaultSpec {
+    uint64_t seed = 1;
+    double delay = 0, reorder = 0, duplicate = 0, again = 0,
+           stale = 0;  // probabilities per put or arrival
+    int64_t delay_us_max = 500;
+    int64_t fail_after_puts = -1;  // then on_failure for every peer
+};
+Result<FaultSpec> fault_parse(
+    std::string_view text);  // "seed=7,delay=0.1,dup=0.05,..." one clear line on bad input
+std::unique_ptr<Wire> fault_wrap(std::unique_ptr<Wire> inner, const FaultSpec& spec);
+
+}  // namespace weft
