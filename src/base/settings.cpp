@@ -258,12 +258,12 @@ SettingsTable settings_build(const std::vector<SettingSource>& by_priority) {
                        set->second.origin.c_str(), accepted(row).c_str()));
         }
     }
-    for (const auto& [name, value] : table.chosen) {
+    for (const auto& set : table.chosen) {
         const auto known = settings_rows();
-        if (has_prefix(name, "WEFT_") && !is_foreign_name(name) &&
+        if (has_prefix(set.first, "WEFT_") && !is_foreign_name(set.first) &&
             std::none_of(known.begin(), known.end(),
-                         [&](const SettingRow& row) { return name == row.name; })) {
-            unknown_report(name, value.origin, table.warnings);
+                         [&](const SettingRow& row) { return set.first == row.name; })) {
+            unknown_report(set.first, set.second.origin, table.warnings);
         }
     }
     return table;
