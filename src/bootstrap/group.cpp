@@ -10,10 +10,12 @@ namespace {
 
 constexpr int32_t fan_out = 4;
 constexpr Nanos report_every = 10 * nanos_per_s;
+constexpr Nanos watch_every = nanos_per_s;
+constexpr Nanos stray_limit = 2 * nanos_per_s;         // for an info that overtook nobody
 constexpr Nanos child_grace = nanos_per_s;             // a child connects first, then we try
 constexpr Nanos heal_delay = 300 * nanos_per_ms;       // at the end of a job everybody goes at once
 constexpr Nanos refused_limit = 2 * nanos_per_s;       // nobody listens there: the process is gone
-constexpr Nanos unreachable_limit = 20 * nanos_per_s;  // no answer of any kind
+constexpr Nanos unreachable_limit = 12 * nanos_per_s;  // no answer of any kind
 constexpr uint32_t gathers_ahead_most = 4096;          // how far a peer may be ahead of us
 
 const char* verb(Notice::Kind kind) {
@@ -37,10 +39,13 @@ GroupNode::GroupNode(Net& net, Links& links, Options options)
       roster_(std::move(options.roster)),
       me_(options.me),
       started_(net.now()),
-      timeout_(options.timeout) {
+      timeout_(options.timeout),
+      reported_(started_),
+      strayed_(std::move(options.strayed)) {
     const size_t ranks = roster_->process_of.size();
     left_.resize(ranks);
     dead_.resize(ranks);
+    assumed_.resize(ranks);
     for (size_t i = 0; i < roster_->processes.size(); ++i) {
         index_by_nonce_[roster_->processes[i].nonce] = static_cast<int32_t>(i);
     }
@@ -113,7 +118,7 @@ void GroupNode::start() {
     }
     relink();
     if (watch_timer_ == 0 && !ready_) {
-        watch_timer_ = net_.at(net_.now() + report_every, [this] { watch(); });
+        watch_timer_ = net_.at(net_.now() + watch_every, [this] { watch(); });
     }
     ready_check();
 }
@@ -153,6 +158,8 @@ void GroupNode::reach(int32_t index, bool dial_now) {
         attach(*peer, index);
     } else if (dial_now) {
         const ProcessInfo& process = roster_->processes[static_cast<size_t>(index)];
+        Reach& reach = reach_[index];
+        reach.dialled_since = reach.dialled_since.value_or(net_.now());
         links_.dial(realm_, process.nonce, process.addresses);
     }
 }
@@ -161,7 +168,7 @@ void GroupNode::reach(int32_t index, bool dial_now) {
 void GroupNode::attach(Peer& peer, int32_t index) {
     attached_.insert(index);
     Reach& reach = reach_[index];
-    reach.failing_since.reset();
+    reach.dialled_since.reset();
     reach.gone = false;
     reach.linked = reach.linked || peer.remote.count(roster_->group) != 0;
     if (!peer.local.insert(roster_->group).second) {
@@ -172,7 +179,8 @@ void GroupNode::attach(Peer& peer, int32_t index) {
         if (left_[rank]) {
             const uint32_t finished =
                 static_cast<int32_t>(rank) == limit_rank_ ? limit_ : UINT32_MAX;
-            links_.send(peer, LeftMessage{roster_->group, static_cast<int32_t>(rank), finished});
+            links_.send(peer, LeftMessage{roster_->group, static_cast<int32_t>(rank), finished,
+                                          assumed_[rank]});
         }
     }
     for (const Notice& notice : notices_) {
@@ -223,8 +231,8 @@ bool GroupNode::dial_failed(uint64_t nonce, const std::string& why, bool refused
     }
     Reach& reach = reach_[index];
     const Nanos now = net_.now();
-    reach.failing_since = reach.failing_since.value_or(now);
-    if (now - *reach.failing_since < (refused ? refused_limit : unreachable_limit)) {
+    reach.dialled_since = reach.dialled_since.value_or(now);
+    if (now - *reach.dialled_since < (refused ? refused_limit : unreachable_limit)) {
         return true;
     }
     process_gone(index, "it cannot be reached from host " + net_.host() + " at " + why,
@@ -233,22 +241,41 @@ bool GroupNode::dial_failed(uint64_t nonce, const std::string& why, bool refused
 }
 
 // A process is out of reach for good. Without `evidence` that it was in the group to the end it may
-// have left in order by a way we were not on: then nobody is alarmed.
+// have left in order by a way we were not on: then nobody is alarmed, and what needs it still
+// fails.
 void GroupNode::process_gone(int32_t index, const std::string& why, bool evidence) {
     if (reach_[index].gone) {
         return;
     }
     reach_[index].gone = true;
     const ProcessInfo& process = roster_->processes[static_cast<size_t>(index)];
-    for (size_t rank = 0; evidence && rank < left_.size(); ++rank) {
-        if (roster_->process_of[rank] == index && !left_[rank] && !dead_[rank]) {
-            const auto number = static_cast<int32_t>(rank);
-            notice_put({Notice::Kind::died, number,
-                        rank_name(number, process) + " died: its control connection ended: " + why},
+    for (size_t at = 0; at < left_.size(); ++at) {
+        const auto rank = static_cast<int32_t>(at);
+        if (roster_->process_of[at] != index || left_[at] || dead_[at]) {
+            continue;
+        }
+        if (evidence) {
+            notice_put({Notice::Kind::died, rank,
+                        rank_name(rank, process) + " died: its control connection ended: " + why},
                        nullptr);
+        } else {
+            left_put(rank, first_missing(rank), true, nullptr);
         }
     }
     relink_later(heal_delay);
+}
+
+// The first all-gather for which nothing came from a rank.
+uint32_t GroupNode::first_missing(int32_t rank) const {
+    uint32_t sequence = floor_;
+    const auto has_blob = [&] {
+        const auto gather = gathers_.find(sequence);
+        return gather != gathers_.end() && gather->second.blobs[static_cast<size_t>(rank)];
+    };
+    while (finished_above_.count(sequence) != 0 || has_blob()) {
+        ++sequence;
+    }
+    return sequence;
 }
 
 // --- flooding
@@ -286,7 +313,7 @@ void GroupNode::take(Peer& from, const BlobMessage& message) {
 void GroupNode::take(Peer& from, const LeftMessage& message) {
     const auto rank = static_cast<size_t>(message.rank);
     if (rank < left_.size() && roster_->process_of[rank] != me_) {
-        left_put(message.rank, message.finished, &from);
+        left_put(message.rank, message.finished, message.assumed, &from);
     }
 }
 
@@ -404,14 +431,15 @@ Error GroupNode::broken_error() const {
                           " left the group before this collective call was complete");
 }
 
-void GroupNode::left_put(int32_t rank, uint32_t finished, const Peer* from) {
+void GroupNode::left_put(int32_t rank, uint32_t finished, bool assumed, const Peer* from) {
     const auto at = static_cast<size_t>(rank);
     if (left_[at]) {
         return;
     }
     left_[at] = true;
+    assumed_[at] = assumed;
     over_ += dead_[at] ? 0 : 1;
-    flood(LeftMessage{roster_->group, rank, finished}, from);
+    flood(LeftMessage{roster_->group, rank, finished, assumed}, from);
     if (finished < limit_) {
         limit_ = finished;
         limit_rank_ = rank;
@@ -437,7 +465,7 @@ void GroupNode::leave(int32_t rank) {
         }
     }
     members_.erase(member);
-    left_put(rank, floor_, nullptr);
+    left_put(rank, floor_, false, nullptr);
 }
 
 void GroupNode::announce(int32_t rank, Notice::Kind kind, const std::string& text) {
@@ -473,12 +501,12 @@ void GroupNode::notice_put(Notice notice, const Peer* from) {
     const bool known = std::any_of(notices_.begin(), notices_.end(), [&](const Notice& other) {
         return other.rank == notice.rank && other.kind == notice.kind;
     });
-    if (known || (died && left_[at])) {
+    if (known || (died && left_[at] && !assumed_[at])) {
         return;
     }
     if (died) {
         dead_[at] = true;
-        ++over_;
+        over_ += left_[at] ? 0 : 1;
     }
     flood(NoticeMessage{roster_->group, notice}, from);
     LOG(info, bootstrap, "group %llx: %s", static_cast<unsigned long long>(roster_->group),
@@ -497,7 +525,7 @@ void GroupNode::notice_put(Notice notice, const Peer* from) {
 
 void GroupNode::member_add(int32_t rank, std::string info, Ready ready) {
     if (!notices_.empty() || limit_ == 0) {
-        left_put(rank, floor_, nullptr);
+        left_put(rank, floor_, false, nullptr);
         ready(broken_error());
         return;
     }
@@ -567,23 +595,58 @@ std::string GroupNode::missing_text() const {
 
 void GroupNode::watch() {
     watch_timer_ = 0;
-    if (ready_ || members_.empty()) {
+    if (ready_) {
         return;
     }
-    if (net_.now() - started_ >= timeout_) {
+    if (floor_ == 0 && strayed_) {
+        strays_check();
+    }
+    if (!members_.empty()) {
+        late_report();
+    }
+    if (floor_ == 0 || !members_.empty()) {
+        watch_timer_ = net_.at(net_.now() + watch_every, [this] { watch(); });
+    }
+}
+
+// A rank that left the parent without a word here most likely never called: its info would have
+// come at about the same time.
+void GroupNode::strays_check() {
+    const Nanos now = net_.now();
+    for (size_t at = 0; at < left_.size(); ++at) {
+        const auto rank = static_cast<int32_t>(at);
+        if (left_[at] || roster_->process_of[at] == me_ || first_missing(rank) != 0 ||
+            !strayed_(rank)) {
+            continue;
+        }
+        if (now - stray_since_.emplace(rank, now).first->second >= stray_limit) {
+            left_put(rank, 0, true, nullptr);
+        }
+    }
+}
+
+void GroupNode::late_report() {
+    const Nanos waited = net_.now() - started_;
+    const auto seconds = static_cast<long long>(waited / nanos_per_s);
+    if (waited >= timeout_) {
         ready_fail(make_error(
             Code::timeout, Scope::communicator,
-            format("gave up after %lld s waiting for %s",
-                   static_cast<long long>(timeout_ / nanos_per_s), missing_text().c_str())));
+            format("gave up after %lld s waiting for %s", seconds, missing_text().c_str())));
         return;
     }
-    if (floor_ != 0 || me_ == 0) {  // everybody misses the same infos: one says so
+    const bool speaker = floor_ != 0 || me_ == 0;  // all miss the same infos: one says so
+    if (speaker && net_.now() - reported_ >= report_every) {
+        reported_ = net_.now();
         log_warn(format("waiting for %s to set up a communicator (%lld s so far)",
-                        missing_text().c_str(),
-                        static_cast<long long>((net_.now() - started_) / nanos_per_s)));
+                        missing_text().c_str(), seconds));
     }
-    watch_timer_ =
-        net_.at(std::min(net_.now() + report_every, started_ + timeout_), [this] { watch(); });
+}
+
+bool GroupNode::is_over(int32_t rank) const {
+    const auto at = static_cast<size_t>(rank);
+    return left_[at] || dead_[at] ||
+           std::any_of(notices_.begin(), notices_.end(),
+                       [&](const Notice& notice) { return notice.rank == rank; });
 }
 
 void GroupNode::shutdown() {

@@ -34,8 +34,10 @@ class GroupNode {
     struct Options {
         Realm realm;
         std::shared_ptr<Roster> roster;
-        int32_t me = 0;                     // index of this process in the roster
-        bool infos_known = true;            // false: members bring them, they are gathered first
+        int32_t me = 0;           // index of this process in the roster
+        bool infos_known = true;  // false: members bring them, they are gathered first
+        // For those: has that rank left the parent, so that it will hardly come?
+        std::function<bool(int32_t)> strayed;
         Nanos timeout = 600 * nanos_per_s;  // for getting ready
     };
     GroupNode(Net& net, Links& links, Options options);
@@ -56,8 +58,11 @@ class GroupNode {
     void leave(int32_t rank);
     int32_t me() const { return me_; }  // this process in the roster
     bool has_member(int32_t rank) const { return members_.count(rank) != 0; }
-    void rank_absent(int32_t rank) { left_put(rank, floor_, nullptr); }
-    bool is_dead(int32_t rank) const { return dead_[static_cast<size_t>(rank)]; }
+    void rank_absent(int32_t rank) { left_put(rank, floor_, false, nullptr); }
+    bool is_over(int32_t rank) const;  // left, dead, or said that it aborted or failed
+    bool is_gone(int32_t rank) const {
+        return dead_[static_cast<size_t>(rank)] || assumed_[static_cast<size_t>(rank)];
+    }
 
     // --- events
     void start();  // after members were added; more may be added and it called again
@@ -85,7 +90,7 @@ class GroupNode {
         std::map<int32_t, ControlGroup::GatherDone> done;  // by local rank
     };
     struct Reach {  // what is known about another process
-        std::optional<Nanos> failing_since;
+        std::optional<Nanos> dialled_since;
         bool linked = false;  // was attached on both sides once
         bool gone = false;
     };
@@ -112,13 +117,16 @@ class GroupNode {
     bool gather_finished(uint32_t sequence) const;
     void gather_finish(uint32_t sequence);
     void gathers_fail(uint32_t from_sequence, const Error& error);
-    void left_put(int32_t rank, uint32_t finished, const Peer* from);
+    void left_put(int32_t rank, uint32_t finished, bool assumed, const Peer* from);
+    uint32_t first_missing(int32_t rank) const;
     void notice_put(Notice notice, const Peer* from);
     void notices_tell(Member& member, int32_t rank);
     Error broken_error() const;
     void ready_check();
     void ready_fail(const Error& error);
     void watch();
+    void strays_check();
+    void late_report();
     std::string missing_text() const;
 
     Net& net_;  // both owned by the hub
@@ -128,10 +136,14 @@ class GroupNode {
     int32_t me_;
     Nanos started_;
     Nanos timeout_;
+    Nanos reported_;
+    std::function<bool(int32_t)> strayed_;
+    std::map<int32_t, Nanos> stray_since_;
     bool ready_ = false;
     std::map<uint64_t, int32_t> index_by_nonce_;
     std::map<int32_t, Member> members_;  // present: not left
     std::vector<bool> left_, dead_;      // by rank
+    std::vector<bool> assumed_;          // by rank: left_ is only what it looks like
     size_t over_ = 0;                    // how many ranks left or died
     std::map<int32_t, Reach> reach_;
     std::set<int32_t> attached_;  // processes told of this group

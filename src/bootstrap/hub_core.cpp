@@ -325,6 +325,10 @@ GroupNode& HubCore::child_at(const GroupNode& parent, const Derive& request) {
     options.roster = roster;
     options.me = index_of.at(parent.me());
     options.infos_known = false;
+    options.strayed = [this, id = request.parent, members = request.members](int32_t rank) {
+        const GroupNode* node = node_at(id);
+        return node == nullptr || node->is_over(members[static_cast<size_t>(rank)]);
+    };
     options.timeout = settings_.init_timeout_s * nanos_per_s;
     auto& node = nodes_[id];
     node = std::make_unique<GroupNode>(*net_, links_, std::move(options));
@@ -348,9 +352,9 @@ void HubCore::derive(Derive request) {
                                     format("rank %d is no member, or twice one", rank)));
             return;
         }
-        if (parent->is_dead(rank)) {
+        if (parent->is_gone(rank)) {
             request.done(make_error(Code::remote, Scope::communicator,
-                                    format("rank %d of the new group is dead", rank)));
+                                    format("rank %d, a member of the new group, is gone", rank)));
             return;
         }
         seen[static_cast<size_t>(rank)] = true;
