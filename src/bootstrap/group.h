@@ -38,6 +38,7 @@ class GroupNode {
         bool infos_known = true;  // false: members bring them, they are gathered first
         // For those: has that rank left the parent, so that it will hardly come?
         std::function<bool(int32_t)> strayed;
+        std::function<void()> ended;        // ended() may have become true by time alone
         Nanos timeout = 600 * nanos_per_s;  // for getting ready
     };
     GroupNode(Net& net, Links& links, Options options);
@@ -47,7 +48,9 @@ class GroupNode {
 
     const Roster& roster() const { return *roster_; }
     const Realm& realm() const { return realm_; }
-    bool ended() const;  // every rank left or died: nothing can happen any more
+    // Every rank left or died; or no member is left here, the tree was broken, and what was under
+    // way has had its time.
+    bool ended() const;
 
     // --- members of this process
     void member_add(int32_t rank, std::string info, Ready ready);
@@ -69,6 +72,7 @@ class GroupNode {
     void peer_ready(Peer& peer);
     void peer_message(Peer& peer, const Message& message);
     void peer_attached(Peer& peer);
+    void peer_detached(Peer& peer);
     void peer_lost(const Peer& peer, const std::string& why, bool retired);
     // False: this group does not need that process (any more).
     bool dial_failed(uint64_t nonce, const std::string& why, bool refused);
@@ -104,6 +108,7 @@ class GroupNode {
     int32_t parent_now() const;  // -1: this process is the top
     bool is_heap_neighbour(int32_t index) const;
     std::vector<int32_t> heap_children() const;
+    std::vector<int32_t> heap_neighbours() const;  // the children and the parent
     void relink();
     void reach(int32_t index, bool dial_now);
     void attach(Peer& peer, int32_t index);
@@ -126,6 +131,7 @@ class GroupNode {
     void ready_fail(const Error& error);
     void watch();
     void strays_check();
+    void linger();
     void late_report();
     std::string missing_text() const;
 
@@ -153,7 +159,10 @@ class GroupNode {
     uint32_t limit_ = UINT32_MAX;        // gathers from here on lack a rank that left
     int32_t limit_rank_ = -1;
     std::vector<Notice> notices_;  // in the order they were heard; the first is the cause
-    Net::Timer relink_timer_ = 0, watch_timer_ = 0;
+    bool tree_broke_ = false;
+    bool lingered_ = false;
+    std::function<void()> tell_ended_;
+    Net::Timer relink_timer_ = 0, watch_timer_ = 0, linger_timer_ = 0;
 };
 
 }  // namespace weft

@@ -243,7 +243,7 @@ void Case::run() {
     if (all_joined && fault == Fault::kill) {
         CHECK(world.now() - struck < 10 * nanos_per_s);
     }
-    world.run_for(40 * nanos_per_s);
+    world.run_for(90 * nanos_per_s);
     check();
 }
 
