@@ -388,6 +388,10 @@ std::string GroupNode::missing_text() const {
     return "ranks " + ranks_text(missing) + format(" of %zu", left_.size());
 }
 
+void GroupNode::watch_later() {
+    watch_timer_ = net_.at(net_.now() + watch_every, [this] { watch(); });
+}
+
 void GroupNode::watch() {
     watch_timer_ = 0;
     if (ready_) {
@@ -400,7 +404,7 @@ void GroupNode::watch() {
         late_report();
     }
     if (floor_ == 0 || !members_.empty()) {
-        watch_timer_ = net_.at(net_.now() + watch_every, [this] { watch(); });
+        watch_later();
     }
 }
 

@@ -129,6 +129,7 @@ class GroupNode {
     Error broken_error() const;
     void ready_check();
     void ready_fail(const Error& error);
+    void watch_later();
     void watch();
     void strays_check();
     void linger();

@@ -77,7 +77,7 @@ void GroupNode::start() {
     }
     relink();
     if (watch_timer_ == 0 && !ready_) {
-        watch_timer_ = net_.at(net_.now() + watch_every, [this] { watch(); });
+        watch_later();
     }
     ready_check();
 }

@@ -1,0 +1,58 @@
+#include "src/base/machine.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <set>
+
+#include "tests/catch.h"
+
+using namespace weft;
+
+TEST_CASE("cgroup quotas are read", "[base][machine]") {
+    CHECK(cpu_quota_parse("200000 100000\n") == 2);
+    CHECK(cpu_quota_parse("50000 100000") == 0.5);
+    CHECK(cpu_quota_parse("max 100000\n") == 0);
+    CHECK(cpu_quota_parse("-1 100000") == 0);
+    CHECK(cpu_quota_parse("100000") == 0);
+    CHECK(cpu_quota_parse("1 0") == 0);
+    CHECK(cpu_quota_parse("") == 0);
+    CHECK(cpu_quota_parse("nan 1") == 0);
+}
+
+TEST_CASE("usable cores honour affinity", "[base][machine]") {
+    const int before = cores_usable();
+    CHECK(before >= 1);
+    cpu_set_t all;
+    REQUIRE(sched_getaffinity(0, sizeof all, &all) == 0);
+    CHECK(before <= CPU_COUNT(&all));
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+        if (CPU_ISSET(cpu, &all)) {
+            CPU_SET(cpu, &one);
+            break;
+        }
+    }
+    REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
+    CHECK(cores_usable() == 1);
+    REQUIRE(sched_setaffinity(0, sizeof all, &all) == 0);
+}
+
+TEST_CASE("random numbers differ, the nonce does not", "[base][machine]") {
+    std::set<uint64_t> seen;
+    for (int i = 0; i < 100; ++i) {
+        CHECK(seen.insert(random_u64()).second);
+    }
+    CHECK(process_nonce() == process_nonce());
+}
+
+TEST_CASE("files are read whole or not at all", "[base][machine]") {
+    CHECK(file_read("/proc/self/comm").ok());
+    CHECK(file_read("/nonexistent").error().sys == ENOENT);
+    CHECK(file_read("/proc/self/maps", 10).error().sys == EFBIG);
+    CHECK(file_read("/proc").error().what.find("/proc") != std::string::npos);
+    CHECK(trimmed(" \t a b\r\n") == "a b");
+    CHECK(trimmed(" \n").empty());
+    CHECK(!host_name().empty());
+}
