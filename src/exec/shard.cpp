@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "src/base/futex.h"
+#include "src/base/machine.h"
 
 namespace weft {
 
@@ -14,6 +15,14 @@ namespace {
 // While something is unfinished in the background: how often to look where no descriptor can tell.
 constexpr Nanos service_period = nanos_per_ms;
 constexpr int wire_budget = 64;
+constexpr int rounds_per_us =
+    12;  // idle rounds of one shard in a microsecond, roughly; only the order matters
+constexpr int64_t spin_us_default = 30;
+
+int spin_rounds_for(const ShardConfig& config) {
+    const int64_t fitting = config.ranks_on_host <= cores_usable() ? spin_us_default : 0;
+    return static_cast<int>((config.spin_us >= 0 ? config.spin_us : fitting) * rounds_per_us);
+}
 
 std::vector<Links::Peer> link_peers(const ShardConfig& config) {
     std::vector<Links::Peer> peers;
@@ -38,6 +47,7 @@ Shard::Impl::Impl(ShardConfig from)
     : config(std::move(from)),
       links(link_config(config), link_peers(config)),
       cache(config.limits, config.rank) {
+    spin_rounds = spin_rounds_for(config);
     send_seq.resize(config.peers.size());
     recv_seq.resize(config.peers.size());
     for (Wire* wire : config.wires) {

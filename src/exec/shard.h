@@ -69,6 +69,7 @@ struct Shard::Impl final : LinkSink {
     std::atomic<uint32_t> work_open{0};  // bundles queued or under way
     std::atomic<bool> fail_requested{false};
     Nanos last_move = 0, last_report = 0;
+    int spin_rounds = 0;      // idle rounds before a waiter yields
     uint64_t again_seen = 0;  // back-pressure answers at the last look
 
   private:

@@ -11,7 +11,6 @@
 #include <algorithm>
 
 #include "src/base/futex.h"
-#include "src/base/machine.h"
 #include "src/exec/shard.h"
 
 namespace weft {
@@ -20,9 +19,6 @@ namespace {
 
 using Impl = Shard::Impl;
 
-constexpr int rounds_per_us =
-    12;  // idle rounds of one shard in a microsecond, roughly; only the order matters
-constexpr int spin_us_default = 30;
 constexpr int yields = 12;
 constexpr int clock_every = 16;  // rounds between two looks at the clock
 constexpr Nanos sleep_longest = 100 * nanos_per_ms;
@@ -36,15 +32,6 @@ inline void cpu_relax() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
-}
-
-int spin_rounds(const ShardConfig& config) {
-    if (config.spin_us >= 0) {
-        return static_cast<int>(config.spin_us) * rounds_per_us;
-    }
-    return config.ranks_on_host <= static_cast<int32_t>(cores_usable())
-               ? spin_us_default * rounds_per_us
-               : 0;
 }
 
 bool pending(const Waitable& wait) {
@@ -89,7 +76,7 @@ void sleep_alone(Impl& shard, const Waitable& wait, int sleeps) {
 }
 
 void drive_alone(Impl& shard, const Waitable& wait) {
-    const int spins = spin_rounds(shard.config);
+    const int spins = shard.spin_rounds;
     Nanos now = clock_now();
     shard.last_move = now;
     int idle = 0, sleeps = 0;
@@ -143,7 +130,7 @@ class Gang {
         for (const Waitable& wait : waits) {
             members_.push_back(Member{&wait.shard->impl(), wait, false});
         }
-        spins_ = spin_rounds(members_.front().shard->config);
+        spins_ = members_.front().shard->spin_rounds;
     }
 
     void run() {

@@ -222,12 +222,12 @@ TEST_CASE("sends and receives match in call order, whatever the order in a group
     WorldOptions options;
     options.ranks = 3;
     World world(options);
-    const size_t big = 100'000;
+    const size_t big = 100'000, stride = big + 1;
     std::vector<std::vector<int32_t>> from(3), to(3);
     for (int r = 0; r < 3; r++) {
-        from[r].resize(3 * big);
+        from[r].resize(3 * stride);
         std::iota(from[r].begin(), from[r].end(), r * 1'000'000);
-        to[r].assign(3 * big, -1);
+        to[r].assign(3 * stride, -1);
     }
     const Result<void> result = world.run([&](int r) {
         std::vector<Call> calls;
@@ -239,8 +239,8 @@ TEST_CASE("sends and receives match in call order, whatever the order in a group
                 call.is_send = send;
                 call.root = p;
                 call.count = p == r ? 17 : (p + r) % 2 == 0 ? big : 5;
-                call.send = from[r].data() + p * big;
-                call.recv = to[r].data() + p * big;
+                call.send = from[r].data() + p * stride;
+                call.recv = to[r].data() + p * stride;
                 calls.push_back(call);
             }
         }
@@ -250,9 +250,9 @@ TEST_CASE("sends and receives match in call order, whatever the order in a group
     for (int r = 0; r < 3; r++) {
         for (int p = 0; p < 3; p++) {
             const size_t count = p == r ? 17 : (p + r) % 2 == 0 ? big : 5;
-            CHECK(std::equal(to[r].begin() + p * big, to[r].begin() + p * big + count,
-                             from[p].begin() + r * big));
-            CHECK(to[r][p * big + count] == -1);
+            CHECK(std::equal(to[r].begin() + p * stride, to[r].begin() + p * stride + count,
+                             from[p].begin() + r * stride));
+            CHECK(to[r][p * stride + count] == -1);
         }
     }
 }
