@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""layout_test.py CC CXX INCLUDE: our nccl.h against NVIDIA's, where one is found (77 without).
+"""layout_test.py CC CXX INCLUDE LAYOUT.c: our nccl.h against NVIDIA's, where one is found (77 without).
 
 Two programs are compiled against each header: layout.c prints sizes, offsets, values; a list of all
 functions NVIDIA declares prints their types. Ours must say the same.
@@ -53,7 +53,7 @@ def type_differences(real, own):
             yield f"theirs: {theirs}   ours: {mine}"
 
 
-def main(cc, cxx, include):
+def main(cc, cxx, include, layout_source):
     header, cuda = declared.real_header(), declared.cuda_include()
     if header is None or cuda is None:
         print("skipped: no real nccl.h with its CUDA headers found (WEFT_REAL_NCCL names a folder)")
@@ -64,14 +64,13 @@ def main(cc, cxx, include):
         "real": ["-I" + os.path.dirname(header), "-isystem", cuda],
         "ours": ["-I" + os.path.join(include, "weft"), "-isystem", cuda],
     }
-    here = os.path.dirname(os.path.abspath(__file__))
     names = [name for name in declared.functions(header) if not name.endswith("ResetDebugInit")]
     with tempfile.TemporaryDirectory() as folder:
         types = os.path.join(folder, "types.cpp")
         with open(types, "w") as file:
             file.write(TYPES % "\n".join(f'    show<decltype({name})>("{name}");' for name in names))
         layout = {side: build_and_run(cc, ["-std=c11", f"-DABI_VERSION={version}"] + flags[side],
-                                      os.path.join(here, "layout.c"), folder) for side in flags}
+                                      layout_source, folder) for side in flags}
         function = {side: build_and_run(cxx, ["-std=c++17"] + flags[side], types, folder) for side in flags}
     print(f"{len(layout['real'])} facts, {len(names)} function types")
     faults = list(layout_differences(layout["real"], layout["ours"]))
