@@ -1,5 +1,5 @@
-// Where in the source a line was logged or an error made. Where with the builtins that clang 14 has
-// too. Thread rule: values. Lifetime: the strings are literals.
+// Where in the source a line was logged or an error made. std::source_location needs a builtin that
+// clang 14 lacks; these builtins are older.
 #pragma once
 
 #include <cstdint>
