@@ -31,7 +31,7 @@ int main(void) {
 
 
 def main(cc, include, library):
-    names = declared.ours(include)
+    names, library = declared.ours(include), os.path.abspath(library)
     with tempfile.TemporaryDirectory() as folder:
         source, program = os.path.join(folder, "program.c"), os.path.join(folder, "program")
         with open(source, "w") as file:

@@ -23,7 +23,7 @@ const ncclTeam_t team{1, 0, 1};
 
 template <class T>
 T* some() {
-    return reinterpret_cast<T*>(&out);
+    return static_cast<T*>(static_cast<void*>(&out));
 }
 
 const std::vector<Call> refused_on_comm{
