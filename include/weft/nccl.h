@@ -47,8 +47,7 @@ typedef struct CUevent_st* cudaEvent_t;
 #define NCCL_PATCH 9
 #define NCCL_SUFFIX ""
 
-/* Versions up to 2.8 were coded with one decimal digit for the minor number, later ones with two.
- */
+/* Up to 2.8 a version code had one decimal digit for the minor number, since then it has two. */
 #define NCCL_VERSION(X, Y, Z) ((X) * (((X) <= 2 && (Y) <= 8) ? 1000 : 10000) + (Y)*100 + (Z))
 #define NCCL_VERSION_CODE 22809
 

@@ -62,8 +62,11 @@ typedef struct ncclCommProperties {
     ncclGinType_t railedGinType;
 } ncclCommProperties_t;
 
-#define NCCL_COMM_PROPERTIES_INITIALIZER \
-    { sizeof(ncclCommProperties_t), NCCL_API_MAGIC, WEFT_NCCL_LAYOUT_VERSION }
+#define NCCL_COMM_PROPERTIES_INITIALIZER                                                           \
+    {                                                                                              \
+        sizeof(ncclCommProperties_t), NCCL_API_MAGIC, WEFT_NCCL_LAYOUT_VERSION, 0, 0, 0, 0, false, \
+            false, NCCL_GIN_TYPE_NONE, 0, false, NCCL_GIN_TYPE_NONE                                \
+    }
 
 /* What the communicator can do. Writes the members that `props->size` covers. */
 ncclResult_t ncclCommQueryProperties(ncclComm_t comm, ncclCommProperties_t* props);

@@ -100,7 +100,7 @@ std::string file_short(std::string_view path) {
 }
 
 std::string log_prefix(const LogState& state, LogLevel level, Subsys subsys,
-                       const std::source_location& where) {
+                       const Where& where) {
     std::string line = level == LogLevel::warn ? "\n" : "";
     if ((state.timestamp_levels >> static_cast<unsigned>(level) & 1U) != 0) {
         timespec now{};
@@ -124,7 +124,7 @@ std::string log_prefix(const LogState& state, LogLevel level, Subsys subsys,
 }
 
 void line_write(const LogState& state, LogLevel level, Subsys subsys, std::string_view text,
-                const std::source_location& where) {
+                const Where& where) {
     const bool bare = level == LogLevel::version && state.level <= LogLevel::warn;
     std::string line = bare ? "" : log_prefix(state, level, subsys, where);
     line += text;
@@ -159,7 +159,7 @@ LogState* state_make() {
     for (const std::string& line : complaints) {
         last_error().set(line);
         if (state->level >= LogLevel::warn) {
-            line_write(*state, LogLevel::warn, Subsys::env, line, std::source_location::current());
+            line_write(*state, LogLevel::warn, Subsys::env, line, Where::current());
         }
     }
     return state;
@@ -188,7 +188,7 @@ bool log_enabled(LogLevel level, Subsys subsys) {
            (level == LogLevel::version || (now.subsys & static_cast<uint32_t>(subsys)) != 0);
 }
 
-void log_write(LogLevel level, Subsys subsys, std::string_view text, std::source_location where) {
+void log_write(LogLevel level, Subsys subsys, std::string_view text, Where where) {
     if (level == LogLevel::warn) {
         last_error().set(text);
     }
@@ -201,7 +201,7 @@ void log_device_set(int dev) {
     thread_device = dev;
 }
 
-void log_warn(std::string_view text, std::source_location where) {
+void log_warn(std::string_view text, Where where) {
     log_write(LogLevel::warn, Subsys::all, text, where);
 }
 

@@ -258,12 +258,13 @@ SettingsTable settings_build(const std::vector<SettingSource>& by_priority) {
                        set->second.origin.c_str(), accepted(row).c_str()));
         }
     }
-    for (const auto& [name, value] : table.chosen) {
+    for (const auto& entry : table.chosen) {
+        const std::string& name = entry.first;
         const auto known = settings_rows();
         if (has_prefix(name, "WEFT_") && !is_foreign_name(name) &&
             std::none_of(known.begin(), known.end(),
                          [&](const SettingRow& row) { return name == row.name; })) {
-            unknown_report(name, value.origin, table.warnings);
+            unknown_report(name, entry.second.origin, table.warnings);
         }
     }
     return table;
