@@ -159,6 +159,7 @@ using weft::CommRef;
 using weft::Communicator;
 using weft::format;
 using weft::init;
+using weft::init_all;
 using weft::null_error;
 using weft::Process;
 using weft::query;

@@ -17,7 +17,6 @@ using weft::format;
 using weft::make_error;
 using weft::null_error;
 using weft::Process;
-using weft::query;
 using weft::RankStats;
 using weft::Result;
 using weft::Scope;
