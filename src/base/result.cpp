@@ -11,7 +11,7 @@ Error make_error(Code code, Scope scope, std::string what, int sys, Where where)
 
 void assert_failed(const char* condition, Where where) {
     std::fprintf(stderr, "weft: assertion failed: %s at %s:%u (%s)\n", condition, where.file_name(),
-                 static_cast<unsigned>(where.line()), where.function_name());
+                 where.line(), where.function_name());
     std::abort();
 }
 

@@ -51,7 +51,7 @@ Result<void> Run::start(const Program* program, const Call& call, uint32_t id, u
     input_ = ExposedRange(const_cast<void*>(call.send), block * program->choice.shape.input_blocks);
     output_ = ExposedRange(call.recv, block * program->choice.shape.output_blocks);
     scratch_range_ = nullptr;
-    if (program->scratch_slots > 0 && !eager_) {
+    if (program->scratch_slots > 0) {
         scratch_range_ =
             TRY(context_.pool->scratch(program->scratch_slots * program->choice.tile_bytes));
     }

@@ -223,7 +223,7 @@ struct Links::Impl final : WireSink {
     Post post_message(Link& link, uint32_t peer, const MsgHeader& header, const void* payload,
                       Imm imm) {
         std::memcpy(staging.data(), &header, sizeof header);
-        if (header.bytes > 0) {
+        if (header.bytes > 0 && payload != nullptr) {
             std::memcpy(staging.data() + sizeof header, payload, header.bytes);
         }
         Put put;
