@@ -104,17 +104,25 @@ void sleep_alone(Impl& shard, const Waitable& wait, int sleeps) {
 
 void drive_alone(Impl& shard, const Waitable& wait) {
     Patience patience(shard.spin_rounds);
-    Nanos now = clock_now();
-    shard.last_move = now;
-    for (int round = 0; pending(wait); round++) {
-        if (round % clock_every == clock_every - 1) {
-            now = clock_now();
+    // The clock is not read before it matters: a short operation is over before its first look.
+    Nanos now = shard.last_move;
+    bool looked = false;
+    const auto look = [&] {
+        now = clock_now();
+        if (!looked) {
+            shard.last_move = now;
+            looked = true;
+        }
+    };
+    for (int round = 1; pending(wait); round++) {
+        if (round % clock_every == 0) {
+            look();
         }
         if (shard.progress(now)) {
             patience.moved();
         } else if (patience.exhausted()) {
+            look();
             sleep_alone(shard, wait, patience.slept());
-            now = clock_now();
         }
     }
 }
