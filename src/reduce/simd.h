@@ -6,7 +6,7 @@
 // Order of work: a block of four vectors is read from every source in turn, combined in registers
 // and written once, so each input byte is read once whatever the number of sources, and dst may be
 // one of them. Loads may be unaligned; non-temporal stores need an aligned dst, so a short piece
-// comes first. After the last block come single vectors, then a partial one through a padded copy.
+// comes first. After the last block come single vectors, then what is left.
 #pragma once
 
 #include <cstddef>
@@ -49,16 +49,12 @@ struct Simd {
 
     static Words as_words(Floats value) { return reinterpret_cast<Words>(value); }
 
-    static Words select(Vector<int32_t> mask, Words yes, Words no) {
-        const Words bits = reinterpret_cast<Words>(mask);
-        return (yes & bits) | (no & ~bits);
-    }
-
     // float_to_small of small_float.h over a vector; the formats narrower than fp16.
     template <int mantissa, int bias, uint32_t overflow>
     static Words float8_from(Floats value) {
         constexpr int shift = 23 - mantissa;
         constexpr uint32_t rebias = static_cast<uint32_t>(127 - bias) << mantissa;
+        constexpr uint32_t normal_min = static_cast<uint32_t>(128 - bias) << 23;
         const Words bits = as_words(value);
         const Words magnitude = bits & 0x7fffffffu;
         const Words normal =
@@ -68,12 +64,10 @@ struct Simd {
         // format, the value is rounded by the addition.
         const Words magic = Words{} + (static_cast<uint32_t>(151 - bias - mantissa) << 23);
         const Words subnormal = as_words(as_floats(magnitude) + as_floats(magic)) - magic;
-        constexpr uint32_t normal_min = static_cast<uint32_t>(128 - bias) << 23;
-        Words code = select(magnitude < normal_min, subnormal, normal);
-        code = select(code > overflow, Words{} + overflow, code);
-        // Large magnitudes wrap in no step above, for 0x7f800000 plus a half unit fits 32 bits.
+        Words code = magnitude < normal_min ? subnormal : normal;
+        code = code > overflow ? Words{} + overflow : code;
         code |= (bits >> 24) & 0x80u;
-        return select(magnitude > 0x7f800000u, Words{} + 0x7fu, code);
+        return magnitude > 0x7f800000u ? Words{} + 0x7fu : code;
     }
 
     struct Bfloat16 {
@@ -84,8 +78,8 @@ struct Simd {
         static void store_floats(char* to, Floats value) {
             const Words bits = as_words(value);
             const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1)) >> 16;
-            Isa::words_to_16(
-                to, select((bits & 0x7fffffffu) > 0x7f800000u, Words{} + 0x7fffu, rounded));
+            const Words magnitude = bits & 0x7fffffffu;
+            Isa::words_to_16(to, magnitude > 0x7f800000u ? Words{} + 0x7fffu : rounded);
         }
     };
 
@@ -93,10 +87,11 @@ struct Simd {
         static constexpr size_t bytes = 2;
         static Floats load_floats(const char* from) { return Isa::floats_from_half(from); }
         static void store_floats(char* to, Floats value) {
-            // Every NaN becomes one that the conversion turns into 0x7fff.
+            // Every NaN becomes the one that converts to 0x7fff.
             const Words bits = as_words(value);
-            const Vector<int32_t> is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-            Isa::floats_to_half(to, as_floats(select(is_nan, Words{} + 0x7fffffffu, bits)));
+            const Words magnitude = bits & 0x7fffffffu;
+            const Words safe = magnitude > 0x7f800000u ? Words{} + 0x7fffffffu : bits;
+            Isa::floats_to_half(to, as_floats(safe));
         }
     };
 
@@ -115,9 +110,10 @@ struct Simd {
         // Moved into fp16's fields the exponent is 8 too small, subnormals included.
         static Floats load_floats(const char* from) {
             const Words code = Isa::words_from_8(from);
-            const Words half = ((code & 0x80u) << 8) | ((code & 0x7fu) << 7);
+            const Words magnitude = code & 0x7fu;
+            const Words half = ((code & 0x80u) << 8) | (magnitude << 7);
             const Words bits = as_words(Isa::floats_from_half_words(half) * 256.0f);
-            return as_floats(select((code & 0x7fu) == 0x7fu, bits | 0x7fc00000u, bits));
+            return as_floats(magnitude == 0x7fu ? bits | 0x7fc00000u : bits);
         }
         static void store_floats(char* to, Floats value) {
             Isa::words_to_8(to, float8_from<3, 7, 0x7e>(value));
@@ -125,6 +121,30 @@ struct Simd {
     };
 
     // ---- what a vector of elements is read into, combined as, and written from ----
+
+    // Vectors and single elements alike.
+    template <RedOp op, class V>
+    static V combine(V a, V b) {
+        if constexpr (op == RedOp::sum) {
+            return static_cast<V>(a + b);
+        } else if constexpr (op == RedOp::prod) {
+            return static_cast<V>(a * b);
+        } else if constexpr (op == RedOp::max) {
+            return ((b > a) | (b != b)) ? b : a;
+        } else {
+            return ((b < a) | (b != b)) ? b : a;
+        }
+    }
+
+    template <RedOp op, class Part>
+    static void reduce_part(char* to, const void* const* src, int n, size_t at) {
+        Part total = vector_load<Part>(static_cast<const char*>(src[0]) + at);
+        for (int s = 1; s < n; ++s) {
+            const char* from = static_cast<const char*>(src[s]) + at;
+            total = combine<op>(total, vector_load<Part>(from));
+        }
+        vector_store(to + at, total);
+    }
 
     template <class T>
     struct Direct {
@@ -137,6 +157,16 @@ struct Simd {
             T value;
             __builtin_memcpy(&value, scalar, sizeof(T));
             return V{} + value;
+        }
+        // Less than one vector: 16 bytes at a time, then one element.
+        template <RedOp op>
+        static void rest(char* to, const void* const* src, int n, size_t at, size_t end) {
+            for (; at + 16 <= end; at += 16) {
+                reduce_part<op, typename VectorOf<T, 16>::type>(to, src, n, at);
+            }
+            for (; at < end; at += sizeof(T)) {
+                reduce_part<op, T>(to, src, n, at);
+            }
         }
     };
 
@@ -154,100 +184,85 @@ struct Simd {
             }
             return read(copies);
         }
-    };
-
-    template <RedOp op, class V>
-    static V combine(V a, V b) {
-        if constexpr (op == RedOp::sum) {
-            return a + b;
-        } else if constexpr (op == RedOp::prod) {
-            return a * b;
-        } else if constexpr (op == RedOp::max) {
-            return ((b > a) | (b != b)) ? b : a;
-        } else {
-            return ((b < a) | (b != b)) ? b : a;
+        // Less than one vector, padded: converting one element costs as much as converting all.
+        template <RedOp op>
+        static void rest(char* to, const void* const* src, int n, size_t at, size_t end) {
+            char padded[step] = {};
+            __builtin_memcpy(padded, static_cast<const char*>(src[0]) + at, end - at);
+            V total = read(padded);
+            for (int s = 1; s < n; ++s) {
+                __builtin_memcpy(padded, static_cast<const char*>(src[s]) + at, end - at);
+                total = combine<op>(total, read(padded));
+            }
+            write(padded, total);
+            __builtin_memcpy(to + at, padded, end - at);
         }
-    }
+    };
 
     // ---- loops ----
 
-    // Writes `vectors` results. With `stream` `to` is aligned and whole vectors are kept together.
-    template <class E, int vectors>
-    static void write_all(char* to, const typename E::V* value, bool stream) {
-        if (!stream) {
-            for (int k = 0; k < vectors; ++k) {
-                E::write(to + static_cast<size_t>(k) * E::step, value[k]);
-            }
-            return;
-        }
-        // Narrow results are gathered first: only full vectors are worth streaming.
-        alignas(vector_bytes) char packed[vectors * E::step];
-        for (int k = 0; k < vectors; ++k) {
-            E::write(packed + static_cast<size_t>(k) * E::step, value[k]);
-        }
-        for (size_t at = 0; at < sizeof(packed); at += vector_bytes) {
-            Isa::stream_store(to + at, packed + at);
-        }
-    }
-
-    template <class E, RedOp op, int vectors>
-    static void reduce_block(char* to, const void* const* src, int n, size_t at, bool stream) {
+    // Reads, combines and writes `vectors` vectors. With `stream` `to` is aligned, and narrow
+    // results are gathered first, because only full vectors are worth streaming.
+    template <class E, RedOp op, int vectors, bool stream>
+    static void reduce_block(char* to, const void* const* src, int n, size_t at) {
         typename E::V total[vectors];
+        const char* first = static_cast<const char*>(src[0]) + at;
+#pragma GCC unroll 4
         for (int k = 0; k < vectors; ++k) {
-            total[k] =
-                E::read(static_cast<const char*>(src[0]) + at + static_cast<size_t>(k) * E::step);
+            total[k] = E::read(first + static_cast<size_t>(k) * E::step);
         }
         for (int s = 1; s < n; ++s) {
             const char* from = static_cast<const char*>(src[s]) + at;
+#pragma GCC unroll 4
             for (int k = 0; k < vectors; ++k) {
                 total[k] = combine<op>(total[k], E::read(from + static_cast<size_t>(k) * E::step));
             }
         }
-        write_all<E, vectors>(to + at, total, stream);
-    }
-
-    // Less than one vector.
-    template <class E, RedOp op>
-    static void reduce_rest(char* to, const void* const* src, int n, size_t at, size_t bytes) {
-        char padded[E::step] = {};
-        __builtin_memcpy(padded, static_cast<const char*>(src[0]) + at, bytes);
-        typename E::V total = E::read(padded);
-        for (int s = 1; s < n; ++s) {
-            __builtin_memcpy(padded, static_cast<const char*>(src[s]) + at, bytes);
-            total = combine<op>(total, E::read(padded));
+        alignas(vector_bytes) char packed[vectors * E::step];
+        char* out = stream ? packed : to + at;
+#pragma GCC unroll 4
+        for (int k = 0; k < vectors; ++k) {
+            E::write(out + static_cast<size_t>(k) * E::step, total[k]);
         }
-        E::write(padded, total);
-        __builtin_memcpy(to + at, padded, bytes);
-    }
-
-    template <class E, RedOp op>
-    __attribute__((always_inline)) static inline void reduce_loop(char* to, const void* const* src,
-                                                                  int n, size_t bytes,
-                                                                  bool stream) {
-        constexpr size_t block = block_vectors * E::step;
-        size_t at = 0;
-        if (stream) {
-            const size_t lead = (0 - reinterpret_cast<uintptr_t>(to)) % vector_bytes;
-            stream = lead % E::element == 0 && bytes >= vector_bytes;
-            for (size_t left = stream ? lead : 0; left > 0;) {
-                const size_t part = left < E::step ? left : E::step;
-                reduce_rest<E, op>(to, src, n, at, part);
-                at += part;
-                left -= part;
+        if constexpr (stream) {
+#pragma GCC unroll 4
+            for (size_t done = 0; done < sizeof(packed); done += vector_bytes) {
+                Isa::stream_store(to + at + done, packed + done);
             }
         }
+    }
+
+    // The vectors and the rest of [at, end), through the caches.
+    template <class E, RedOp op>
+    __attribute__((always_inline)) static inline void reduce_range(char* to, const void* const* src,
+                                                                   int n, size_t at, size_t end) {
+        constexpr size_t block = block_vectors * E::step;
+        for (; at + block <= end; at += block) {
+            reduce_block<E, op, block_vectors, false>(to, src, n, at);
+        }
+        for (; at + E::step <= end; at += E::step) {
+            reduce_block<E, op, 1, false>(to, src, n, at);
+        }
+        if (at < end) {
+            E::template rest<op>(to, src, n, at, end);
+        }
+    }
+
+    template <class E, RedOp op>
+    static void reduce_stream(char* to, const void* const* src, int n, size_t bytes) {
+        constexpr size_t block = block_vectors * E::step;
+        const size_t lead = (0 - reinterpret_cast<uintptr_t>(to)) % vector_bytes;
+        if (lead % E::element != 0 || lead > bytes) {
+            reduce_range<E, op>(to, src, n, 0, bytes);
+            return;
+        }
+        reduce_range<E, op>(to, src, n, 0, lead);
+        size_t at = lead;
         for (; at + block <= bytes; at += block) {
-            reduce_block<E, op, block_vectors>(to, src, n, at, stream);
+            reduce_block<E, op, block_vectors, true>(to, src, n, at);
         }
-        for (; at + E::step <= bytes; at += E::step) {
-            reduce_block<E, op, 1>(to, src, n, at, false);
-        }
-        if (at < bytes) {
-            reduce_rest<E, op>(to, src, n, at, bytes - at);
-        }
-        if (stream) {
-            Isa::fence();
-        }
+        Isa::fence();
+        reduce_range<E, op>(to, src, n, at, bytes);
     }
 
     // Two sources are the common case: the loop over sources disappears.
@@ -256,11 +271,13 @@ struct Simd {
                                 bool stream) {
         char* to = static_cast<char*>(dst);
         const size_t bytes = count * E::element;
-        if (n == 2) {
+        if (stream) {
+            reduce_stream<E, op>(to, src, n, bytes);
+        } else if (n == 2) {
             const void* const pair[2] = {src[0], src[1]};
-            reduce_loop<E, op>(to, pair, 2, bytes, stream);
+            reduce_range<E, op>(to, pair, 2, 0, bytes);
         } else {
-            reduce_loop<E, op>(to, src, n, bytes, stream);
+            reduce_range<E, op>(to, src, n, 0, bytes);
         }
     }
 
