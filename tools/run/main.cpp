@@ -74,7 +74,7 @@ Result<std::unique_ptr<VirtualHosts>> hosts_make(const Options& options) {
             ? make_error(Code::system, Scope::process, "WEFT_RUN_NO_NAMESPACES is set")
             : VirtualHosts::make(plan);
     if (hosts.ok()) {
-        say(hosts.value()->text());
+        say(format("%d ranks on ", options.rank_count) + hosts.value()->text());
         return hosts;
     }
     if (options.require_hosts || hosts.error().code == Code::invalid_usage) {

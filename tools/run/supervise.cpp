@@ -36,7 +36,7 @@ struct Watched {
 };
 
 std::string seconds_text(Nanos time) {
-    return format("%.3g s", static_cast<double>(time) / static_cast<double>(nanos_per_s));
+    return format("%.1f s", static_cast<double>(time) / static_cast<double>(nanos_per_s));
 }
 
 class Supervisor {
@@ -221,8 +221,8 @@ void Supervisor::failed_first(Watched& watched) {
         }
     }
     if (phase_ == Phase::running && running_count() != 0) {
-        say(format("the other %zu get ", running_count()) + seconds_text(job_.grace) +
-            ", then SIGTERM, then SIGKILL");
+        say(format("%zu still running: SIGTERM in ", running_count()) + seconds_text(job_.grace) +
+            ", SIGKILL as long after that");
         enter(Phase::grace, clock_now() + job_.grace);
     }
 }
@@ -256,7 +256,7 @@ void Supervisor::advance(Nanos now) {
         case Phase::running:
             if (late) {
                 timed_out_ = true;
-                say(format("%zu ranks still run after ", running_count()) +
+                say(format("%zu still running after ", running_count()) +
                     seconds_text(job_.timeout) + ": stopping them");
                 terminate(now);
             }
