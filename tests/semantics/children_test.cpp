@@ -136,7 +136,7 @@ TEST_CASE("shrink after an abort goes on with the survivors") {
                   must(ncclCommDestroy(child), "destroy");
                   must(ncclCommDestroy(comm), "destroy of the parent");
               },
-              {.destroy = false});
+              {.destroy = false, .together = true});
 }
 
 TEST_CASE("shrink takes the list in any order and sorts it") {

@@ -122,14 +122,20 @@ TEST_CASE("abort from another thread ends a blocked call") {
 TEST_CASE("abort during init") {
     const ncclUniqueId id = id_new();
     ncclComm_t comm = nullptr;
+    std::atomic<ncclResult_t> result{ncclSuccess};
     std::thread blocked([&] {
         // The other rank never comes.
-        const ncclResult_t result = ncclCommInitRank(&comm, 2, id, 0);
-        CHECK(result == ncclRemoteError);
+        result = ncclCommInitRank(&comm, 2, id, 0);
     });
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    CHECK(ncclCommAbort(comm) == ncclSuccess);
+    // The handle is there before the call returns, so that another thread can end it.
+    ncclComm_t seen = nullptr;
+    while (seen == nullptr) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        seen = __atomic_load_n(&comm, __ATOMIC_ACQUIRE);
+    }
+    CHECK(ncclCommAbort(seen) == ncclSuccess);
     blocked.join();
+    CHECK(result == ncclRemoteError);
     CHECK(comm == nullptr);
 }
 

@@ -2,6 +2,7 @@
 // throws instead, which must() does; the first exception is thrown again when all have ended.
 #pragma once
 
+#include <barrier>
 #include <chrono>
 #include <exception>
 #include <functional>
@@ -61,7 +62,8 @@ inline ncclUniqueId id_new() {
 }
 
 struct RanksOptions {
-    bool destroy = true;  // false: the body ends the communicator
+    bool destroy = true;    // false: the body ends the communicator
+    bool together = false;  // bodies start when every rank's init is done
     const ncclConfig_t* config = nullptr;
 };
 
@@ -70,6 +72,7 @@ struct RanksOptions {
 inline void ranks_run(int count, const std::function<void(int, ncclComm_t)>& body,
                       const RanksOptions& options = {}) {
     const ncclUniqueId id = id_new();
+    std::barrier<> all_made(count);
     threads_run(count, [&](int rank) {
         ncclComm_t comm = nullptr;
         ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
@@ -77,6 +80,9 @@ inline void ranks_run(int count, const std::function<void(int, ncclComm_t)>& bod
             config = *options.config;
         }
         must(ncclCommInitRankConfig(&comm, count, id, rank, &config), "ncclCommInitRankConfig");
+        if (options.together) {
+            all_made.arrive_and_wait();
+        }
         try {
             body(rank, comm);
         } catch (...) {

@@ -37,10 +37,12 @@ void rails_without_ipv6() {
 
 // Reno, because other algorithms misjudge a shaped rail: bbr, which this namespace may have
 // inherited, reaches 0.85 to 0.97 of four rails, erratically; reno 0.98, steadily. It is also the
-// one algorithm that every namespace may choose.
+// one algorithm that every namespace may choose. A rail answers for its own address only, and takes
+// only packets whose answer would leave by it: nothing gets through on a rail it was not meant for.
 void host_kernel_settings() {
     kernel_set("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
     kernel_set("/proc/sys/net/ipv4/conf/all/arp_ignore", "1");
+    kernel_set("/proc/sys/net/ipv4/conf/all/rp_filter", "1");
     rails_without_ipv6();
 }
 
