@@ -238,17 +238,6 @@ int64_t Bench::sum_over_ranks(int64_t own) {
 
 }  // namespace
 
-void call_check(ncclResult_t result, const char* call, int rank) {
-    if (result == ncclSuccess) {
-        return;
-    }
-    const char* detail = ncclGetLastError(nullptr);
-    std::fprintf(stderr, "weft-perf: rank %d: %s: %s%s%s\n", rank, call, ncclGetErrorString(result),
-                 detail && *detail ? ": " : "", detail ? detail : "");
-    std::fflush(nullptr);
-    std::_Exit(1);
-}
-
 std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place) {
     if (place.rank == 0) {
         std::fputs(table_header(options, place.rank_count).c_str(), stdout);
