@@ -122,7 +122,8 @@ int main(int argc, char** argv) {
             char version[MPI_MAX_LIBRARY_VERSION_STRING];
             int length;
             MPI_Get_library_version(version, &length);
-            printf("# %s, %d ranks, %.60s\n", mpi_op_names[options.op], rank_count, version);
+            version[strcspn(version, ",\n")] = '\0';
+            printf("# %s, %d ranks, %s\n", mpi_op_names[options.op], rank_count, version);
             printf("# %10s  %12s  %8s  %6s  %6s  %10s  %6s  %6s\n", "size", "count", "type",
                    "redop", "root", "time(us)", "algbw", "busbw");
         }
