@@ -144,7 +144,27 @@ Result<std::optional<CommConfig>> child_config(const ncclConfig_t* config) {
 
 }  // namespace weft
 
-using namespace weft;
+using weft::argument_error;
+using weft::at_border;
+using weft::at_border_grouped;
+using weft::child_config;
+using weft::code_to_result;
+using weft::comm_abort;
+using weft::comm_destroy;
+using weft::comm_finalize;
+using weft::comm_shrink;
+using weft::comm_split;
+using weft::CommConfig;
+using weft::CommRef;
+using weft::Communicator;
+using weft::format;
+using weft::init;
+using weft::init_all;
+using weft::null_error;
+using weft::Process;
+using weft::query;
+using weft::Result;
+using weft::UniqueIdBytes;
 
 NCCL_ENTRY(ncclResult_t, GetUniqueId, ncclUniqueId* uniqueId) {
     return at_border([&]() -> Result<void> {

@@ -9,7 +9,20 @@
 #include "src/base/log.h"
 #include "src/comm/communicator.h"
 
-using namespace weft;
+using weft::at_border;
+using weft::at_border_grouped;
+using weft::Code;
+using weft::CommRef;
+using weft::DataType;
+using weft::format;
+using weft::group_end;
+using weft::group_simulate_end;
+using weft::group_start;
+using weft::make_error;
+using weft::null_error;
+using weft::Result;
+using weft::Scope;
+using weft::settings;
 
 // ---- groups
 

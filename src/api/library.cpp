@@ -3,7 +3,7 @@
 #include "src/api/border.h"
 #include "src/api/export.h"
 #include "src/base/log.h"
-#include "transports/memory.h"
+#include "src/comm/memory.h"
 
 using weft::at_border;
 using weft::null_error;
@@ -55,15 +55,11 @@ NCCL_ENTRY(ncclResult_t, MemAlloc, void** ptr, size_t size) {
             return null_error("ncclMemAlloc", "ptr");
         }
         *ptr = nullptr;
-        if (size > 0) {
-            *ptr = TRY(weft::shared_alloc(size));
-        }
-        LOG(info, alloc, "ncclMemAlloc size %zu pointer %p", size, *ptr);
+        *ptr = TRY(weft::memory_alloc(size));
         return {};
     });
 }
 
 NCCL_ENTRY(ncclResult_t, MemFree, void* ptr) {
-    return at_border(
-        [&]() -> Result<void> { return ptr == nullptr ? Result<void>() : weft::shared_free(ptr); });
+    return at_border([&] { return weft::memory_free(ptr); });
 }

@@ -10,7 +10,17 @@
 #include "src/base/log.h"
 #include "src/comm/communicator.h"
 
-using namespace weft;
+using weft::at_border;
+using weft::Code;
+using weft::CommRef;
+using weft::format;
+using weft::make_error;
+using weft::null_error;
+using weft::Process;
+using weft::RankStats;
+using weft::Result;
+using weft::Scope;
+using weft::StreamPtr;
 
 namespace {
 
