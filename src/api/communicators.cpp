@@ -39,7 +39,7 @@ Result<InitRequest> init_check(const char* function, ncclComm_t* comm, int rank_
     if (comm == nullptr) {
         return null_error(function, "comm");
     }
-    *comm = nullptr;
+    __atomic_store_n(comm, nullptr, __ATOMIC_RELEASE);
     if (rank_count < 1 || rank < 0 || rank >= rank_count) {
         return argument_error(
             format("%s : Invalid rank requested : %d/%d", function, rank, rank_count));

@@ -20,6 +20,8 @@ namespace {
 using Impl = Shard::Impl;
 
 constexpr int yields = 12;
+constexpr int yield_every =
+    40;  // a spinner alone on its core loses nothing, one that shares it gives the peer its turn
 constexpr int clock_every = 16;  // rounds between two looks at the clock
 constexpr Nanos sleep_longest = 100 * nanos_per_ms;
 constexpr Nanos sleep_pressed =
@@ -28,11 +30,36 @@ constexpr Nanos sleep_polling = 50'000;  // first sleep where a wire cannot wake
 constexpr Nanos sleep_polling_longest = 5 * nanos_per_ms;
 constexpr Nanos sleep_others = nanos_per_ms;  // some of our shards are driven by other threads
 
-inline void cpu_relax() {
+// What an idle round does before the next: pause, now and then give way to whoever wants the core,
+// in the end sleep.
+class Patience {
+  public:
+    explicit Patience(int spins) : spins_(spins) {}
+    void moved() { idle_ = sleeps_ = 0; }
+    // True: it is time to sleep.
+    bool exhausted() {
+        if (++idle_ >= spins_ + yields) {
+            return true;
+        }
+        if (idle_ >= spins_ || idle_ % yield_every == 0) {
+            sched_yield();
+        } else {
 #if defined(__x86_64__)
-    __builtin_ia32_pause();
+            __builtin_ia32_pause();
 #endif
-}
+        }
+        return false;
+    }
+    // How often it slept since something moved; afterwards a few yields precede the next sleep.
+    int slept() {
+        idle_ = spins_;
+        return sleeps_++;
+    }
+
+  private:
+    int spins_;
+    int idle_ = 0, sleeps_ = 0;
+};
 
 bool pending(const Waitable& wait) {
     return wait.ticket->state() == Ticket::State::pending;
@@ -76,24 +103,26 @@ void sleep_alone(Impl& shard, const Waitable& wait, int sleeps) {
 }
 
 void drive_alone(Impl& shard, const Waitable& wait) {
-    const int spins = shard.spin_rounds;
-    Nanos now = clock_now();
-    shard.last_move = now;
-    int idle = 0, sleeps = 0;
-    for (int round = 0; pending(wait); round++) {
-        if (round % clock_every == clock_every - 1) {
-            now = clock_now();
+    Patience patience(shard.spin_rounds);
+    // The clock is not read before it matters: a short operation is over before its first look.
+    Nanos now = shard.last_move;
+    bool looked = false;
+    const auto look = [&] {
+        now = clock_now();
+        if (!looked) {
+            shard.last_move = now;
+            looked = true;
+        }
+    };
+    for (int round = 1; pending(wait); round++) {
+        if (round % clock_every == 0) {
+            look();
         }
         if (shard.progress(now)) {
-            idle = sleeps = 0;
-        } else if (++idle < spins) {
-            cpu_relax();
-        } else if (idle < spins + yields) {
-            sched_yield();
-        } else {
-            sleep_alone(shard, wait, sleeps++);
-            idle = spins;
-            now = clock_now();
+            patience.moved();
+        } else if (patience.exhausted()) {
+            look();
+            sleep_alone(shard, wait, patience.slept());
         }
     }
 }
@@ -130,21 +159,15 @@ class Gang {
         for (const Waitable& wait : waits) {
             members_.push_back(Member{&wait.shard->impl(), wait, false});
         }
-        spins_ = members_.front().shard->spin_rounds;
     }
 
     void run() {
-        int idle = 0, sleeps = 0;
+        Patience patience(members_.front().shard->spin_rounds);
         while (collect()) {
             if (round()) {
-                idle = sleeps = 0;
-            } else if (++idle < spins_) {
-                cpu_relax();
-            } else if (idle < spins_ + yields) {
-                sched_yield();
-            } else {
-                sleep(sleeps++);
-                idle = spins_;
+                patience.moved();
+            } else if (patience.exhausted()) {
+                sleep(patience.slept());
             }
         }
     }
@@ -220,7 +243,6 @@ class Gang {
     }
 
     std::vector<Member> members_;
-    int spins_ = 0;
 };
 
 }  // namespace

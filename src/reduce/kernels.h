@@ -21,7 +21,7 @@ struct Kernels {
 };
 
 const Kernels& kernels_plain();
-// nullptr where the build or the CPU lacks the instruction set.
+// x86-64 builds only. nullptr where the CPU or the operating system lacks the instruction set.
 const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
 
