@@ -83,6 +83,7 @@ Nanos sleep_limit(Impl& shard, int sleeps) {
 void sleep_alone(Impl& shard, const Waitable& wait, int sleeps) {
     const Nanos now = clock_now();
     shard.idle_report(now);
+    shard.snapshot();
     const Nanos limit = sleep_limit(shard, sleeps);
     Doorbell& doorbell = *shard.config.doorbell;
     const bool futex = shard.may_sleep_on_doorbell();
@@ -223,6 +224,7 @@ class Gang {
             }
             Impl& shard = *member.shard;
             shard.idle_report(now);
+            shard.snapshot();
             limit = std::min(limit, sleep_limit(shard, sleeps));
             shard.config.doorbell->arm(SleepMode::on_eventfd);
             fds.push_back({shard.config.doorbell->event_fd(), POLLIN, 0});
