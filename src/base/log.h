@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
-#include <source_location>
+
 #include <string>
 #include <string_view>
+
+#include "src/base/where.h"
 
 namespace weft {
 
@@ -33,12 +35,12 @@ enum class Subsys : uint32_t {
 
 bool log_enabled(LogLevel level, Subsys subsys);
 void log_write(LogLevel level, Subsys subsys, std::string_view text,
-               std::source_location where = std::source_location::current());
+               Where where = Where::current());
 void log_device_set(int dev);  // thread-local: the [dev] column
 
 // WARN lines also become the process-global text of ncclGetLastError (1023 bytes kept, never
 // cleared).
-void log_warn(std::string_view text, std::source_location where = std::source_location::current());
+void log_warn(std::string_view text, Where where = Where::current());
 const char* log_last_error();
 
 // printf-like composition for messages; the only formatting piece of the tree.

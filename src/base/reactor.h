@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "src/base/clock.h"
 
@@ -17,7 +18,8 @@ class Reactor {
     using Id = uint64_t;
     virtual ~Reactor() = default;
     // `events` are EPOLLIN / EPOLLOUT bits; the callback gets the bits that fired. The fd stays the
-    // caller's.
+    // caller's, stays open until remove(), and is watched once. 0: the fd cannot be watched
+    // (logged).
     virtual Id add(int fd, uint32_t events, std::function<void(uint32_t)> callback) = 0;
     virtual void modify(Id id, uint32_t events) = 0;
     virtual void remove(Id id) = 0;
@@ -27,5 +29,9 @@ class Reactor {
     virtual bool on_thread() const = 0;                     // is the caller the service thread
     virtual Nanos now() const = 0;
 };
+
+// Starts the thread ("weft-service", all signals blocked). The destructor, called on another
+// thread, waits for the running callback and drops what has not run.
+std::unique_ptr<Reactor> reactor_make();
 
 }  // namespace weft

@@ -5,10 +5,12 @@
 
 #include <cstdint>
 #include <optional>
-#include <source_location>
+
 #include <string>
 #include <utility>
 #include <variant>
+
+#include "src/base/where.h"
 
 namespace weft {
 
@@ -33,12 +35,12 @@ struct Error {
     Scope scope = Scope::call;
     int sys = 0;       // errno or provider code, 0 if none
     std::string what;  // one line: what, where, why, what to do
-    std::source_location where;
+    Where where;
 };
 
 // Makes an Error; `what` is one complete line without a trailing newline.
 [[nodiscard]] Error make_error(Code code, Scope scope, std::string what, int sys = 0,
-                               std::source_location where = std::source_location::current());
+                               Where where = Where::current());
 
 template <class T>
 class [[nodiscard]] Result {
@@ -88,12 +90,12 @@ class [[nodiscard]] Result<void> {
 
 namespace weft {
 // Programmer errors: prints the condition and aborts. On in all builds.
-[[noreturn]] void assert_failed(const char* condition, std::source_location where);
+[[noreturn]] void assert_failed(const char* condition, Where where);
 }  // namespace weft
 
-#define ASSERT(cond)                                                       \
-    do {                                                                   \
-        if (!(cond)) [[unlikely]] {                                        \
-            ::weft::assert_failed(#cond, std::source_location::current()); \
-        }                                                                  \
+#define ASSERT(cond)                                                \
+    do {                                                            \
+        if (!(cond)) [[unlikely]] {                                 \
+            ::weft::assert_failed(#cond, ::weft::Where::current()); \
+        }                                                           \
     } while (false)

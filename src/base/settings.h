@@ -11,8 +11,6 @@
 #include <string_view>
 #include <vector>
 
-#include "src/base/result.h"
-
 namespace weft {
 
 struct Settings {
@@ -58,20 +56,29 @@ struct Settings {
     int64_t memory_budget_mb = 4096;  // WEFT_MEMORY_BUDGET
 };
 
-const Settings& settings();  // the process's table, read on first use
+// The process's table, read on first use. What was wrong with what it read is logged once, then.
+const Settings& settings();
 
 // Where a value came from, for `explain` and INFO lines: "environment", "file:LINE", "default".
 std::string settings_origin(std::string_view name);
 
-// Pure pieces, tested apart: parse a conf file's text; build a table from name/value pairs
-// (warnings collected).
-struct SettingSource {
-    std::map<std::string, std::string> values;
+// Pure pieces, tested apart: parse a conf file's text (the first of equal names wins); build a
+// table from sources, highest priority first.
+struct SettingValue {
+    std::string text;
     std::string origin;
 };
-Result<std::map<std::string, std::string>> conf_parse(std::string_view text, std::string_view path);
-Settings settings_build(const std::vector<SettingSource>& by_priority,
-                        std::vector<std::string>& warnings);
+using SettingSource = std::map<std::string, SettingValue>;
+struct SettingsTable {
+    Settings values;
+    SettingSource chosen;               // what was set, by name, and from where
+    std::vector<std::string> warnings;  // one line each: name, value, origin, what is accepted
+};
+SettingSource conf_parse(std::string_view text, std::string_view path,
+                         std::vector<std::string>& warnings);
+SettingsTable settings_build(const std::vector<SettingSource>& by_priority);
+
 std::string settings_reference();  // the text of docs/SETTINGS.md
+std::string settings_explain();    // every setting of this process: value and origin, one a line
 
 }  // namespace weft

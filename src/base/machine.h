@@ -1,0 +1,32 @@
+// Small facts about this process and machine. Thread-safe. Failure rule: what cannot be read gives
+// a usable fallback, never an exception; reading a named file reports why it failed.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "src/base/result.h"
+
+namespace weft {
+
+void random_bytes(std::span<uint8_t> out);  // from the kernel; aborts if it has none
+uint64_t random_u64();
+
+uint64_t process_nonce();  // random, fixed for the life of this process image
+std::string host_name();   // as uname says it, domain included
+
+// How many threads of this process can really run at once: affinity, then the cgroup's CPU quota
+// (v2 and v1, every ancestor), at least 1. Read anew on every call.
+int cores_usable();
+
+// The quota in cores of a cgroup v2 `cpu.max` text ("200000 100000" is 2), 0 for none or nonsense.
+double cpu_quota_parse(std::string_view cpu_max);
+
+// At most `limit` bytes; a longer file is an error, not a cut.
+Result<std::string> file_read(const std::string& path, size_t limit = 1 << 20);
+
+std::string trimmed(std::string_view text);  // without white space at both ends
+
+}  // namespace weft
