@@ -93,6 +93,15 @@ inline bool put_soon(Rank& from, const std::vector<Rank*>& ranks, const Put& put
     return drive(ranks, [&] { return from.wire->put(put) == Post::accepted; });
 }
 
+inline FabricOptions options_of(const std::string& provider, size_t rails = 1) {
+    FabricOptions options;
+    options.provider = provider;
+    for (size_t i = 1; i <= rails && provider != "shm"; ++i) {
+        options.rails.push_back("127.0.0." + std::to_string(i));
+    }
+    return options;
+}
+
 struct Pair {
     explicit Pair(const FabricOptions& options) : reactor(reactor_make()) {
         hub_a = hub_open(*reactor, options);
@@ -129,13 +138,25 @@ inline Put value_put(uint32_t peer, uint32_t token, const std::string& text, uin
     return put;
 }
 
-inline FabricOptions options_of(const std::string& provider, size_t rails = 1) {
-    FabricOptions options;
-    options.provider = provider;
-    for (size_t i = 1; i <= rails && provider != "shm"; ++i) {
-        options.rails.push_back("127.0.0." + std::to_string(i));
+struct Buffers {
+    std::string source, target;
+};
+
+// A connected pair, memory on both sides and the put that fills b's from a's. The memory outlives
+// the wires, whatever a test does.
+struct MemoryPair : Buffers, Pair {
+    MemoryPair(const FabricOptions& options, size_t bytes)
+        : Buffers{pattern(bytes, 3), std::string(bytes, 'x')}, Pair(options) {
+        connect_pair(a, 0, b, 1);
+        from = a.wire->expose(source.data(), bytes).value();
+        to = b.wire->expose(target.data(), bytes).value();
+        put = value_put(1, b.token, source);
+        put.to = b.wire->ref(to, 0, 0);
+        put.from_region = from;
+        put.notify = true;
     }
-    return options;
-}
+    Region from, to;
+    Put put;
+};
 
 }  // namespace weft::test

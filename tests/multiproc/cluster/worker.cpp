@@ -171,6 +171,8 @@ void until_error(double cause, double limit, const std::string& named) {
 void mode_kill(int victim) {
     barrier();
     if (env.rank == victim) {
+        std::this_thread::sleep_for(
+            std::chrono::milliseconds(200));  // until nobody is in the barrier any more
         raise(SIGKILL);
     }
     until_error(now(), 5, "rank " + std::to_string(victim));

@@ -46,6 +46,7 @@ class Table(unittest.TestCase):
 
     def test_header_and_footer(self):
         text = perf("all_reduce", "-t", "2", "-b", "8", "-e", "8", "-n", "1").stdout
+        self.assertRegex(text, r"\A# weft-perf nccl-headers=\d+ nccl-library=\d+\n")
         self.assertIn("# Collective test starting: all_reduce\n", text)
         self.assertRegex(text, r"#\s+size\s+count\s+type\s+redop\s+root\s+time\s+algbw\s+busbw\s+#wrong\s+time")
         self.assertIn("# Out of bounds values : 0 OK\n", text)
@@ -124,6 +125,11 @@ class BadInput(unittest.TestCase):
         done = perf("all_reduce", OMPI_COMM_WORLD_RANK="0", OMPI_COMM_WORLD_SIZE="4")
         self.refused(done, "NCCL_COMM_ID")
         self.assertIn("weft-run -n 4", done.stderr)
+
+    def test_threads_are_for_a_process_alone(self):
+        done = perf("all_reduce", "-t", "2", WEFT_RANK="0", WEFT_RANK_COUNT="2", NCCL_COMM_ID="127.0.0.1:1")
+        self.refused(done, "-t 2")
+        self.assertIn("weft-run", done.stderr)
 
     def test_help(self):
         done = perf("-h")

@@ -157,6 +157,16 @@ TEST_CASE("wrong values are counted, wherever they are") {
     }
 }
 
+TEST_CASE("every damaged guard byte counts") {
+    std::vector<uint8_t> guard(guard_bytes + 1, 0xee);
+    guard_write(guard.data());
+    CHECK(guard[guard_bytes] == 0xee);
+    CHECK(guard_damage(guard.data()) == 0);
+    guard[0] ^= 1;
+    guard[guard_bytes - 1] = 0;
+    CHECK(guard_damage(guard.data()) == 2);
+}
+
 TEST_CASE("a missing contribution is seen") {
     for (const Type type : {Type::f32, Type::f16, Type::i32}) {
         const Pattern all = Pattern::reduced(type, Op::sum, 3);
