@@ -1,5 +1,5 @@
 # Sourced by tools/quickstart and tools/test, in the root of the tree: packages and build.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 build_dir=build
 

@@ -9,7 +9,7 @@
 namespace weft {
 
 struct Kernels {
-    // `stream`: write dst around the caches.
+    // `stream`: write dst around the caches. copy_stream copies at least one byte.
     using ReduceFn = void (*)(void* dst, const void* const* src, int n, size_t count, bool stream);
     using ScaleFn = void (*)(void* dst, const void* src, size_t count, const void* scalar);
     using StreamCopyFn = void (*)(void* dst, const void* src, size_t bytes);

@@ -113,6 +113,7 @@ Result<std::vector<Rank>> ranks_start(const Options& options, const VirtualHosts
 Job job_make(const Options& options, std::vector<Rank> ranks, const VirtualHosts* hosts,
              Nanos grace) {
     std::vector<pid_t> groups;
+    groups.reserve(ranks.size());
     for (const Rank& rank : ranks) {
         groups.push_back(rank.process.pid);
     }

@@ -59,6 +59,7 @@ void places_bind(std::vector<Place>& places) {
         return;
     }
     std::vector<std::tuple<int, int, int>> order;
+    order.reserve(cores.size());
     for (const int core : cores) {
         order.emplace_back(topology_number(core, "physical_package_id"),
                            topology_number(core, "core_id"), core);

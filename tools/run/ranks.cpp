@@ -84,6 +84,7 @@ void bind_to(const std::vector<int>& cores) {
 
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
     std::vector<char*> list;
+    list.reserve(texts.size() + 1);
     for (const std::string& text : texts) {
         list.push_back(const_cast<char*>(text.c_str()));
     }
@@ -158,8 +159,9 @@ std::vector<std::string> rank_environment(const Options& options, const Place& p
         values[key] = value;
     }
     std::vector<std::string> environment;
+    environment.reserve(values.size());
     for (const auto& [key, value] : values) {
-        environment.push_back(key + "=" + value);
+        environment.emplace_back(key).append("=").append(value);
     }
     return environment;
 }
