@@ -183,6 +183,8 @@ void mode_kill(int victim) {
 void mode_abort(int who) {
     barrier();
     if (env.rank == who) {
+        std::this_thread::sleep_for(
+            std::chrono::milliseconds(200));  // until nobody is in the barrier any more
         ok(ncclCommAbort(comm), "ncclCommAbort");
         comm = nullptr;
         std::this_thread::sleep_for(std::chrono::seconds(2));
