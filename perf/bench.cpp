@@ -59,7 +59,10 @@ class Bench {
     std::vector<Row> run();
 
   private:
-    size_t buffer_bytes() const { return std::max(options_.bytes_max, options_.rotate_bytes / 2); }
+    // What a row may use of a buffer; the guard lies behind it.
+    size_t room_bytes() const { return std::max(options_.bytes_max, options_.rotate_bytes / 2); }
+    size_t buffer_bytes() const { return room_bytes() + guard_bytes; }
+    const Pattern& input_of(int rank) const;
     void patterns_make(const Case& test);
     ncclRedOp_t op_make(const Case& test) const;
     Row row_measure(const Case& test, size_t bytes);
@@ -76,7 +79,7 @@ class Bench {
     Buffer send_;
     Buffer recv_;
     size_t element_bytes_ = 0;
-    std::vector<Pattern> inputs_;   // by rank
+    std::vector<Pattern> inputs_;   // by rank; of this rank only when the values are reduced
     std::vector<Pattern> reduced_;  // one, or none when only data moves
     // Flips a bit of every checked result: shows that checking can fail.
     bool corrupt_ = std::getenv("WEFT_PERF_CORRUPT") != nullptr;
@@ -113,12 +116,18 @@ void Bench::patterns_make(const Case& test) {
     element_bytes_ = type_size(test.type);
     inputs_.clear();
     reduced_.clear();
+    if (test.op != Op::none) {
+        inputs_.push_back(Pattern::input(test.type, test.op, place_.rank, place_.rank_count));
+        reduced_.push_back(Pattern::reduced(test.type, test.op, place_.rank_count));
+        return;
+    }
     for (int rank = 0; rank < place_.rank_count; ++rank) {
         inputs_.push_back(Pattern::input(test.type, test.op, rank, place_.rank_count));
     }
-    if (test.op != Op::none) {
-        reduced_.push_back(Pattern::reduced(test.type, test.op, place_.rank_count));
-    }
+}
+
+const Pattern& Bench::input_of(int rank) const {
+    return inputs_[inputs_.size() == 1 ? 0 : static_cast<size_t>(rank)];
 }
 
 ncclRedOp_t Bench::op_make(const Case& test) const {
@@ -169,7 +178,7 @@ Timing Bench::measure(const Call& call, const Shape& shape, bool in_place) {
 double Bench::time_us(const Call& call, const Shape& shape, bool in_place) {
     const size_t stride = std::max<size_t>((shape.row() * element_bytes_ + 63) / 64 * 64, 64);
     const size_t places =
-        options_.rotate_bytes > 0 ? std::max<size_t>(1, buffer_bytes() / stride) : 1;
+        options_.rotate_bytes > 0 ? std::max<size_t>(1, room_bytes() / stride) : 1;
     const Offsets offsets =
         in_place ? in_place_offsets(call.collective, shape, place_.rank) : Offsets{0, 0};
     const Buffer& from = in_place ? recv_ : send_;
@@ -178,7 +187,7 @@ double Bench::time_us(const Call& call, const Shape& shape, bool in_place) {
         call_run(call, from.at(base + offsets.send * element_bytes_),
                  recv_.at(base + offsets.recv * element_bytes_), comm_, place_);
     };
-    inputs_[static_cast<size_t>(place_.rank)].fill(from.at(0), 0, shape.send);
+    input_of(place_.rank).fill(from.at(0), 0, shape.send);
     for (int i = 0; i < options_.warmups; ++i) {
         run(static_cast<size_t>(i));
     }
@@ -198,9 +207,12 @@ int64_t Bench::check(const Call& call, const Shape& shape, bool in_place) {
     std::memset(recv_.at(0), 0x5a, shape.row() * element_bytes_);
     uint8_t* send = (in_place ? recv_ : send_).at(offsets.send * element_bytes_);
     uint8_t* recv = recv_.at(offsets.recv * element_bytes_);
-    inputs_[static_cast<size_t>(place_.rank)].fill(send, 0, shape.send);
+    input_of(place_.rank).fill(send, 0, shape.send);
+    // In place the output may lie in the middle of the input, so the guard follows both.
+    uint8_t* guard = recv_.at((in_place ? shape.row() : shape.recv) * element_bytes_);
+    guard_write(guard);
     call_run(call, send, recv, comm_, place_);
-    return mismatches(call, shape, recv);
+    return mismatches(call, shape, recv) + static_cast<int64_t>(guard_damage(guard));
 }
 
 int64_t Bench::mismatches(const Call& call, const Shape& shape, uint8_t* recv) const {
@@ -210,8 +222,7 @@ int64_t Bench::mismatches(const Call& call, const Shape& shape, uint8_t* recv) c
     }
     size_t wrong = 0;
     for (int block = 0; block < expected.blocks; ++block) {
-        const Pattern& pattern =
-            expected.reduced ? reduced_[0] : inputs_[static_cast<size_t>(expected.source + block)];
+        const Pattern& pattern = expected.reduced ? reduced_[0] : input_of(expected.source + block);
         const size_t offset = static_cast<size_t>(block) * expected.count * element_bytes_;
         wrong += pattern.mismatches(recv + offset, expected.first, expected.count);
     }
@@ -238,19 +249,11 @@ int64_t Bench::sum_over_ranks(int64_t own) {
 
 }  // namespace
 
-void call_check(ncclResult_t result, const char* call, int rank) {
-    if (result == ncclSuccess) {
-        return;
-    }
-    const char* detail = ncclGetLastError(nullptr);
-    std::fprintf(stderr, "weft-perf: rank %d: %s: %s%s%s\n", rank, call, ncclGetErrorString(result),
-                 detail && *detail ? ": " : "", detail ? detail : "");
-    std::fflush(nullptr);
-    std::_Exit(1);
-}
-
 std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place) {
     if (place.rank == 0) {
+        int library = 0;
+        call_check(ncclGetVersion(&library), "ncclGetVersion", place.rank);
+        std::printf("# weft-perf nccl-headers=%d nccl-library=%d\n", NCCL_VERSION_CODE, library);
         std::fputs(table_header(options, place.rank_count).c_str(), stdout);
         std::fflush(stdout);
     }

@@ -7,18 +7,11 @@
 
 #include <weft/nccl.h>
 
+#include "perf/collective.h"
 #include "perf/options.h"
 #include "perf/table.h"
 
 namespace weft::perf {
-
-struct RankPlace {
-    int rank;
-    int rank_count;
-};
-
-// Ends the process if `result` is an error.
-void call_check(ncclResult_t result, const char* call, int rank);
 
 // Rank 0 prints header and rows as they come; every rank returns the same rows.
 std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place);

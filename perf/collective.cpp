@@ -1,5 +1,9 @@
 #include "perf/collective.h"
 
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
 namespace weft::perf {
 namespace {
 
@@ -26,6 +30,17 @@ void ring_exchange(const Call& call, const void* send, void* recv, ncclComm_t co
 }
 
 }  // namespace
+
+void call_check(ncclResult_t result, const char* call, int rank) {
+    if (result == ncclSuccess) {
+        return;
+    }
+    const char* detail = ncclGetLastError(nullptr);
+    std::fprintf(stderr, "%s: rank %d: %s: %s%s%s\n", program_invocation_short_name, rank, call,
+                 ncclGetErrorString(result), detail && *detail ? ": " : "", detail ? detail : "");
+    std::fflush(nullptr);
+    std::_Exit(1);
+}
 
 Shape shape_of(Collective collective, size_t elements, int rank_count) {
     const auto ranks = static_cast<size_t>(rank_count);

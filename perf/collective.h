@@ -1,15 +1,22 @@
 // The nine collectives as weft-perf sees them: how many elements go where, and the call itself.
-// Thread rule: reentrant.
+// Thread rule: reentrant. Failure rule: a failed call prints one line and ends the process.
 #pragma once
 
 #include <cstddef>
 
 #include <weft/nccl.h>
 
-#include "perf/bench.h"
 #include "perf/options.h"
 
 namespace weft::perf {
+
+struct RankPlace {
+    int rank;
+    int rank_count;
+};
+
+// Ends the process if `result` is an error.
+void call_check(ncclResult_t result, const char* call, int rank);
 
 // Elements per rank; `count` is what the call is given.
 struct Shape {

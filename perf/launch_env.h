@@ -38,8 +38,8 @@ struct Names {
 };
 
 // Ours first: a program that weft-run starts inside a batch job sees the job's names too. The
-// generic names of torchrun last, because other tools set them as well. Of srun's names the *step's*
-// task count is asked for: a batch script sees the job's, and is not a task of a step.
+// generic names of torchrun last, because other tools set them as well. Of srun's names the
+// *step's* task count is asked for: a batch script sees the job's, and is not a task of a step.
 inline constexpr Names names[] = {
     {"weft-run", "WEFT_RANK", "WEFT_RANK_COUNT", "WEFT_LOCAL_RANK", "WEFT_LOCAL_RANK_COUNT",
      "WEFT_HOST_INDEX", "WEFT_HOST_COUNT"},

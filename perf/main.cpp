@@ -29,6 +29,10 @@ std::string world_refused(const Options& options, const LaunchEnv& env) {
                std::to_string(env.rank_count) +
                " -- weft-perf ..., or mpirun -x NCCL_COMM_ID=HOST:PORT (host of rank 0)";
     }
+    if (!env.launcher.empty() && options.threads > 1) {
+        return "-t " + std::to_string(options.threads) + ", but " + env.launcher +
+               " starts the ranks: leave -t out";
+    }
     const int ranks = env.rank_count * options.threads;
     if (options.root >= ranks) {
         return "root " + std::to_string(options.root) + " but only " + std::to_string(ranks) +

@@ -89,6 +89,10 @@ bool memory_read(std::string_view text, Memory* memory) {
     return text == "malloc" || text == "lib";
 }
 
+std::string quoted(std::string_view text) {
+    return std::string("'").append(text).append("'");
+}
+
 struct Flag {
     const char* letter;  // nullptr: long form only
     const char* name;
@@ -220,8 +224,8 @@ Options options_parse(int argc, const char* const* argv) {
         }
         if (text[0] != '-') {
             if (named || !collective_read(text, &options)) {
-                options.error = named ? "a second collective: '" + text + "'"
-                                      : "'" + text + "' is no collective; -h lists them";
+                options.error = named ? "a second collective: " + quoted(text)
+                                      : quoted(text) + " is no collective; -h lists them";
             }
             named = true;
             continue;
@@ -229,14 +233,14 @@ Options options_parse(int argc, const char* const* argv) {
         Word word = word_split(text);
         const Flag* flag = flag_find(word.name);
         if (!flag) {
-            options.error = "unknown option '" + text + "'; -h lists them";
+            options.error = "unknown option " + quoted(text) + "; -h lists them";
         } else if (!word.has_value && i + 1 >= argc) {
             options.error = "option " + text + " needs a value";
         } else {
             word.value = word.has_value ? word.value : argv[++i];
             if (!flag->read(word.value, &options)) {
-                options.error = "'" + std::string(word.value) + "' is not a value for option " +
-                                std::string(word.name);
+                options.error =
+                    quoted(word.value) + " is not a value for option " + std::string(word.name);
             }
         }
     }

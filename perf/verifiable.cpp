@@ -9,6 +9,7 @@ namespace weft::perf {
 namespace {
 
 constexpr size_t period = 4093;
+constexpr uint8_t guard_byte = 0xa7;
 
 struct Format {
     const char* name;
@@ -251,6 +252,16 @@ double float_decode(Type type, uint64_t bits) {
                            std::max(exponent, 1) - format.bias - format.mantissa);
     }
     return (bits >> (format.bits - 1)) != 0 ? -value : value;
+}
+
+void guard_write(void* at) {
+    std::memset(at, guard_byte, guard_bytes);
+}
+
+size_t guard_damage(const void* at) {
+    const auto* bytes = static_cast<const uint8_t*>(at);
+    return guard_bytes -
+           static_cast<size_t>(std::count(bytes, bytes + guard_bytes, uint8_t{guard_byte}));
 }
 
 void Pattern::append(uint64_t bits) {

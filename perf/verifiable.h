@@ -35,6 +35,11 @@ double float_decode(Type type, uint64_t bits);
 // What rank multiplies its input by under mul_sum.
 double mul_sum_scalar(int rank);
 
+// Bytes after an output that no call may touch: written before it, damaged ones counted after it.
+inline constexpr size_t guard_bytes = 256;
+void guard_write(void* at);
+size_t guard_damage(const void* at);
+
 class Pattern {
   public:
     static Pattern input(Type type, Op op, int rank, int rank_count);

@@ -1,6 +1,8 @@
 // Communicators: making them, asking them, ending them.
 #include <algorithm>
 #include <cstring>
+#include <mutex>
+#include <optional>
 #include <vector>
 
 #include "include/weft/nccl.h"
@@ -39,7 +41,7 @@ Result<InitRequest> init_check(const char* function, ncclComm_t* comm, int rank_
     if (comm == nullptr) {
         return null_error(function, "comm");
     }
-    *comm = nullptr;
+    __atomic_store_n(comm, nullptr, __ATOMIC_RELEASE);
     if (rank_count < 1 || rank < 0 || rank >= rank_count) {
         return argument_error(
             format("%s : Invalid rank requested : %d/%d", function, rank, rank_count));
@@ -52,11 +54,15 @@ Result<InitRequest> init_check(const char* function, ncclComm_t* comm, int rank_
     return request;
 }
 
+// Once per process, by the first rank 0 in it.
 void version_log(int rank) {
+    static std::once_flag once;
     if (rank == 0) {
-        log_write(LogLevel::version, Subsys::all,
-                  format("NCCL version %d.%d.%d+weft%s", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH,
-                         WEFT_VERSION));
+        std::call_once(once, [] {
+            log_write(LogLevel::version, Subsys::all,
+                      format("NCCL version %d.%d.%d+weft%s", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH,
+                             WEFT_VERSION));
+        });
     }
 }
 

@@ -2,7 +2,11 @@
 // other's death. State machines over a clock and socket seam; nothing here blocks. One ControlHub
 // per process, one control endpoint (listener) per process shared by its ranks and communicators;
 // O(log n) connections per process, alive as long as the groups that use them. Thread rule:
-// thread-safe; callbacks run on the reactor's thread. Callbacks must not block.
+// thread-safe; callbacks run on the reactor's thread and must not block. Whoever destroys a group
+// or a hub on another thread waits for that thread, so it must hold no lock that a callback takes.
+// Lifetime: the reactor outlives the hub; groups may outlive it (their calls then end with
+// `aborted`). Every `done` is called exactly once, if need be after its group was destroyed; the
+// notice callback never is.
 #pragma once
 
 #include <array>
@@ -30,7 +34,8 @@ struct Notice {
 
 class ControlGroup {
   public:
-    virtual ~ControlGroup() = default;  // leaves in order if leave() was not called
+    // Leaves in order if leave() was not called; returns when the peers' kernels can know.
+    virtual ~ControlGroup() = default;
     virtual int32_t rank() const = 0;
     virtual int32_t rank_count() const = 0;
     virtual uint64_t id() const = 0;  // same on all ranks, unique per group
@@ -72,6 +77,7 @@ struct JoinRequest {
 
 class ControlHub {
   public:
+    // Groups that were not left by then have died, to their peers.
     virtual ~ControlHub() = default;
     // Starts the root for a new id on this process's endpoint. Honour NCCL_COMM_ID
     // (settings.comm_id): then the id only says so.

@@ -12,7 +12,7 @@ Error wrong(const CallArgs& args, const char* rule, Values... values) {
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 #pragma GCC diagnostic ignored "-Wformat-security"
     return make_error(Code::invalid_argument, Scope::call,
-                      format("nccl%s : ", args.name) + format(rule, values...));
+                      format("%s : ", args.name) + format(rule, values...));
 #pragma GCC diagnostic pop
 }
 

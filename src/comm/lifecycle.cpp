@@ -95,7 +95,8 @@ Result<void> comm_init(ncclComm** newcomm, InitRequest request) {
     Job job;
     job.blocking = identity.config.blocking;
     ncclComm* handle = process.handle_make(Communicator::create(std::move(identity)));
-    *newcomm = handle;
+    // Atomic: another thread may read it while this call is blocked, in order to abort.
+    __atomic_store_n(newcomm, handle, __ATOMIC_RELEASE);
     job.start = [handle, id = request.id]() -> Result<void> {
         // Aborted since: then there is nothing left to do.
         if (const CommRef comm = CommRef::enter_quietly(handle)) {
@@ -110,7 +111,7 @@ Result<void> comm_init(ncclComm** newcomm, InitRequest request) {
             built = comm->built_wait();
         }
         if (!built.ok()) {
-            *newcomm = nullptr;
+            __atomic_store_n(newcomm, nullptr, __ATOMIC_RELEASE);
             comm_discard(*handle);
         }
         return built;

@@ -97,6 +97,7 @@ Result<std::shared_ptr<ChildJob>> ChildJob::split(Communicator& parent, SplitKey
     // Shared: by the parent, the callbacks and the waiting caller.
     std::shared_ptr<ChildJob> job(new ChildJob(parent, std::move(config), newcomm, false));
     TRY(parent.child_begin(job));
+    job->deadline_set();
     job->split_count_ = parent.split_count_next();
     parent.group()->all_gather(key_encode(key), [job, key](Result<std::vector<std::string>> blobs) {
         job->keys_gathered(std::move(blobs), key);
@@ -109,11 +110,26 @@ Result<std::shared_ptr<ChildJob>> ChildJob::shrink(Communicator& parent,
                                                    ncclComm** newcomm) {
     std::shared_ptr<ChildJob> job(new ChildJob(parent, std::move(config), newcomm, true));
     TRY(parent.child_begin(job));
+    job->deadline_set();
     // The excluded ranks do not count this shrink, so it is counted per set of survivors.
     const uint64_t hash = members_hash(members);
     const uint64_t count = parent.shrink_count_next(hash);
     job->derive(members, shrink_tag | (hash & 0x7fffffff) << 32 | count);
     return job;
+}
+
+// Like an init: members that never call must not be waited for without limit.
+void ChildJob::deadline_set() {
+    Reactor& reactor = Process::get().reactor();
+    const int64_t limit_s = settings().init_timeout_s;
+    reactor.at(reactor.now() + limit_s * nanos_per_s, [weak = weak_from_this(), limit_s] {
+        if (const auto job = weak.lock()) {
+            job->finish(make_error(Code::timeout, Scope::call,
+                                   format("not all members called ncclCommSplit or ncclCommShrink "
+                                          "within WEFT_INIT_TIMEOUT=%lld s",
+                                          static_cast<long long>(limit_s))));
+        }
+    });
 }
 
 void ChildJob::keys_gathered(Result<std::vector<std::string>> blobs, SplitKey own) {

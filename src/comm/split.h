@@ -48,6 +48,7 @@ class ChildJob : public std::enable_shared_from_this<ChildJob> {
 
   private:
     ChildJob(Communicator& parent, CommConfig config, ncclComm** newcomm, bool outlives_failure);
+    void deadline_set();
     void keys_gathered(Result<std::vector<std::string>> blobs, SplitKey own);
     void derive(const std::vector<int32_t>& members, uint64_t tag);
     void derived(Result<std::unique_ptr<ControlGroup>> group, CommIdentity identity);

@@ -19,7 +19,7 @@ namespace {
 
 using Impl = Shard::Impl;
 
-constexpr int yields = 12;
+constexpr int yields = 8;
 constexpr int clock_every = 16;  // rounds between two looks at the clock
 constexpr Nanos sleep_longest = 100 * nanos_per_ms;
 constexpr Nanos sleep_pressed =
@@ -28,11 +28,38 @@ constexpr Nanos sleep_polling = 50'000;  // first sleep where a wire cannot wake
 constexpr Nanos sleep_polling_longest = 5 * nanos_per_ms;
 constexpr Nanos sleep_others = nanos_per_ms;  // some of our shards are driven by other threads
 
-inline void cpu_relax() {
+// What an idle round does before the next. While the ranks fit the cores: pause, then sleep. Not
+// yield: where a foreign process shares the core, a yield gives away a whole slice, and the median
+// of an 8-byte all-reduce goes from microseconds to milliseconds. With more ranks than cores: a few
+// yields, for the peer that will make progress wants this very core.
+class Patience {
+  public:
+    explicit Patience(int spins) : spins_(spins), rounds_(spins > 0 ? spins : yields) {}
+    void moved() { idle_ = sleeps_ = 0; }
+    // True: it is time to sleep.
+    bool exhausted() {
+        if (++idle_ >= rounds_) {
+            return true;
+        }
+        if (spins_ == 0) {
+            sched_yield();
+            return false;
+        }
 #if defined(__x86_64__)
-    __builtin_ia32_pause();
+        __builtin_ia32_pause();
 #endif
-}
+        return false;
+    }
+    // How often it slept since something moved; afterwards a few rounds precede the next sleep.
+    int slept() {
+        idle_ = rounds_ - std::min(rounds_, yields);
+        return sleeps_++;
+    }
+
+  private:
+    int spins_, rounds_;
+    int idle_ = 0, sleeps_ = 0;
+};
 
 bool pending(const Waitable& wait) {
     return wait.ticket->state() == Ticket::State::pending;
@@ -56,6 +83,7 @@ Nanos sleep_limit(Impl& shard, int sleeps) {
 void sleep_alone(Impl& shard, const Waitable& wait, int sleeps) {
     const Nanos now = clock_now();
     shard.idle_report(now);
+    shard.snapshot();
     const Nanos limit = sleep_limit(shard, sleeps);
     Doorbell& doorbell = *shard.config.doorbell;
     const bool futex = shard.may_sleep_on_doorbell();
@@ -76,24 +104,26 @@ void sleep_alone(Impl& shard, const Waitable& wait, int sleeps) {
 }
 
 void drive_alone(Impl& shard, const Waitable& wait) {
-    const int spins = shard.spin_rounds;
-    Nanos now = clock_now();
-    shard.last_move = now;
-    int idle = 0, sleeps = 0;
-    for (int round = 0; pending(wait); round++) {
-        if (round % clock_every == clock_every - 1) {
-            now = clock_now();
+    Patience patience(shard.spin_rounds);
+    // The clock is not read before it matters: a short operation is over before its first look.
+    Nanos now = shard.last_move;
+    bool looked = false;
+    const auto look = [&] {
+        now = clock_now();
+        if (!looked) {
+            shard.last_move = now;
+            looked = true;
+        }
+    };
+    for (int round = 1; pending(wait); round++) {
+        if (round % clock_every == 0) {
+            look();
         }
         if (shard.progress(now)) {
-            idle = sleeps = 0;
-        } else if (++idle < spins) {
-            cpu_relax();
-        } else if (idle < spins + yields) {
-            sched_yield();
-        } else {
-            sleep_alone(shard, wait, sleeps++);
-            idle = spins;
-            now = clock_now();
+            patience.moved();
+        } else if (patience.exhausted()) {
+            look();
+            sleep_alone(shard, wait, patience.slept());
         }
     }
 }
@@ -130,21 +160,15 @@ class Gang {
         for (const Waitable& wait : waits) {
             members_.push_back(Member{&wait.shard->impl(), wait, false});
         }
-        spins_ = members_.front().shard->spin_rounds;
     }
 
     void run() {
-        int idle = 0, sleeps = 0;
+        Patience patience(members_.front().shard->spin_rounds);
         while (collect()) {
             if (round()) {
-                idle = sleeps = 0;
-            } else if (++idle < spins_) {
-                cpu_relax();
-            } else if (idle < spins_ + yields) {
-                sched_yield();
-            } else {
-                sleep(sleeps++);
-                idle = spins_;
+                patience.moved();
+            } else if (patience.exhausted()) {
+                sleep(patience.slept());
             }
         }
     }
@@ -200,6 +224,7 @@ class Gang {
             }
             Impl& shard = *member.shard;
             shard.idle_report(now);
+            shard.snapshot();
             limit = std::min(limit, sleep_limit(shard, sleeps));
             shard.config.doorbell->arm(SleepMode::on_eventfd);
             fds.push_back({shard.config.doorbell->event_fd(), POLLIN, 0});
@@ -220,7 +245,6 @@ class Gang {
     }
 
     std::vector<Member> members_;
-    int spins_ = 0;
 };
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace weft {
 
 struct Kernels {
-    // `stream`: write dst around the caches.
+    // `stream`: write dst around the caches. copy_stream copies at least one byte.
     using ReduceFn = void (*)(void* dst, const void* const* src, int n, size_t count, bool stream);
     using ScaleFn = void (*)(void* dst, const void* src, size_t count, const void* scalar);
     using StreamCopyFn = void (*)(void* dst, const void* src, size_t bytes);
@@ -21,7 +21,7 @@ struct Kernels {
 };
 
 const Kernels& kernels_plain();
-// nullptr where the build or the CPU lacks the instruction set.
+// x86-64 builds only. nullptr where the CPU or the operating system lacks the instruction set.
 const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
 

@@ -185,6 +185,9 @@ const Kernels& kernels_plain() {
 void plain::reduce_many(void* dst, const void* const* src, int n, size_t count, DataType type,
                         RedOp op) {
     ASSERT(n >= 1 && op <= RedOp::min);
+    if (count == 0) {
+        return;  // pointers may be null
+    }
     if (n == 1) {
         std::memmove(dst, src[0], count * size_of(type));
         return;

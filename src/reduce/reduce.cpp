@@ -10,6 +10,14 @@ namespace weft {
 namespace {
 
 const Kernels& kernels_best() {
+#ifdef __x86_64__
+    if (const Kernels* kernels = kernels_avx512()) {
+        return *kernels;
+    }
+    if (const Kernels* kernels = kernels_avx2()) {
+        return *kernels;
+    }
+#endif
     return kernels_plain();
 }
 

@@ -9,7 +9,8 @@ namespace weft::fabric {
 
 namespace {
 
-constexpr Nanos hello_repeat = 1 * nanos_per_s;
+constexpr Nanos hello_repeat_first = 1 * nanos_per_s;
+constexpr Nanos hello_repeat_longest = 16 * nanos_per_s;
 // How long own puts may take to finish when their wire or region goes; beyond it their reports are
 // dropped (a peer that stopped does not hold up an abort).
 constexpr Nanos drain_limit = 200 * nanos_per_ms;
@@ -130,7 +131,8 @@ void FabricWire::hellos_send(Peer& peer, Nanos now) {
             control(peer, i, MessageKind::hello, peer.hello_out);
         }
     }
-    peer.hello_again = now + hello_repeat;
+    peer.hello_wait = std::clamp(2 * peer.hello_wait, hello_repeat_first, hello_repeat_longest);
+    peer.hello_again = now + peer.hello_wait;
 }
 
 void FabricWire::connecting_advance(Nanos now) {
@@ -235,6 +237,7 @@ Post FabricWire::put(const Put& put) {
         ++counters_.again;
         return Post::again;
     }
+    ASSERT(put.bytes <= hub_.caps().put_bytes_max);
     bool to_memory = put.to != RemoteRef{} && put.bytes != 0;
     auto posted = to_memory ? put_memory(put, peer) : put_value(put, peer);
     if (posted.ok() && posted.value() == Post::accepted) {
@@ -387,6 +390,7 @@ void FabricWire::on_value(Event& event, WireSink& sink) {
 // May come before the local connect(), which then acknowledges it.
 void FabricWire::on_hello(Event& event) {
     Peer& peer = peers_[event.peer];
+    inbox_->flow(event.peer).hello_waiting[event.rail].store(false);
     const char* body = reinterpret_cast<const char*>(event.buffer->data + sizeof(MessageHeader));
     auto hello = hello_parse({body, event.bytes});
     bool known = peer.process != nullptr;

@@ -48,6 +48,7 @@ class FabricWire final : public Wire {
         std::string hello_out;
         std::string hello_in;
         Nanos hello_again = 0;  // when to repeat what was not acknowledged
+        Nanos hello_wait = 0;
         uint64_t fence_acknowledged = 0;
         std::array<RailLink, rails_max> rails;
     };

@@ -3,9 +3,9 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <random>
 #include <thread>
 
+#include "src/base/machine.h"
 #include "transports/fabric/fabric_wire.h"
 #include "transports/fabric/service.h"
 
@@ -18,11 +18,6 @@ constexpr size_t piece_bytes = 256 * 1024;
 constexpr size_t put_bytes_max = size_t{1} << 30;  // one EFA work request
 constexpr uint32_t puts_in_flight = 64;
 constexpr Nanos drain_limit = 1 * nanos_per_s;
-
-uint64_t random_uid() {
-    std::random_device device;
-    return uint64_t{device()} << 32 | device();
-}
 
 const char* progress_name(const fi_info& info) {
     return info.domain_attr->data_progress == FI_PROGRESS_AUTO ? "auto" : "manual";
@@ -76,7 +71,10 @@ class FabricHub::Dispatch final : public RailEvents {
             case MessageKind::fence:
                 return on_fence(rail, *inbox, *header);
             case MessageKind::hello:
-                return push(*inbox, Event::Kind::hello, *header, std::move(buffer));
+                if (!inbox->flow(header->from_rank).hello_waiting[rail.index()].exchange(true)) {
+                    push(*inbox, Event::Kind::hello, *header, std::move(buffer));
+                }
+                return;
             case MessageKind::hello_ack:
                 return push(*inbox, Event::Kind::hello_ack, *header, nullptr);
             case MessageKind::value_ack:
@@ -178,7 +176,7 @@ FabricHub::FabricHub(Library library, uint64_t process_uid)
 
 Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const FabricOptions& options) {
     Library library = TRY(library_load(options.library));
-    std::unique_ptr<FabricHub> hub(new FabricHub(std::move(library), random_uid()));
+    std::unique_ptr<FabricHub> hub(new FabricHub(std::move(library), random_u64()));
     TRY(hub->rails_open(options));
     TRY(hub->wait_open());
     hub->caps_fill();
@@ -266,7 +264,7 @@ Result<uint64_t> FabricHub::wire_uid_reserve() {
     for (size_t tried = 0; tried < wire_slots; ++tried) {
         uint64_t slot = wires_ever_++ % wire_slots;
         if (wires_[slot].load() == nullptr) {
-            return random_uid() / wire_slots * wire_slots + slot;
+            return random_u64() / wire_slots * wire_slots + slot;
         }
     }
     return make_error(

@@ -45,6 +45,9 @@ struct PeerFlow {
     std::atomic<uint64_t> fence{0};      // sequence to acknowledge when none is; 0: none asked
     std::atomic<uint64_t> wire{0};       // the peer's wire uid
     std::array<std::atomic<fi_addr_t>, rails_max> addresses;
+    // A hello lies unread in the inbox: its repetitions are dropped, however long the owner is
+    // away.
+    std::array<std::atomic<bool>, rails_max> hello_waiting{};
     PeerFlow() {
         for (auto& address : addresses) {
             address.store(FI_ADDR_UNSPEC);

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <random>
 
+#include "src/base/machine.h"
 #include "transports/fabric/translate.h"
 
 namespace weft::fabric {
@@ -20,11 +20,6 @@ constexpr size_t queue_entries = 8192;
 constexpr int batch = 32;
 constexpr int controls_per_flush = 32;
 
-uint64_t random_key() {
-    std::random_device device;
-    return uint64_t{device()} << 16;  // room to count up without wrapping
-}
-
 }  // namespace
 
 Rail::Rail(const Library& library, RailChoice choice, uint8_t index)
@@ -32,7 +27,7 @@ Rail::Rail(const Library& library, RailChoice choice, uint8_t index)
       name_(std::move(choice.name)),
       index_(index),
       info_(std::move(choice.info)),
-      next_key_(random_key()) {
+      next_key_(random_u64()) {
 }
 
 // The endpoint goes first: providers with a thread of their own receive into posted buffers until
@@ -290,6 +285,8 @@ int Rail::poll(RailEvents& events) {
     }
     if (count == -FI_EAVAIL) {
         complete_error(events);
+    } else if (count < 0 && count != -FI_EAGAIN) {
+        queue_failed(count);
     }
     receives_post();
     if (!controls_.empty()) {
@@ -351,6 +348,17 @@ Error Rail::error_of(const fi_cq_err_entry& entry, uint32_t peer) const {
                name_.c_str(), info_->fabric_attr->prov_name, peer, library_.error_text(entry.err),
                vendor != nullptr ? vendor : "-", entry.prov_errno, hint_for(entry.err)),
         entry.err);
+}
+
+void Rail::queue_failed(ssize_t rc) {
+    if (!queue_broken_) {
+        queue_broken_ = true;
+        log_warn(
+            format("rail %u (%s, %s): reading completions failed: %s; nothing more arrives on "
+                   "this rail",
+                   index_, name_.c_str(), info_->fabric_attr->prov_name,
+                   library_.error_text(static_cast<int>(-rc))));
+    }
 }
 
 bool Rail::may_sleep() {

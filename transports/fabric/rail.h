@@ -110,6 +110,7 @@ class Rail {
     void controls_flush();
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
+    void queue_failed(ssize_t rc);
     Error error_of(const fi_cq_err_entry& entry, uint32_t peer) const;
 
     const Library& library_;
@@ -132,6 +133,7 @@ class Rail {
     uint32_t receives_posted_ = 0;
     uint32_t receives_wanted_ = 0;
     uint64_t next_key_;
+    bool queue_broken_ = false;  // reported once
     std::atomic<uint32_t> outstanding_{0};
     std::atomic<size_t> controls_waiting_{0};  // size of controls_, for readers without the lock
     std::atomic<uint64_t> outstanding_bytes_{0};

@@ -1,0 +1,612 @@
+#include "src/bootstrap/group.h"
+
+#include <algorithm>
+
+#include "src/base/log.h"
+
+namespace weft {
+
+namespace {
+
+constexpr int32_t fan_out = 4;
+constexpr Nanos report_every = 10 * nanos_per_s;
+constexpr Nanos child_grace = nanos_per_s;             // a child connects first, then we try
+constexpr Nanos heal_delay = 300 * nanos_per_ms;       // at the end of a job everybody goes at once
+constexpr Nanos refused_limit = 2 * nanos_per_s;       // nobody listens there: the process is gone
+constexpr Nanos unreachable_limit = 20 * nanos_per_s;  // no answer of any kind
+constexpr uint32_t gathers_ahead_most = 4096;          // how far a peer may be ahead of us
+
+const char* verb(Notice::Kind kind) {
+    switch (kind) {
+        case Notice::Kind::died:
+            return "died";
+        case Notice::Kind::aborted:
+            return "aborted";
+        case Notice::Kind::failed:
+            return "failed";
+    }
+    return "?";
+}
+
+}  // namespace
+
+GroupNode::GroupNode(Net& net, Links& links, Options options)
+    : net_(net),
+      links_(links),
+      realm_(std::move(options.realm)),
+      roster_(std::move(options.roster)),
+      me_(options.me),
+      started_(net.now()),
+      timeout_(options.timeout) {
+    const size_t ranks = roster_->process_of.size();
+    left_.resize(ranks);
+    dead_.resize(ranks);
+    for (size_t i = 0; i < roster_->processes.size(); ++i) {
+        index_by_nonce_[roster_->processes[i].nonce] = static_cast<int32_t>(i);
+    }
+    if (!options.infos_known) {
+        floor_ = 0;  // gather 0 brings the infos
+    }
+}
+
+GroupNode::~GroupNode() {
+    net_.cancel(relink_timer_);
+    net_.cancel(watch_timer_);
+}
+
+bool GroupNode::ended() const {
+    return members_.empty() && over_ == left_.size();
+}
+
+// --- the tree
+
+int32_t GroupNode::index_of(uint64_t nonce) const {
+    const auto at = index_by_nonce_.find(nonce);
+    return at == index_by_nonce_.end() ? -1 : at->second;
+}
+
+PeerKey GroupNode::key_of(int32_t index) const {
+    return {realm_.id, roster_->processes[static_cast<size_t>(index)].nonce};
+}
+
+int32_t GroupNode::parent_now() const {
+    const auto is_gone = [&](int32_t index) {
+        const auto at = reach_.find(index);
+        return at != reach_.end() && at->second.gone;
+    };
+    for (int32_t index = me_; index > 0;) {
+        index = (index - 1) / fan_out;
+        if (!is_gone(index)) {
+            return index;
+        }
+    }
+    for (int32_t index = 0; index < me_; ++index) {
+        if (!is_gone(index)) {
+            return index;
+        }
+    }
+    return -1;
+}
+
+std::vector<int32_t> GroupNode::heap_children() const {
+    std::vector<int32_t> children;
+    const auto count = static_cast<int64_t>(roster_->processes.size());
+    for (int64_t child = int64_t{fan_out} * me_ + 1; child <= int64_t{fan_out} * (me_ + 1);
+         ++child) {
+        if (child < count) {
+            children.push_back(static_cast<int32_t>(child));
+        }
+    }
+    return children;
+}
+
+bool GroupNode::is_heap_neighbour(int32_t index) const {
+    return (me_ > 0 && index == (me_ - 1) / fan_out) || (index > 0 && (index - 1) / fan_out == me_);
+}
+
+void GroupNode::start() {
+    for (const auto& [nonce, index] : index_by_nonce_) {
+        Peer* peer = index == me_ ? nullptr : links_.find({realm_.id, nonce});
+        if (peer != nullptr && peer->remote.count(roster_->group) != 0) {
+            attach(*peer, index);  // it was here before us
+        }
+    }
+    relink();
+    if (watch_timer_ == 0 && !ready_) {
+        watch_timer_ = net_.at(net_.now() + report_every, [this] { watch(); });
+    }
+    ready_check();
+}
+
+void GroupNode::relink() {
+    const int32_t parent = parent_now();
+    if (parent >= 0) {
+        reach(parent, true);
+    }
+    const bool grace_over = net_.now() >= started_ + child_grace;
+    bool waiting = false;
+    for (const int32_t child : heap_children()) {
+        if (!reach_[child].gone) {
+            reach(child, grace_over);
+            waiting = waiting || attached_.count(child) == 0;
+        }
+    }
+    if (waiting && !grace_over) {
+        relink_later(child_grace);
+    }
+}
+
+void GroupNode::relink_later(Nanos delay) {
+    if (relink_timer_ == 0) {
+        relink_timer_ = net_.at(net_.now() + delay, [this] {
+            relink_timer_ = 0;
+            relink();
+        });
+    }
+}
+
+void GroupNode::reach(int32_t index, bool dial_now) {
+    if (attached_.count(index) != 0) {
+        return;
+    }
+    if (Peer* peer = links_.find(key_of(index))) {
+        attach(*peer, index);
+    } else if (dial_now) {
+        const ProcessInfo& process = roster_->processes[static_cast<size_t>(index)];
+        links_.dial(realm_, process.nonce, process.addresses);
+    }
+}
+
+// Tells a neighbour that this process is in the group, and everything that may have passed it by.
+void GroupNode::attach(Peer& peer, int32_t index) {
+    attached_.insert(index);
+    Reach& reach = reach_[index];
+    reach.failing_since.reset();
+    reach.gone = false;
+    reach.linked = reach.linked || peer.remote.count(roster_->group) != 0;
+    if (!peer.local.insert(roster_->group).second) {
+        return;
+    }
+    links_.send(peer, AttachMessage{roster_->group});
+    for (size_t rank = 0; rank < left_.size(); ++rank) {
+        if (left_[rank]) {
+            const uint32_t finished =
+                static_cast<int32_t>(rank) == limit_rank_ ? limit_ : UINT32_MAX;
+            links_.send(peer, LeftMessage{roster_->group, static_cast<int32_t>(rank), finished});
+        }
+    }
+    for (const Notice& notice : notices_) {
+        links_.send(peer, NoticeMessage{roster_->group, notice});
+    }
+    blobs_send(peer);
+    links_.use_changed(peer);
+}
+
+void GroupNode::peer_ready(Peer& peer) {
+    const int32_t index = index_of(peer.process.nonce);
+    if (index >= 0 && (is_heap_neighbour(index) || index == parent_now())) {
+        attach(peer, index);
+    }
+}
+
+void GroupNode::peer_attached(Peer& peer) {
+    const int32_t index = index_of(peer.process.nonce);
+    if (index < 0) {
+        return;
+    }
+    attach(peer, index);
+    blobs_send(peer);
+    ready_check();
+}
+
+void GroupNode::peer_lost(const Peer& peer, const std::string& why, bool retired) {
+    const int32_t index = index_of(peer.process.nonce);
+    if (index < 0) {
+        return;
+    }
+    attached_.erase(index);
+    if (retired) {
+        relink_later(heal_delay);
+        return;
+    }
+    const bool was_attached = peer.remote.count(roster_->group) != 0;
+    if (was_attached || is_heap_neighbour(index) || index == parent_now()) {
+        process_gone(index, why, was_attached || (is_heap_neighbour(index) && !ready_));
+    }
+}
+
+bool GroupNode::dial_failed(uint64_t nonce, const std::string& why, bool refused) {
+    const int32_t index = index_of(nonce);
+    const bool wanted = index >= 0 && (is_heap_neighbour(index) || index == parent_now());
+    if (!wanted || reach_[index].gone || attached_.count(index) != 0) {
+        return false;
+    }
+    Reach& reach = reach_[index];
+    const Nanos now = net_.now();
+    reach.failing_since = reach.failing_since.value_or(now);
+    if (now - *reach.failing_since < (refused ? refused_limit : unreachable_limit)) {
+        return true;
+    }
+    process_gone(index, "it cannot be reached from host " + net_.host() + " at " + why,
+                 is_heap_neighbour(index) && !ready_);
+    return false;
+}
+
+// A process is out of reach for good. Without `evidence` that it was in the group to the end it may
+// have left in order by a way we were not on: then nobody is alarmed.
+void GroupNode::process_gone(int32_t index, const std::string& why, bool evidence) {
+    if (reach_[index].gone) {
+        return;
+    }
+    reach_[index].gone = true;
+    const ProcessInfo& process = roster_->processes[static_cast<size_t>(index)];
+    for (size_t rank = 0; evidence && rank < left_.size(); ++rank) {
+        if (roster_->process_of[rank] == index && !left_[rank] && !dead_[rank]) {
+            const auto number = static_cast<int32_t>(rank);
+            notice_put({Notice::Kind::died, number,
+                        rank_name(number, process) + " died: its control connection ended: " + why},
+                       nullptr);
+        }
+    }
+    relink_later(heal_delay);
+}
+
+// --- flooding
+
+void GroupNode::flood(const Message& message, const Peer* except) {
+    const bool is_blob = std::holds_alternative<BlobMessage>(message);
+    for (const int32_t index : attached_) {
+        Peer* peer = links_.find(key_of(index));
+        // Blobs wait until the other side can keep them; the rest is short and may be ignored.
+        if (peer != nullptr && peer != except &&
+            (!is_blob || peer->remote.count(roster_->group) != 0)) {
+            links_.send(*peer, message);
+        }
+    }
+}
+
+void GroupNode::peer_message(Peer& peer, const Message& message) {
+    if (const auto* blob = std::get_if<BlobMessage>(&message)) {
+        take(peer, *blob);
+    } else if (const auto* left = std::get_if<LeftMessage>(&message)) {
+        take(peer, *left);
+    } else if (const auto* notice = std::get_if<NoticeMessage>(&message)) {
+        take(peer, *notice);
+    }
+}
+
+void GroupNode::take(Peer& from, const BlobMessage& message) {
+    const auto rank = static_cast<size_t>(message.rank);
+    const bool known = rank < left_.size() && roster_->process_of[rank] != me_;
+    if (known && message.sequence - floor_ < gathers_ahead_most) {
+        blob_put(message.sequence, message.rank, message.bytes, &from);
+    }
+}
+
+void GroupNode::take(Peer& from, const LeftMessage& message) {
+    const auto rank = static_cast<size_t>(message.rank);
+    if (rank < left_.size() && roster_->process_of[rank] != me_) {
+        left_put(message.rank, message.finished, &from);
+    }
+}
+
+void GroupNode::take(Peer& from, const NoticeMessage& message) {
+    if (static_cast<size_t>(message.notice.rank) < left_.size()) {
+        notice_put(message.notice, &from);
+    }
+}
+
+// --- all-gather
+
+bool GroupNode::gather_finished(uint32_t sequence) const {
+    return sequence < floor_ || finished_above_.count(sequence) != 0;
+}
+
+GroupNode::Gather& GroupNode::gather_at(uint32_t sequence) {
+    Gather& gather = gathers_[sequence];
+    if (gather.blobs.empty()) {
+        gather.blobs.resize(left_.size());
+        gather.missing = static_cast<int32_t>(left_.size());
+    }
+    return gather;
+}
+
+void GroupNode::blob_put(uint32_t sequence, int32_t rank, std::string bytes, const Peer* from) {
+    if (gather_finished(sequence) || sequence >= limit_ || !notices_.empty()) {
+        return;
+    }
+    Gather& gather = gather_at(sequence);
+    auto& slot = gather.blobs[static_cast<size_t>(rank)];
+    if (slot) {
+        return;
+    }
+    flood(BlobMessage{roster_->group, sequence, rank, bytes}, from);
+    slot = std::move(bytes);
+    if (--gather.missing == 0) {
+        gather_finish(sequence);
+    }
+}
+
+void GroupNode::blobs_send(Peer& peer) {
+    if (peer.remote.count(roster_->group) == 0) {
+        return;
+    }
+    for (const auto& [sequence, gather] : gathers_) {
+        for (size_t rank = 0; rank < gather.blobs.size(); ++rank) {
+            if (gather.blobs[rank]) {
+                links_.send(peer, BlobMessage{roster_->group, sequence, static_cast<int32_t>(rank),
+                                              *gather.blobs[rank]});
+            }
+        }
+    }
+}
+
+void GroupNode::gather_finish(uint32_t sequence) {
+    Gather gather = std::move(gathers_.at(sequence));
+    gathers_.erase(sequence);
+    finished_above_.insert(sequence);
+    while (finished_above_.erase(floor_) != 0) {
+        ++floor_;
+    }
+    std::vector<std::string> blobs;
+    blobs.reserve(gather.blobs.size());
+    for (auto& blob : gather.blobs) {
+        blobs.push_back(std::move(*blob));
+    }
+    if (sequence == 0) {
+        roster_->infos = std::move(blobs);
+        ready_check();
+        return;
+    }
+    for (const auto& [rank, done] : gather.done) {
+        done(blobs);
+    }
+}
+
+void GroupNode::gathers_fail(uint32_t from_sequence, const Error& error) {
+    const auto first = gathers_.lower_bound(from_sequence);
+    for (auto at = first; at != gathers_.end(); ++at) {
+        for (const auto& [rank, done] : at->second.done) {
+            done(error);
+        }
+    }
+    gathers_.erase(first, gathers_.end());
+}
+
+void GroupNode::all_gather(int32_t rank, std::string blob, ControlGroup::GatherDone done) {
+    const auto member = members_.find(rank);
+    if (member == members_.end()) {
+        done(make_error(Code::aborted, Scope::communicator, "this rank has left the group"));
+        return;
+    }
+    const uint32_t sequence = member->second.next_sequence++;
+    if (!notices_.empty() || sequence >= limit_) {
+        done(broken_error());
+        return;
+    }
+    gather_at(sequence).done[rank] = std::move(done);
+    blob_put(sequence, rank, std::move(blob), nullptr);
+}
+
+// --- leaving, notices
+
+Error GroupNode::broken_error() const {
+    if (!notices_.empty()) {
+        const Notice& first = notices_.front();
+        const bool aborted = first.kind == Notice::Kind::aborted;
+        return make_error(aborted ? Code::aborted : Code::remote, Scope::communicator, first.text);
+    }
+    const auto& process =
+        roster_
+            ->processes[static_cast<size_t>(roster_->process_of[static_cast<size_t>(limit_rank_)])];
+    return make_error(Code::remote, Scope::communicator,
+                      rank_name(limit_rank_, process) +
+                          " left the group before this collective call was complete");
+}
+
+void GroupNode::left_put(int32_t rank, uint32_t finished, const Peer* from) {
+    const auto at = static_cast<size_t>(rank);
+    if (left_[at]) {
+        return;
+    }
+    left_[at] = true;
+    over_ += dead_[at] ? 0 : 1;
+    flood(LeftMessage{roster_->group, rank, finished}, from);
+    if (finished < limit_) {
+        limit_ = finished;
+        limit_rank_ = rank;
+        gathers_fail(limit_, broken_error());
+        if (limit_ == 0) {
+            ready_fail(broken_error());  // it left before the infos were complete
+        }
+    }
+}
+
+void GroupNode::leave(int32_t rank) {
+    const auto member = members_.find(rank);
+    if (member == members_.end()) {
+        return;
+    }
+    const Error error = make_error(Code::aborted, Scope::communicator, "this rank left the group");
+    for (auto& [sequence, gather] : gathers_) {
+        const auto own = gather.done.find(rank);
+        if (own != gather.done.end()) {
+            const auto done = std::move(own->second);
+            gather.done.erase(own);
+            done(error);
+        }
+    }
+    members_.erase(member);
+    left_put(rank, floor_, nullptr);
+}
+
+void GroupNode::announce(int32_t rank, Notice::Kind kind, const std::string& text) {
+    const auto member = members_.find(rank);
+    if (member == members_.end() || std::exchange(member->second.announced, true)) {
+        return;
+    }
+    const ProcessInfo& process = roster_->processes[static_cast<size_t>(me_)];
+    notice_put({kind, rank, rank_name(rank, process) + " " + verb(kind) + ": " + text}, nullptr);
+}
+
+void GroupNode::on_notice(int32_t rank, std::function<void(const Notice&)> callback) {
+    const auto member = members_.find(rank);
+    if (member != members_.end()) {
+        member->second.notice = std::move(callback);
+        notices_tell(member->second, rank);
+    }
+}
+
+void GroupNode::notices_tell(Member& member, int32_t rank) {
+    while (member.notice && member.notices_told < notices_.size()) {
+        const Notice& notice = notices_[member.notices_told++];
+        const bool own = notice.rank == rank && notice.kind != Notice::Kind::died;
+        if (!own && !(member.gate && member.gate->closed)) {
+            member.notice(notice);
+        }
+    }
+}
+
+void GroupNode::notice_put(Notice notice, const Peer* from) {
+    const auto at = static_cast<size_t>(notice.rank);
+    const bool died = notice.kind == Notice::Kind::died;
+    const bool known = std::any_of(notices_.begin(), notices_.end(), [&](const Notice& other) {
+        return other.rank == notice.rank && other.kind == notice.kind;
+    });
+    if (known || (died && left_[at])) {
+        return;
+    }
+    if (died) {
+        dead_[at] = true;
+        ++over_;
+    }
+    flood(NoticeMessage{roster_->group, notice}, from);
+    LOG(info, bootstrap, "group %llx: %s", static_cast<unsigned long long>(roster_->group),
+        notice.text.c_str());
+    notices_.push_back(std::move(notice));
+    gathers_fail(0, broken_error());
+    if (!ready_) {
+        ready_fail(broken_error());
+    }
+    for (auto& [rank, member] : members_) {
+        notices_tell(member, rank);
+    }
+}
+
+// --- getting ready
+
+void GroupNode::member_add(int32_t rank, std::string info, Ready ready) {
+    if (!notices_.empty() || limit_ == 0) {
+        left_put(rank, floor_, nullptr);
+        ready(broken_error());
+        return;
+    }
+    members_[rank].ready = std::move(ready);
+    if (floor_ == 0) {
+        blob_put(0, rank, std::move(info), nullptr);
+    }
+}
+
+void GroupNode::member_gate(int32_t rank, std::shared_ptr<MemberGate> gate) {
+    const auto member = members_.find(rank);
+    if (member != members_.end()) {
+        member->second.gate = std::move(gate);
+    }
+}
+
+// Ready when the infos are there and every neighbour is attached: from then on a connection that
+// ends without a LeftMessage is a death.
+void GroupNode::ready_check() {
+    if (ready_ || floor_ == 0) {
+        return;
+    }
+    std::vector<int32_t> neighbours = heap_children();
+    if (me_ > 0) {
+        neighbours.push_back((me_ - 1) / fan_out);
+    }
+    for (const int32_t index : neighbours) {
+        if (!reach_[index].linked) {
+            return;
+        }
+    }
+    ready_ = true;
+    for (auto& [rank, member] : members_) {
+        if (const Ready ready = std::exchange(member.ready, nullptr)) {
+            ready(std::shared_ptr<const Roster>(roster_));
+        }
+    }
+}
+
+void GroupNode::ready_fail(const Error& error) {
+    std::vector<int32_t> waiting;
+    for (auto& [rank, member] : members_) {
+        if (const Ready ready = std::exchange(member.ready, nullptr)) {
+            waiting.push_back(rank);
+            ready(error);
+        }
+    }
+    for (const int32_t rank : waiting) {
+        leave(rank);  // it has no handle to leave by
+    }
+}
+
+std::string GroupNode::missing_text() const {
+    std::vector<int32_t> missing;
+    const auto infos = gathers_.find(0);
+    for (size_t rank = 0; rank < left_.size(); ++rank) {
+        const int32_t index = roster_->process_of[rank];
+        const bool info_missing =
+            floor_ == 0 && (infos == gathers_.end() || !infos->second.blobs[rank]);
+        if (info_missing ||
+            (floor_ != 0 && is_heap_neighbour(index) && attached_.count(index) == 0)) {
+            missing.push_back(static_cast<int32_t>(rank));
+        }
+    }
+    return "ranks " + ranks_text(missing) + format(" of %zu", left_.size());
+}
+
+void GroupNode::watch() {
+    watch_timer_ = 0;
+    if (ready_ || members_.empty()) {
+        return;
+    }
+    if (net_.now() - started_ >= timeout_) {
+        ready_fail(make_error(
+            Code::timeout, Scope::communicator,
+            format("gave up after %lld s waiting for %s",
+                   static_cast<long long>(timeout_ / nanos_per_s), missing_text().c_str())));
+        return;
+    }
+    if (floor_ != 0 || me_ == 0) {  // everybody misses the same infos: one says so
+        log_warn(format("waiting for %s to set up a communicator (%lld s so far)",
+                        missing_text().c_str(),
+                        static_cast<long long>((net_.now() - started_) / nanos_per_s)));
+    }
+    watch_timer_ =
+        net_.at(std::min(net_.now() + report_every, started_ + timeout_), [this] { watch(); });
+}
+
+void GroupNode::shutdown() {
+    const Error error =
+        make_error(Code::aborted, Scope::process, "the control endpoint was closed");
+    gathers_fail(0, error);
+    for (auto& [rank, member] : members_) {
+        if (const Ready ready = std::exchange(member.ready, nullptr)) {
+            ready(error);
+        }
+    }
+}
+
+void GroupNode::end() {
+    for (const int32_t index : attached_) {
+        if (Peer* peer = links_.find(key_of(index))) {
+            links_.send(*peer, DetachMessage{roster_->group});
+            peer->local.erase(roster_->group);
+            peer->remote.erase(roster_->group);
+            links_.use_changed(*peer);
+        }
+    }
+    attached_.clear();
+}
+
+}  // namespace weft
