@@ -8,13 +8,11 @@ namespace weft {
 
 namespace {
 
-constexpr int32_t fan_out = 4;
 constexpr Nanos report_every = 10 * nanos_per_s;
-constexpr Nanos child_grace = nanos_per_s;             // a child connects first, then we try
-constexpr Nanos heal_delay = 300 * nanos_per_ms;       // at the end of a job everybody goes at once
-constexpr Nanos refused_limit = 2 * nanos_per_s;       // nobody listens there: the process is gone
-constexpr Nanos unreachable_limit = 20 * nanos_per_s;  // no answer of any kind
-constexpr uint32_t gathers_ahead_most = 4096;          // how far a peer may be ahead of us
+constexpr Nanos linger_limit = 30 * nanos_per_s;
+constexpr Nanos watch_every = nanos_per_s;
+constexpr Nanos stray_limit = 2 * nanos_per_s;  // for an info that overtook nobody
+constexpr uint32_t gathers_ahead_most = 4096;   // how far a peer may be ahead of us
 
 const char* verb(Notice::Kind kind) {
     switch (kind) {
@@ -37,10 +35,14 @@ GroupNode::GroupNode(Net& net, Links& links, Options options)
       roster_(std::move(options.roster)),
       me_(options.me),
       started_(net.now()),
-      timeout_(options.timeout) {
+      timeout_(options.timeout),
+      reported_(started_),
+      strayed_(std::move(options.strayed)),
+      tell_ended_(std::move(options.ended)) {
     const size_t ranks = roster_->process_of.size();
     left_.resize(ranks);
     dead_.resize(ranks);
+    assumed_.resize(ranks);
     for (size_t i = 0; i < roster_->processes.size(); ++i) {
         index_by_nonce_[roster_->processes[i].nonce] = static_cast<int32_t>(i);
     }
@@ -52,203 +54,11 @@ GroupNode::GroupNode(Net& net, Links& links, Options options)
 GroupNode::~GroupNode() {
     net_.cancel(relink_timer_);
     net_.cancel(watch_timer_);
+    net_.cancel(linger_timer_);
 }
 
 bool GroupNode::ended() const {
-    return members_.empty() && over_ == left_.size();
-}
-
-// --- the tree
-
-int32_t GroupNode::index_of(uint64_t nonce) const {
-    const auto at = index_by_nonce_.find(nonce);
-    return at == index_by_nonce_.end() ? -1 : at->second;
-}
-
-PeerKey GroupNode::key_of(int32_t index) const {
-    return {realm_.id, roster_->processes[static_cast<size_t>(index)].nonce};
-}
-
-int32_t GroupNode::parent_now() const {
-    const auto is_gone = [&](int32_t index) {
-        const auto at = reach_.find(index);
-        return at != reach_.end() && at->second.gone;
-    };
-    for (int32_t index = me_; index > 0;) {
-        index = (index - 1) / fan_out;
-        if (!is_gone(index)) {
-            return index;
-        }
-    }
-    for (int32_t index = 0; index < me_; ++index) {
-        if (!is_gone(index)) {
-            return index;
-        }
-    }
-    return -1;
-}
-
-std::vector<int32_t> GroupNode::heap_children() const {
-    std::vector<int32_t> children;
-    const auto count = static_cast<int64_t>(roster_->processes.size());
-    for (int64_t child = int64_t{fan_out} * me_ + 1; child <= int64_t{fan_out} * (me_ + 1);
-         ++child) {
-        if (child < count) {
-            children.push_back(static_cast<int32_t>(child));
-        }
-    }
-    return children;
-}
-
-bool GroupNode::is_heap_neighbour(int32_t index) const {
-    return (me_ > 0 && index == (me_ - 1) / fan_out) || (index > 0 && (index - 1) / fan_out == me_);
-}
-
-void GroupNode::start() {
-    for (const auto& [nonce, index] : index_by_nonce_) {
-        Peer* peer = index == me_ ? nullptr : links_.find({realm_.id, nonce});
-        if (peer != nullptr && peer->remote.count(roster_->group) != 0) {
-            attach(*peer, index);  // it was here before us
-        }
-    }
-    relink();
-    if (watch_timer_ == 0 && !ready_) {
-        watch_timer_ = net_.at(net_.now() + report_every, [this] { watch(); });
-    }
-    ready_check();
-}
-
-void GroupNode::relink() {
-    const int32_t parent = parent_now();
-    if (parent >= 0) {
-        reach(parent, true);
-    }
-    const bool grace_over = net_.now() >= started_ + child_grace;
-    bool waiting = false;
-    for (const int32_t child : heap_children()) {
-        if (!reach_[child].gone) {
-            reach(child, grace_over);
-            waiting = waiting || attached_.count(child) == 0;
-        }
-    }
-    if (waiting && !grace_over) {
-        relink_later(child_grace);
-    }
-}
-
-void GroupNode::relink_later(Nanos delay) {
-    if (relink_timer_ == 0) {
-        relink_timer_ = net_.at(net_.now() + delay, [this] {
-            relink_timer_ = 0;
-            relink();
-        });
-    }
-}
-
-void GroupNode::reach(int32_t index, bool dial_now) {
-    if (attached_.count(index) != 0) {
-        return;
-    }
-    if (Peer* peer = links_.find(key_of(index))) {
-        attach(*peer, index);
-    } else if (dial_now) {
-        const ProcessInfo& process = roster_->processes[static_cast<size_t>(index)];
-        links_.dial(realm_, process.nonce, process.addresses);
-    }
-}
-
-// Tells a neighbour that this process is in the group, and everything that may have passed it by.
-void GroupNode::attach(Peer& peer, int32_t index) {
-    attached_.insert(index);
-    Reach& reach = reach_[index];
-    reach.failing_since.reset();
-    reach.gone = false;
-    reach.linked = reach.linked || peer.remote.count(roster_->group) != 0;
-    if (!peer.local.insert(roster_->group).second) {
-        return;
-    }
-    links_.send(peer, AttachMessage{roster_->group});
-    for (size_t rank = 0; rank < left_.size(); ++rank) {
-        if (left_[rank]) {
-            const uint32_t finished =
-                static_cast<int32_t>(rank) == limit_rank_ ? limit_ : UINT32_MAX;
-            links_.send(peer, LeftMessage{roster_->group, static_cast<int32_t>(rank), finished});
-        }
-    }
-    for (const Notice& notice : notices_) {
-        links_.send(peer, NoticeMessage{roster_->group, notice});
-    }
-    blobs_send(peer);
-    links_.use_changed(peer);
-}
-
-void GroupNode::peer_ready(Peer& peer) {
-    const int32_t index = index_of(peer.process.nonce);
-    if (index >= 0 && (is_heap_neighbour(index) || index == parent_now())) {
-        attach(peer, index);
-    }
-}
-
-void GroupNode::peer_attached(Peer& peer) {
-    const int32_t index = index_of(peer.process.nonce);
-    if (index < 0) {
-        return;
-    }
-    attach(peer, index);
-    blobs_send(peer);
-    ready_check();
-}
-
-void GroupNode::peer_lost(const Peer& peer, const std::string& why, bool retired) {
-    const int32_t index = index_of(peer.process.nonce);
-    if (index < 0) {
-        return;
-    }
-    attached_.erase(index);
-    if (retired) {
-        relink_later(heal_delay);
-        return;
-    }
-    const bool was_attached = peer.remote.count(roster_->group) != 0;
-    if (was_attached || is_heap_neighbour(index) || index == parent_now()) {
-        process_gone(index, why, was_attached || (is_heap_neighbour(index) && !ready_));
-    }
-}
-
-bool GroupNode::dial_failed(uint64_t nonce, const std::string& why, bool refused) {
-    const int32_t index = index_of(nonce);
-    const bool wanted = index >= 0 && (is_heap_neighbour(index) || index == parent_now());
-    if (!wanted || reach_[index].gone || attached_.count(index) != 0) {
-        return false;
-    }
-    Reach& reach = reach_[index];
-    const Nanos now = net_.now();
-    reach.failing_since = reach.failing_since.value_or(now);
-    if (now - *reach.failing_since < (refused ? refused_limit : unreachable_limit)) {
-        return true;
-    }
-    process_gone(index, "it cannot be reached from host " + net_.host() + " at " + why,
-                 is_heap_neighbour(index) && !ready_);
-    return false;
-}
-
-// A process is out of reach for good. Without `evidence` that it was in the group to the end it may
-// have left in order by a way we were not on: then nobody is alarmed.
-void GroupNode::process_gone(int32_t index, const std::string& why, bool evidence) {
-    if (reach_[index].gone) {
-        return;
-    }
-    reach_[index].gone = true;
-    const ProcessInfo& process = roster_->processes[static_cast<size_t>(index)];
-    for (size_t rank = 0; evidence && rank < left_.size(); ++rank) {
-        if (roster_->process_of[rank] == index && !left_[rank] && !dead_[rank]) {
-            const auto number = static_cast<int32_t>(rank);
-            notice_put({Notice::Kind::died, number,
-                        rank_name(number, process) + " died: its control connection ended: " + why},
-                       nullptr);
-        }
-    }
-    relink_later(heal_delay);
+    return members_.empty() && (over_ == left_.size() || lingered_);
 }
 
 // --- flooding
@@ -286,7 +96,7 @@ void GroupNode::take(Peer& from, const BlobMessage& message) {
 void GroupNode::take(Peer& from, const LeftMessage& message) {
     const auto rank = static_cast<size_t>(message.rank);
     if (rank < left_.size() && roster_->process_of[rank] != me_) {
-        left_put(message.rank, message.finished, &from);
+        left_put(message.rank, message.finished, message.assumed, &from);
     }
 }
 
@@ -373,6 +183,19 @@ void GroupNode::gathers_fail(uint32_t from_sequence, const Error& error) {
     gathers_.erase(first, gathers_.end());
 }
 
+// The first all-gather for which nothing came from a rank.
+uint32_t GroupNode::first_missing(int32_t rank) const {
+    uint32_t sequence = floor_;
+    const auto has_blob = [&] {
+        const auto gather = gathers_.find(sequence);
+        return gather != gathers_.end() && gather->second.blobs[static_cast<size_t>(rank)];
+    };
+    while (finished_above_.count(sequence) != 0 || has_blob()) {
+        ++sequence;
+    }
+    return sequence;
+}
+
 void GroupNode::all_gather(int32_t rank, std::string blob, ControlGroup::GatherDone done) {
     const auto member = members_.find(rank);
     if (member == members_.end()) {
@@ -404,14 +227,15 @@ Error GroupNode::broken_error() const {
                           " left the group before this collective call was complete");
 }
 
-void GroupNode::left_put(int32_t rank, uint32_t finished, const Peer* from) {
+void GroupNode::left_put(int32_t rank, uint32_t finished, bool assumed, const Peer* from) {
     const auto at = static_cast<size_t>(rank);
     if (left_[at]) {
         return;
     }
     left_[at] = true;
+    assumed_[at] = assumed;
     over_ += dead_[at] ? 0 : 1;
-    flood(LeftMessage{roster_->group, rank, finished}, from);
+    flood(LeftMessage{roster_->group, rank, finished, assumed}, from);
     if (finished < limit_) {
         limit_ = finished;
         limit_rank_ = rank;
@@ -437,7 +261,10 @@ void GroupNode::leave(int32_t rank) {
         }
     }
     members_.erase(member);
-    left_put(rank, floor_, nullptr);
+    left_put(rank, floor_, false, nullptr);
+    if (members_.empty() && linger_timer_ == 0) {
+        linger_timer_ = net_.at(net_.now() + linger_limit, [this] { linger(); });
+    }
 }
 
 void GroupNode::announce(int32_t rank, Notice::Kind kind, const std::string& text) {
@@ -473,12 +300,12 @@ void GroupNode::notice_put(Notice notice, const Peer* from) {
     const bool known = std::any_of(notices_.begin(), notices_.end(), [&](const Notice& other) {
         return other.rank == notice.rank && other.kind == notice.kind;
     });
-    if (known || (died && left_[at])) {
+    if (known || (died && left_[at] && !assumed_[at])) {
         return;
     }
     if (died) {
         dead_[at] = true;
-        ++over_;
+        over_ += left_[at] ? 0 : 1;
     }
     flood(NoticeMessage{roster_->group, notice}, from);
     LOG(info, bootstrap, "group %llx: %s", static_cast<unsigned long long>(roster_->group),
@@ -497,7 +324,7 @@ void GroupNode::notice_put(Notice notice, const Peer* from) {
 
 void GroupNode::member_add(int32_t rank, std::string info, Ready ready) {
     if (!notices_.empty() || limit_ == 0) {
-        left_put(rank, floor_, nullptr);
+        left_put(rank, floor_, false, nullptr);
         ready(broken_error());
         return;
     }
@@ -520,11 +347,7 @@ void GroupNode::ready_check() {
     if (ready_ || floor_ == 0) {
         return;
     }
-    std::vector<int32_t> neighbours = heap_children();
-    if (me_ > 0) {
-        neighbours.push_back((me_ - 1) / fan_out);
-    }
-    for (const int32_t index : neighbours) {
+    for (const int32_t index : heap_neighbours()) {
         if (!reach_[index].linked) {
             return;
         }
@@ -567,23 +390,70 @@ std::string GroupNode::missing_text() const {
 
 void GroupNode::watch() {
     watch_timer_ = 0;
-    if (ready_ || members_.empty()) {
+    if (ready_) {
         return;
     }
-    if (net_.now() - started_ >= timeout_) {
+    if (floor_ == 0 && strayed_) {
+        strays_check();
+    }
+    if (!members_.empty()) {
+        late_report();
+    }
+    if (floor_ == 0 || !members_.empty()) {
+        watch_timer_ = net_.at(net_.now() + watch_every, [this] { watch(); });
+    }
+}
+
+// A rank that left the parent without a word here most likely never called: its info would have
+// come at about the same time.
+void GroupNode::strays_check() {
+    const Nanos now = net_.now();
+    for (size_t at = 0; at < left_.size(); ++at) {
+        const auto rank = static_cast<int32_t>(at);
+        if (left_[at] || roster_->process_of[at] == me_ || first_missing(rank) != 0 ||
+            !strayed_(rank)) {
+            continue;
+        }
+        if (now - stray_since_.emplace(rank, now).first->second >= stray_limit) {
+            left_put(rank, 0, true, nullptr);
+        }
+    }
+}
+
+void GroupNode::late_report() {
+    const Nanos waited = net_.now() - started_;
+    const auto seconds = static_cast<long long>(waited / nanos_per_s);
+    if (waited >= timeout_) {
         ready_fail(make_error(
             Code::timeout, Scope::communicator,
-            format("gave up after %lld s waiting for %s",
-                   static_cast<long long>(timeout_ / nanos_per_s), missing_text().c_str())));
+            format("gave up after %lld s waiting for %s", seconds, missing_text().c_str())));
         return;
     }
-    if (floor_ != 0 || me_ == 0) {  // everybody misses the same infos: one says so
+    const bool speaker = floor_ != 0 || me_ == 0;  // all miss the same infos: one says so
+    if (speaker && net_.now() - reported_ >= report_every) {
+        reported_ = net_.now();
         log_warn(format("waiting for %s to set up a communicator (%lld s so far)",
-                        missing_text().c_str(),
-                        static_cast<long long>((net_.now() - started_) / nanos_per_s)));
+                        missing_text().c_str(), seconds));
     }
-    watch_timer_ =
-        net_.at(std::min(net_.now() + report_every, started_ + timeout_), [this] { watch(); });
+}
+
+// Without members this process only passes on what others say. In a broken tree it may wait in vain
+// for word of the rest, so it does not stay for ever.
+void GroupNode::linger() {
+    linger_timer_ = 0;
+    if (tree_broke_ || !ready_) {
+        lingered_ = true;
+        tell_ended_();
+    } else {
+        linger_timer_ = net_.at(net_.now() + linger_limit, [this] { linger(); });
+    }
+}
+
+bool GroupNode::is_over(int32_t rank) const {
+    const auto at = static_cast<size_t>(rank);
+    return left_[at] || dead_[at] ||
+           std::any_of(notices_.begin(), notices_.end(),
+                       [&](const Notice& notice) { return notice.rank == rank; });
 }
 
 void GroupNode::shutdown() {

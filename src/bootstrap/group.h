@@ -34,8 +34,11 @@ class GroupNode {
     struct Options {
         Realm realm;
         std::shared_ptr<Roster> roster;
-        int32_t me = 0;                     // index of this process in the roster
-        bool infos_known = true;            // false: members bring them, they are gathered first
+        int32_t me = 0;           // index of this process in the roster
+        bool infos_known = true;  // false: members bring them, they are gathered first
+        // For those: has that rank left the parent, so that it will hardly come?
+        std::function<bool(int32_t)> strayed;
+        std::function<void()> ended;        // ended() may have become true by time alone
         Nanos timeout = 600 * nanos_per_s;  // for getting ready
     };
     GroupNode(Net& net, Links& links, Options options);
@@ -45,7 +48,9 @@ class GroupNode {
 
     const Roster& roster() const { return *roster_; }
     const Realm& realm() const { return realm_; }
-    bool ended() const;  // every rank left or died: nothing can happen any more
+    // Every rank left or died; or no member is left here, the tree was broken, and what was under
+    // way has had its time.
+    bool ended() const;
 
     // --- members of this process
     void member_add(int32_t rank, std::string info, Ready ready);
@@ -56,14 +61,18 @@ class GroupNode {
     void leave(int32_t rank);
     int32_t me() const { return me_; }  // this process in the roster
     bool has_member(int32_t rank) const { return members_.count(rank) != 0; }
-    void rank_absent(int32_t rank) { left_put(rank, floor_, nullptr); }
-    bool is_dead(int32_t rank) const { return dead_[static_cast<size_t>(rank)]; }
+    void rank_absent(int32_t rank) { left_put(rank, floor_, false, nullptr); }
+    bool is_over(int32_t rank) const;  // left, dead, or said that it aborted or failed
+    bool is_gone(int32_t rank) const {
+        return dead_[static_cast<size_t>(rank)] || assumed_[static_cast<size_t>(rank)];
+    }
 
     // --- events
     void start();  // after members were added; more may be added and it called again
     void peer_ready(Peer& peer);
     void peer_message(Peer& peer, const Message& message);
     void peer_attached(Peer& peer);
+    void peer_detached(Peer& peer);
     void peer_lost(const Peer& peer, const std::string& why, bool retired);
     // False: this group does not need that process (any more).
     bool dial_failed(uint64_t nonce, const std::string& why, bool refused);
@@ -85,7 +94,7 @@ class GroupNode {
         std::map<int32_t, ControlGroup::GatherDone> done;  // by local rank
     };
     struct Reach {  // what is known about another process
-        std::optional<Nanos> failing_since;
+        std::optional<Nanos> dialled_since;
         bool linked = false;  // was attached on both sides once
         bool gone = false;
     };
@@ -99,6 +108,7 @@ class GroupNode {
     int32_t parent_now() const;  // -1: this process is the top
     bool is_heap_neighbour(int32_t index) const;
     std::vector<int32_t> heap_children() const;
+    std::vector<int32_t> heap_neighbours() const;  // the children and the parent
     void relink();
     void reach(int32_t index, bool dial_now);
     void attach(Peer& peer, int32_t index);
@@ -112,13 +122,17 @@ class GroupNode {
     bool gather_finished(uint32_t sequence) const;
     void gather_finish(uint32_t sequence);
     void gathers_fail(uint32_t from_sequence, const Error& error);
-    void left_put(int32_t rank, uint32_t finished, const Peer* from);
+    void left_put(int32_t rank, uint32_t finished, bool assumed, const Peer* from);
+    uint32_t first_missing(int32_t rank) const;
     void notice_put(Notice notice, const Peer* from);
     void notices_tell(Member& member, int32_t rank);
     Error broken_error() const;
     void ready_check();
     void ready_fail(const Error& error);
     void watch();
+    void strays_check();
+    void linger();
+    void late_report();
     std::string missing_text() const;
 
     Net& net_;  // both owned by the hub
@@ -128,10 +142,14 @@ class GroupNode {
     int32_t me_;
     Nanos started_;
     Nanos timeout_;
+    Nanos reported_;
+    std::function<bool(int32_t)> strayed_;
+    std::map<int32_t, Nanos> stray_since_;
     bool ready_ = false;
     std::map<uint64_t, int32_t> index_by_nonce_;
     std::map<int32_t, Member> members_;  // present: not left
     std::vector<bool> left_, dead_;      // by rank
+    std::vector<bool> assumed_;          // by rank: left_ is only what it looks like
     size_t over_ = 0;                    // how many ranks left or died
     std::map<int32_t, Reach> reach_;
     std::set<int32_t> attached_;  // processes told of this group
@@ -141,7 +159,10 @@ class GroupNode {
     uint32_t limit_ = UINT32_MAX;        // gathers from here on lack a rank that left
     int32_t limit_rank_ = -1;
     std::vector<Notice> notices_;  // in the order they were heard; the first is the cause
-    Net::Timer relink_timer_ = 0, watch_timer_ = 0;
+    bool tree_broke_ = false;
+    bool lingered_ = false;
+    std::function<void()> tell_ended_;
+    Net::Timer relink_timer_ = 0, watch_timer_ = 0, linger_timer_ = 0;
 };
 
 }  // namespace weft

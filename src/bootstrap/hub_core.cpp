@@ -255,6 +255,7 @@ void HubCore::roster_complete(const Realm& realm, const std::shared_ptr<Roster>&
     GroupNode::Options options;
     options.realm = realm;
     options.roster = roster;
+    options.ended = [this] { post([] {}); };
     const auto& processes = roster->processes;
     const auto own = std::find_if(processes.begin(), processes.end(), [&](const ProcessInfo& one) {
         return one.nonce == links_.self.nonce;
@@ -325,6 +326,11 @@ GroupNode& HubCore::child_at(const GroupNode& parent, const Derive& request) {
     options.roster = roster;
     options.me = index_of.at(parent.me());
     options.infos_known = false;
+    options.ended = [this] { post([] {}); };
+    options.strayed = [this, id = request.parent, members = request.members](int32_t rank) {
+        const GroupNode* node = node_at(id);
+        return node == nullptr || node->is_over(members[static_cast<size_t>(rank)]);
+    };
     options.timeout = settings_.init_timeout_s * nanos_per_s;
     auto& node = nodes_[id];
     node = std::make_unique<GroupNode>(*net_, links_, std::move(options));
@@ -348,9 +354,9 @@ void HubCore::derive(Derive request) {
                                     format("rank %d is no member, or twice one", rank)));
             return;
         }
-        if (parent->is_dead(rank)) {
+        if (parent->is_gone(rank)) {
             request.done(make_error(Code::remote, Scope::communicator,
-                                    format("rank %d of the new group is dead", rank)));
+                                    format("rank %d, a member of the new group, is gone", rank)));
             return;
         }
         seen[static_cast<size_t>(rank)] = true;
@@ -428,6 +434,9 @@ void HubCore::peer_message(Peer& peer, Message&& message) {
         }
     } else if (const auto* detach = std::get_if<DetachMessage>(&message)) {
         peer.remote.erase(detach->group);
+        if (GroupNode* node = node_at(detach->group)) {
+            node->peer_detached(peer);
+        }
         links_.use_changed(peer);
     } else if (const auto* blob = std::get_if<BlobMessage>(&message)) {
         group = blob->group;

@@ -73,10 +73,10 @@ void Links::dial_next(const PeerKey& key) {
     dial.timer = 0;
     if (dial.next == dial.addresses.size() && dial.conns.empty()) {
         const std::string why =
-            dial.addresses.empty() ? "it has no address" : std::move(dial.last_failure);
-        const bool refused = dial.all_refused;
+            dial.addresses.empty() ? "it has no address" : std::exchange(dial.failures, {});
+        const bool refused = dial.some_refused;
         dial.next = 0;
-        dial.all_refused = true;
+        dial.some_refused = false;
         dial.pause = dial.pause == 0 ? pause_first : std::min(2 * dial.pause, pause_last);
         dial.timer = net_.at(net_.now() + dial.pause, [this, key] { dial_next(key); });
         client_.dial_failed(key, why, refused);  // last: it may end the dial
@@ -106,8 +106,8 @@ void Links::dial_drop(const PeerKey& key, Conn conn, const std::string& why, boo
     }
     Dial& dial = at->second;
     std::erase(dial.conns, conn);
-    dial.last_failure = why;
-    dial.all_refused = dial.all_refused && refused;
+    dial.failures += (dial.failures.empty() ? "" : ", ") + why;
+    dial.some_refused = dial.some_refused || refused;
     if (dial.handshaking == conn) {
         dial.handshaking = 0;
         dial_handshake(key);

@@ -51,8 +51,8 @@ class LinksClient {
     virtual void peer_message(Peer& peer, Message&& message) = 0;
     // `retired`: the peer lives but closed a connection it had no use for.
     virtual void peer_lost(Peer& peer, const std::string& why, bool retired) = 0;
-    // Every address was tried in vain. `refused`: all said at once that nobody listens there. The
-    // next round starts by itself.
+    // Every address was tried in vain. `refused`: at one of them a host said that nobody listens.
+    // The next round starts by itself.
     virtual void dial_failed(const PeerKey& key, const std::string& why, bool refused) = 0;
 };
 
@@ -90,8 +90,8 @@ class Links final : public NetClient {
         size_t next = 0;          // the address to try next
         std::vector<Conn> conns;  // connecting or connected, in the order they got there
         Conn handshaking = 0;     // one at a time, so that one process is greeted once
-        std::string last_failure;
-        bool all_refused = true;
+        std::string failures;     // of this round, one per address
+        bool some_refused = false;
         Nanos pause = 0;
         Net::Timer timer = 0;  // the next address, or the next round
     };

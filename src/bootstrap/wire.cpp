@@ -84,7 +84,7 @@ void write(ByteWriter& out, const BlobMessage& m) {
     out.u64(m.group).u32(m.sequence).i32(m.rank).text(m.bytes);
 }
 void write(ByteWriter& out, const LeftMessage& m) {
-    out.u64(m.group).i32(m.rank).u32(m.finished);
+    out.u64(m.group).i32(m.rank).u32(m.finished).u8(m.assumed ? 1 : 0);
 }
 void write(ByteWriter& out, const NoticeMessage& m) {
     out.u64(m.group).u8(static_cast<uint8_t>(m.notice.kind)).i32(m.notice.rank);
@@ -146,6 +146,7 @@ Result<Message> read(ByteReader& in, const LeftMessage*) {
     m.group = TRY(in.u64());
     m.rank = TRY(rank_read(in));
     m.finished = TRY(in.u32());
+    m.assumed = TRY(in.u8()) != 0;
     return Message(m);
 }
 Result<Message> read(ByteReader& in, const NoticeMessage*) {

@@ -73,6 +73,7 @@ struct LeftMessage {  // the rank left in order after it had finished that many 
     GroupId group = 0;
     int32_t rank = 0;
     uint32_t finished = 0;
+    bool assumed = false;  // it is gone, and nobody saw how
 };
 struct NoticeMessage {
     GroupId group = 0;
