@@ -56,7 +56,8 @@ class Bench:
         root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
         out = self.file("versus.json")
         command = ["mpirun", "-np", str(ranks)] + root + (FITTING if fits else CROWDED) + [
-            self.tool("weft-vs-mpi"), "--op", "all_reduce", "--sizes", sizes, "--mem", memory, "--json", out]
+            self.tool("weft-vs-mpi"), "--op", "all_reduce", "--sizes", sizes, "--mem", memory, "--rotate",
+            "256M" if fits else "1M", "--json", out]
         run(command)
         with open(out, encoding="utf-8") as file:
             found = json.load(file)

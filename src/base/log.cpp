@@ -99,8 +99,7 @@ std::string file_short(std::string_view path) {
     return std::string(path.substr(module == path.npos ? 0 : module + 1));
 }
 
-std::string log_prefix(const LogState& state, LogLevel level, Subsys subsys,
-                       const Where& where) {
+std::string log_prefix(const LogState& state, LogLevel level, Subsys subsys, const Where& where) {
     std::string line = level == LogLevel::warn ? "\n" : "";
     if ((state.timestamp_levels >> static_cast<unsigned>(level) & 1U) != 0) {
         timespec now{};

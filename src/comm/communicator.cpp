@@ -1,6 +1,9 @@
 #include "src/comm/communicator.h"
 
 #include <algorithm>
+#include <chrono>
+#include <future>
+#include <memory>
 
 #include "src/base/log.h"
 #include "src/comm/process.h"
@@ -188,6 +191,22 @@ void Communicator::fail(const Error& cause, bool announce) {
 void Communicator::operation_failed(const Error& error) {
     if (error.scope != Scope::call) {
         fail(error, true);
+        announcements_flush();
+    }
+}
+
+// The caller may exit as soon as it hears of the failure; the peers should still learn its cause,
+// not only that this process is gone. Twice, because the announcement itself may be posted by what
+// the service thread is doing now.
+void Communicator::announcements_flush() {
+    Reactor& reactor = Process::get().reactor();
+    if (reactor.on_thread()) {
+        return;
+    }
+    for (int round = 0; round < 2; round++) {
+        auto done = std::make_shared<std::promise<void>>();  // shared: the reactor may be late
+        reactor.post([done] { done->set_value(); });
+        done->get_future().wait_for(std::chrono::milliseconds(200));
     }
 }
 
@@ -207,6 +226,7 @@ void Communicator::abort() {
         ending.group->announce(Notice::Kind::aborted, cause.what);
     }
     end_apply(ending, cause);
+    announcements_flush();
 }
 
 void Communicator::notice(const Notice& notice) {
@@ -388,10 +408,9 @@ RankStats Communicator::stats() const {
     stats.comm = handle();
     const std::lock_guard lock(mutex_);
     if (parts_.shard != nullptr) {
-        stats.ops = parts_.shard->counters();
-    }
-    for (const auto& wire : parts_.wires) {
-        stats.wires.emplace_back(wire->caps().name, wire->counters());
+        Shard::Counters counters = parts_.shard->counters();
+        stats.ops = counters.ops;
+        stats.wires = std::move(counters.wires);
     }
     return stats;
 }

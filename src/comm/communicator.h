@@ -121,6 +121,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   private:
     explicit Communicator(CommIdentity identity);
+    static void announcements_flush();
     Error earlier_failure_locked() const;
     Error busy_error() const;
     bool busy_locked();

@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/base/clock.h"
@@ -105,7 +106,12 @@ class Shard {
 
     // True when nothing is queued, running or undelivered.
     bool quiet() const;
-    OpCounters counters() const;
+    // Exact when nobody drives; while somebody does, as of its last sleep.
+    struct Counters {
+        OpCounters ops;
+        std::vector<std::pair<std::string, WireCounters>> wires;  // by transport
+    };
+    Counters counters() const;
     const ShardConfig& config() const;
 
     struct Impl;  // shard.h

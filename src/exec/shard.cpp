@@ -166,6 +166,7 @@ void Shard::Impl::service() {
     bool soon = false;
     if (!quiet() && !closing) {
         idle_report(now);
+        snapshot();
         config.doorbell->arm(SleepMode::on_eventfd);
         config.reactor->modify(service_fd, EPOLLIN);
         service_armed = true;
@@ -248,6 +249,34 @@ bool Shard::Impl::progress(Nanos now) {
         last_move = now;
     }
     return moved;
+}
+
+Shard::Counters Shard::Impl::counters_now() const {
+    Counters now;
+    now.ops = counters;
+    const LinkCounters& link = links.counters();
+    now.ops.grants = link.grants;
+    now.ops.again = link.again;
+    now.ops.duplicates_dropped = link.duplicates_dropped;
+    now.ops.stale_dropped += link.stale_dropped;
+    for (const Wire* wire : config.wires) {
+        now.wires.emplace_back(wire->caps().name, wire->counters());
+    }
+    return now;
+}
+
+void Shard::Impl::snapshot() {
+    const std::lock_guard lock(kept_mutex);
+    kept = counters_now();
+}
+
+Shard::Counters Shard::Impl::counters_read() {
+    if (drive_mutex.try_lock()) {
+        snapshot();
+        leave();
+    }
+    const std::lock_guard lock(kept_mutex);
+    return kept;
 }
 
 // ---- bundles
@@ -665,14 +694,8 @@ void Shard::fail(const Error& error) {
 bool Shard::quiet() const {
     return impl_->quiet();
 }
-OpCounters Shard::counters() const {
-    OpCounters all = impl_->counters;
-    const LinkCounters& link = impl_->links.counters();
-    all.grants = link.grants;
-    all.again = link.again;
-    all.duplicates_dropped = link.duplicates_dropped;
-    all.stale_dropped += link.stale_dropped;
-    return all;
+Shard::Counters Shard::counters() const {
+    return impl_->counters_read();
 }
 const ShardConfig& Shard::config() const {
     return impl_->config;

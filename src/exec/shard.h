@@ -41,12 +41,14 @@ struct Shard::Impl final : LinkSink {
     void leave();  // unlock after driving: hand over to a waiter or to the service thread
     void background();
     void service();  // on the service thread
+    Counters counters_read();
     bool quiet() const { return work_open.load(std::memory_order_acquire) == 0; }
 
     // --- by the driver
     bool progress(Nanos now);
     void take();  // after locking: the driver is awake, the service thread is not needed
     bool idle_report(Nanos now);
+    void snapshot();  // keeps the counters for whoever asks while this thread drives
     bool may_sleep_on_doorbell() const { return wait_fds.empty() && !polling; }
     bool wires_armed();
 
@@ -105,8 +107,11 @@ struct Shard::Impl final : LinkSink {
     void ticket_finish(Ticket& ticket, const Error* error);
     void waiters_wake();
     plan::Request request_for(const Call& call) const;
-    uint64_t again_count() const { return links.counters().again; }
 
+    Counters counters_now() const;
+
+    std::mutex kept_mutex;
+    Counters kept;  // under kept_mutex
     mutable std::mutex queue_mutex;
     std::deque<Bundle> queue;
     std::optional<Error> fail_cause;   // under queue_mutex

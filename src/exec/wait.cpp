@@ -19,9 +19,7 @@ namespace {
 
 using Impl = Shard::Impl;
 
-constexpr int yields = 12;
-constexpr int yield_every =
-    40;  // a spinner alone on its core loses nothing, one that shares it gives the peer its turn
+constexpr int yields = 8;
 constexpr int clock_every = 16;  // rounds between two looks at the clock
 constexpr Nanos sleep_longest = 100 * nanos_per_ms;
 constexpr Nanos sleep_pressed =
@@ -30,34 +28,36 @@ constexpr Nanos sleep_polling = 50'000;  // first sleep where a wire cannot wake
 constexpr Nanos sleep_polling_longest = 5 * nanos_per_ms;
 constexpr Nanos sleep_others = nanos_per_ms;  // some of our shards are driven by other threads
 
-// What an idle round does before the next: pause, now and then give way to whoever wants the core,
-// in the end sleep.
+// What an idle round does before the next. While the ranks fit the cores: pause, then sleep. Not
+// yield: where a foreign process shares the core, a yield gives away a whole slice, and the median
+// of an 8-byte all-reduce goes from microseconds to milliseconds. With more ranks than cores: a few
+// yields, for the peer that will make progress wants this very core.
 class Patience {
   public:
-    explicit Patience(int spins) : spins_(spins) {}
+    explicit Patience(int spins) : spins_(spins), rounds_(spins > 0 ? spins : yields) {}
     void moved() { idle_ = sleeps_ = 0; }
     // True: it is time to sleep.
     bool exhausted() {
-        if (++idle_ >= spins_ + yields) {
+        if (++idle_ >= rounds_) {
             return true;
         }
-        if (idle_ >= spins_ || idle_ % yield_every == 0) {
+        if (spins_ == 0) {
             sched_yield();
-        } else {
-#if defined(__x86_64__)
-            __builtin_ia32_pause();
-#endif
+            return false;
         }
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
         return false;
     }
-    // How often it slept since something moved; afterwards a few yields precede the next sleep.
+    // How often it slept since something moved; afterwards a few rounds precede the next sleep.
     int slept() {
-        idle_ = spins_;
+        idle_ = rounds_ - std::min(rounds_, yields);
         return sleeps_++;
     }
 
   private:
-    int spins_;
+    int spins_, rounds_;
     int idle_ = 0, sleeps_ = 0;
 };
 
@@ -83,6 +83,7 @@ Nanos sleep_limit(Impl& shard, int sleeps) {
 void sleep_alone(Impl& shard, const Waitable& wait, int sleeps) {
     const Nanos now = clock_now();
     shard.idle_report(now);
+    shard.snapshot();
     const Nanos limit = sleep_limit(shard, sleeps);
     Doorbell& doorbell = *shard.config.doorbell;
     const bool futex = shard.may_sleep_on_doorbell();
@@ -223,6 +224,7 @@ class Gang {
             }
             Impl& shard = *member.shard;
             shard.idle_report(now);
+            shard.snapshot();
             limit = std::min(limit, sleep_limit(shard, sleeps));
             shard.config.doorbell->arm(SleepMode::on_eventfd);
             fds.push_back({shard.config.doorbell->event_fd(), POLLIN, 0});

@@ -39,9 +39,9 @@
 // Small plans run *eager*: grants send nothing, a put goes into a pre-granted slot of the link (at
 // most `slots` outstanding per (sender, receiver, lane)), wait binds a scratch operand to the slot
 // or copies the slot to dst; release of a scratch operand (or the copy) frees the slot. A scratch
-// operand that no wait has bound is the plan's own memory, in this mode too; a bound one is
-// released by a step before it is bound again and before the op ends. The same plan must be right
-// in both modes; the prover checks both.
+// operand that no wait has bound is the plan's own memory, in this mode too. One that a wait has
+// filled is released, in either mode, before it is granted again and before the op ends. The same
+// plan must be right in both modes; the prover checks both.
 #pragma once
 
 #include <cstdint>

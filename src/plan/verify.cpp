@@ -1,8 +1,6 @@
 // The situations a plan is proved in.
 #include "src/plan/verify.h"
 
-#include <algorithm>
-
 #include "src/plan/verify_detail.h"
 
 namespace weft::plan {
@@ -23,16 +21,17 @@ std::vector<std::vector<bool>> place_patterns(const Shape& shape) {
     return patterns;
 }
 
-// All chunks full, every second one empty, only the first one not empty.
+// All chunks full, then empty by each bit of their number and by its complement: of any two chunks
+// each is once empty while the other is not.
 std::vector<std::vector<bool>> empty_patterns(const Shape& shape) {
     std::vector<std::vector<bool>> patterns = {{}};
-    if (shape.chunks > 1) {
-        patterns.emplace_back(shape.chunks, false);
-        for (size_t chunk = 1; chunk < shape.chunks; chunk += 2) {
-            patterns.back()[chunk] = true;
+    for (uint32_t bit = 1; bit != 0 && bit < shape.chunks; bit <<= 1) {
+        for (const bool value : {true, false}) {
+            auto& pattern = patterns.emplace_back(shape.chunks);
+            for (uint32_t chunk = 0; chunk < shape.chunks; chunk++) {
+                pattern[chunk] = ((chunk & bit) != 0) == value;
+            }
         }
-        patterns.emplace_back(shape.chunks, true);
-        patterns.back()[0] = false;
     }
     return patterns;
 }
@@ -50,6 +49,7 @@ Result<void> prove(const Plan& plan) {
     if (matched.tiles_back_max > 0) {
         tiles.push_back(matched.tiles_back_max + 2);
     }
+    const auto empties = empty_patterns(plan.shape);
     VerifyCase how;
     for (const bool eager : {false, true}) {
         how.eager = eager;
@@ -57,7 +57,7 @@ Result<void> prove(const Plan& plan) {
             how.tiles = count;
             for (const auto& in_place : place_patterns(plan.shape)) {
                 how.in_place = in_place;
-                for (const auto& last_empty : empty_patterns(plan.shape)) {
+                for (const auto& last_empty : empties) {
                     how.last_empty = last_empty;
                     TRY(prover::run(plan, how, matched));
                 }

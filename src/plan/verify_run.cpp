@@ -181,7 +181,7 @@ Result<void> Prover::op_end(uint32_t rank) {
         at.open.clear();
         join(joined, at.clock);
         if (std::any_of(at.bound.begin(), at.bound.end(), [](uint32_t b) { return b != none; })) {
-            return fault(c, "a scratch slot still holds a slot of the link");
+            return fault(c, "a scratch slot that was filled is not released");
         }
     }
     TRY(outputs_check(rank, joined));

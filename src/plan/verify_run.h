@@ -54,7 +54,7 @@ struct Chain {
     Clock clock;
     std::vector<Operand> loans;   // peers' operands that may be loaded in this pass
     std::vector<OpenPut> open;    // puts not known to be delivered
-    std::vector<uint32_t> bound;  // eager: by scratch slot, the stream it came on
+    std::vector<uint32_t> bound;  // by scratch slot: the stream that filled it, until release
     std::vector<Mailbox> mail;    // by step: what it sent and nobody has taken
     std::map<uint32_t, std::vector<Clock>> marks;  // by step that some `after` names: by pass
     std::vector<uint32_t> waiters;                 // chains that wait for this one
@@ -113,7 +113,9 @@ class Prover {
     Result<Did> put(uint32_t chain, const Step& step, const Match& match);
     Result<void> put_data(uint32_t chain, const Step& step, const Match& match, Parcel& parcel);
     Result<Did> wait(uint32_t chain, const Step& step, const Match& match);
-    Result<void> wait_bind(uint32_t chain, const Step& step, const Match& match, Values::Id value);
+    Result<void> wait_data(uint32_t chain, const Step& step, const Match& match,
+                           const Parcel& parcel);
+    Did announce(uint32_t chain, const Step& step, const Match& match);
     Result<void> compute(uint32_t chain, const Step& step);
     void release(uint32_t chain, const Step& step);
     Result<Values::Id> read(uint32_t chain, const Operand& operand, Access access);

@@ -121,19 +121,24 @@ Result<Prover::Did> Prover::put(uint32_t chain, const Step& step, const Match& m
     return Did::done;
 }
 
-// Eager: the bytes leave the link's slot for dst, or dst becomes the slot until it is released.
-Result<void> Prover::wait_bind(uint32_t chain, const Step& step, const Match& match,
-                               Values::Id value) {
+// The bytes are there. Eager, they leave the link's slot for dst, or a scratch dst becomes the
+// slot.
+Result<void> Prover::wait_data(uint32_t chain, const Step& step, const Match& match,
+                               const Parcel& parcel) {
     Chain& at = chains_[chain];
-    TRY(write(chain, step.dst, local(chain), value));
-    if (step.dst.space != Space::scratch) {
-        streams_[match.in].freed++;
-        return {};
+    const bool scratch = step.dst.space == Space::scratch;
+    if (!how_.eager) {
+        puts_[parcel.put].arrived = at.clock[chain] + 1;
+    } else {
+        TRY(write(chain, step.dst, local(chain), parcel.value));
+        streams_[match.in].freed += scratch ? 0 : 1;
     }
-    if (at.bound[step.dst.chunk] != none) {
-        return fault(chain, "binds a scratch slot that was not released");
+    if (scratch) {
+        if (at.bound[step.dst.chunk] != none) {
+            return fault(chain, "fills a scratch slot that was not released");
+        }
+        at.bound[step.dst.chunk] = match.in;
     }
-    at.bound[step.dst.chunk] = match.in;
     return {};
 }
 
@@ -150,10 +155,8 @@ Result<Prover::Did> Prover::wait(uint32_t chain, const Step& step, const Match& 
         at.loans.push_back(step.dst);
     } else if (step.dst.space == Space::none) {
         streams_[match.in].freed++;
-    } else if (how_.eager) {
-        TRY(wait_bind(chain, step, match, parcel.value));
     } else {
-        puts_[parcel.put].arrived = at.clock[chain] + 1;
+        TRY(wait_data(chain, step, match, parcel));
     }
     return Did::done;
 }
@@ -196,10 +199,19 @@ void Prover::release(uint32_t chain, const Step& step) {
         return covered;
     });
     if (scratch && at.bound[step.dst.chunk] != none) {
-        streams_[at.bound[step.dst.chunk]].freed++;
+        streams_[at.bound[step.dst.chunk]].freed += how_.eager ? 1 : 0;
         at.bound[step.dst.chunk] = none;
         memory_.at(place_index(chain, step.dst, at.tile)).value = 0;
     }
+}
+
+// Grants and exposes hold no slot of the link, but they travel through one behind what does.
+Prover::Did Prover::announce(uint32_t chain, const Step& step, const Match& match) {
+    if (!has_slot(match.out)) {
+        return block(chain, chain_of(step.peer, chain), "a free slot of the link");
+    }
+    post(chain, Parcel{});
+    return Did::done;
 }
 
 Result<Prover::Did> Prover::step_run(uint32_t chain, const Step& step, const Match& match) {
@@ -208,17 +220,12 @@ Result<Prover::Did> Prover::step_run(uint32_t chain, const Step& step, const Mat
     }
     switch (step.kind) {
         case StepKind::grant:
-            if (how_.eager) {
-                return Did::done;
+            if (step.dst.space == Space::scratch && chains_[chain].bound[step.dst.chunk] != none) {
+                return fault(chain, "grants a scratch slot that was not released");
             }
-            [[fallthrough]];
+            return how_.eager ? Did::done : announce(chain, step, match);
         case StepKind::expose:
-            // These hold no slot, but they travel through one behind what does.
-            if (!has_slot(match.out)) {
-                return block(chain, chain_of(step.peer, chain), "a free slot of the link");
-            }
-            post(chain, Parcel{});
-            return Did::done;
+            return announce(chain, step, match);
         case StepKind::put:
             return put(chain, step, match);
         case StepKind::wait:

@@ -39,10 +39,6 @@ void connect_one_after_other(Side& side, int first) {
     side.meet_driving();
 }
 
-bool memory_wire(const WireCase& wire_case) {
-    return !wire_case.network;
-}
-
 }  // namespace
 
 TEST_CASE("wires connect, whoever comes first") {
@@ -108,9 +104,7 @@ TEST_CASE("a peer that closes in good order is no failure until something is wan
             drive_for(side, 20 * nanos_per_ms);
             side.require(side.failures.size() == 1, "reported once");
         },
-        [](const WireCase& wire_case) {
-            return memory_wire(wire_case) && wire_case.fault.empty();
-        });
+        [](const WireCase& wire_case) { return !wire_case.network && wire_case.fault.empty(); });
 }
 
 TEST_CASE("a peer that dies is reported once, after all it had sent") {
@@ -124,18 +118,16 @@ TEST_CASE("a peer that dies is reported once, after all it had sent") {
                 for (uint32_t i = 0; i < 100; i++) {
                     side.put_must(side.by_value(&i, sizeof i, Imm{theirs, i, 0}));
                 }
-                if (side.faulty() || !memory_wire(side.kind)) {
-                    drive_for(side, 50 * nanos_per_ms);  // what is held or on the way
+                if (side.faulty()) {
+                    drive_for(side, 50 * nanos_per_ms);  // what is held
                 }
                 side.meet();
                 ::raise(SIGKILL);
             }
             side.meet();
             side.until([&] { return !side.failures.empty(); }, "the death");
-            if (memory_wire(side.kind)) {
-                for (uint32_t i = 0; i < 100; i++) {
-                    side.require(side.times(Imm{token, i, 0}) >= 1, "what it sent before arrives");
-                }
+            for (uint32_t i = 0; i < 100; i++) {
+                side.require(side.times(Imm{token, i, 0}) >= 1, "what it sent before arrives");
             }
             side.require(side.wire().state(side.peer()) == PeerState::failed, "the peer is failed");
             side.require(side.put(side.by_value("x", 1, Imm{theirs, 0, 0})) == Post::again,
@@ -143,7 +135,7 @@ TEST_CASE("a peer that dies is reported once, after all it had sent") {
             drive_for(side, 50 * nanos_per_ms);
             side.require(side.failures.size() == 1, "reported once");
         },
-        [](const WireCase& wire_case) { return wire_case.two_processes; },
+        [](const WireCase& wire_case) { return wire_case.two_processes && !wire_case.network; },
         Ending::second_is_killed);
 }
 

@@ -44,7 +44,7 @@ void values_one_way(Side& side, int sender) {
         side.until([&] { return side.arrivals.size() == count; }, "arrivals");
         for (const Arrival& arrival : side.arrivals) {
             const size_t size = sizes[arrival.imm.piece];
-            side.require(arrival.by_value && arrival.value.size() == size &&
+            side.require((arrival.by_value || size == 0) && arrival.value.size() == size &&
                              pattern_holds(reinterpret_cast<const std::byte*>(arrival.value.data()),
                                            size, arrival.imm.piece),
                          "a value of " + std::to_string(size) + " bytes arrives whole");

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
@@ -287,7 +288,6 @@ int Side::times(Imm imm) const {
 void Side::forget() {
     arrivals.clear();
     delivered.clear();
-    seen_.clear();
 }
 
 void Side::on_arrival(Imm imm, const std::byte* value, uint32_t value_bytes) {
@@ -309,16 +309,54 @@ void Side::on_failure(uint32_t peer, Error error) {
     failures.push_back(std::move(error));
 }
 
+namespace {
+
+// A table of a prime length, so that nothing that is a power of two apart looks alike.
+constexpr size_t table_bytes = 65'521;
+
+const std::byte* pattern_table() {
+    static const std::vector<std::byte> table = [] {
+        std::vector<std::byte> bytes(table_bytes);
+        uint32_t state = 12345;
+        for (std::byte& byte : bytes) {
+            state = state * 1664525u + 1013904223u;
+            byte = static_cast<std::byte>(state >> 24);
+        }
+        return bytes;
+    }();
+    return table.data();
+}
+
+// Calls `piece(offset, table, bytes)` for each run of table bytes.
+template <class Piece>
+bool pattern_pieces(size_t bytes, uint64_t seed, Piece piece) {
+    size_t start = seed * 7919 % table_bytes;
+    for (size_t at = 0; at < bytes;) {
+        const size_t count = std::min(bytes - at, table_bytes - start);
+        if (!piece(at, pattern_table() + start, count)) {
+            return false;
+        }
+        at += count;
+        start = 0;
+    }
+    return true;
+}
+
+}  // namespace
+
 std::vector<std::byte> pattern(size_t bytes, uint64_t seed) {
     std::vector<std::byte> data(bytes);
-    for (size_t i = 0; i < bytes; i++) {
-        data[i] = static_cast<std::byte>((i * 131 + seed * 7919 + (i >> 8)) & 0xff);
-    }
+    pattern_pieces(bytes, seed, [&](size_t at, const std::byte* table, size_t count) {
+        std::memcpy(data.data() + at, table, count);
+        return true;
+    });
     return data;
 }
 
 bool pattern_holds(const std::byte* at, size_t bytes, uint64_t seed) {
-    return bytes == 0 || std::memcmp(at, pattern(bytes, seed).data(), bytes) == 0;
+    return pattern_pieces(bytes, seed, [&](size_t offset, const std::byte* table, size_t count) {
+        return std::memcmp(at + offset, table, count) == 0;
+    });
 }
 
 }  // namespace weft::test

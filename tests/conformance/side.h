@@ -67,7 +67,7 @@ class Side final : private WireSink {
     // Instead of being kept in `arrivals`.
     std::function<void(Imm, const std::byte*, uint32_t)> on_each;
 
-    // Distinct immediates that arrived.
+    // Distinct immediates that ever arrived: a clause uses each token for one phase only.
     size_t arrived_distinct() const { return seen_.size(); }
     int times(Imm imm) const;
     void forget();

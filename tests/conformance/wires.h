@@ -27,7 +27,7 @@ struct WireCase {
     std::function<std::shared_ptr<WireHub>(std::shared_ptr<Reactor>, int side)> hub;
     bool one_hub = false;  // both sides of the process attach to the same hub
     std::string fault;     // FaultSpec text, empty: none
-    bool network = false;  // may lose what a dead peer had sent
+    bool network = false;  // the death of a peer is told by other means, if at all
 };
 
 // Every case of this build and machine. A provider that is missing here is left out, and named in

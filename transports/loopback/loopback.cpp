@@ -348,10 +348,11 @@ bool LoopbackWire::place(Peer& peer, const Put& put) {
 }
 
 int LoopbackWire::progress(WireSink& sink, Nanos, int budget) {
+    int events = 0;
     if (core_->mail.news()) [[unlikely]] {
         take_news();
+        events++;  // a caller about to sleep must look again
     }
-    int events = 0;
     while (!delivered_.empty() && events < budget) {
         const uint64_t cookie = delivered_.front();
         delivered_.pop_front();

@@ -28,10 +28,14 @@ bool payload_read(const RingMessage& message, T* value) {
 }  // namespace
 
 int ShmWire::progress(WireSink& sink, Nanos, int budget) {
+    int events = 0;
     if (port_->mail.news()) [[unlikely]] {
         take_news();
+        events++;  // a caller about to sleep must look again: a put may be possible now
     }
-    int events = delivered_.empty() ? 0 : report_delivered(sink, budget);
+    if (!delivered_.empty()) {
+        events += report_delivered(sink, budget - events);
+    }
     for (Poll& poll : polls_) {
         // Acquire: with the producer's release, the cell's other words.
         if (poll.cell->seq.load(std::memory_order_acquire) == poll.seq) {
