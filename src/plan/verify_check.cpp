@@ -153,6 +153,12 @@ Result<void> Checker::shape_check() const {
         size_t steps = 0;
         for (const Lane& lane : part.lanes) {
             steps += lane.steps.size();
+            if (lane.scratch_slots > lane.steps.size()) {
+                return refuse(
+                    format("a lane of rank %zu has %u scratch slots for %zu steps: some "
+                           "are never used",
+                           r, lane.scratch_slots, lane.steps.size()));
+            }
         }
         const uint64_t outputs = static_cast<uint64_t>(shape.chunks) * shape.output_blocks;
         if (rules_.has_output(part.rank) && steps < outputs) {

@@ -23,7 +23,7 @@ namespace weft::plan::prover {
 
 namespace {
 
-constexpr uint64_t places_max = 1ull << 26;
+constexpr uint64_t places_max = 1ull << 24;  // about 1.5 GB
 
 }  // namespace
 
