@@ -1,6 +1,7 @@
 #include "transports/fabric/fabric_wire.h"
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 
 #include "transports/fabric/service.h"
@@ -59,9 +60,9 @@ FabricWire::~FabricWire() {
             }
         }
     }
-    for (const Peer& peer : peers_) {
-        if (peer.process != nullptr) {
-            hub_.process_release(peer.process);
+    for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
+        if (peers_[rank].process != nullptr) {
+            hub_.processes().release(peers_[rank].process, {inbox_.get(), rank});
         }
     }
 }
@@ -92,7 +93,7 @@ Result<void> FabricWire::connect(uint32_t rank, std::string_view address, std::s
         return {};
     }
     WireAddress remote = TRY(address_parse(address));
-    peer.process = TRY(hub_.process_acquire(remote));
+    peer.process = TRY(hub_.processes().acquire(remote, {inbox_.get(), rank}));
     peer.wire = remote.wire;
     peer.hello_out = hello_encode({config_.group, hub_.process_uid(), hello});
     PeerFlow& flow = inbox_->flow(rank);
@@ -160,6 +161,7 @@ void FabricWire::up_check(uint32_t rank) {
         [](const RailLink& rail) { return rail.hello_received && rail.hello_acknowledged; });
     if (all) {
         peer.state = PeerState::up;
+        peer.process->up.store(true);
         peer.hello_out.clear();
     }
 }
@@ -195,7 +197,7 @@ void FabricWire::conceal(Region id) {
     }
     for (const auto& rail : hub_.rails()) {
         std::lock_guard guard(rail->lock());
-        rail->region_forget(region.use.get());
+        rail->use_forget(region.use.get());
         region.registrations[rail->index()].reset();
     }
     region = LocalRegion{};
@@ -258,8 +260,9 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
     MessageHeader header = header_to(peer, MessageKind::value);
     header.imm = put.imm.pack();
     header.bytes = static_cast<uint32_t>(put.bytes);
+    header.flags = put.to == RemoteRef{} ? 0 : value_for_memory;
     if (put.notify) {
-        header.flags = value_wants_ack;
+        header.flags |= value_wants_ack;
         header.word = ++sequence_;
         value_cookies_[header.word] = put.cookie;
     }
@@ -336,6 +339,7 @@ void FabricWire::fail(uint32_t peer, Error error) {
 int FabricWire::progress(WireSink& sink, Nanos now, int budget) {
     hub_.service().driven(now);
     hub_.poll(inbox_.get());
+    hub_.processes().watch(now, inbox_.get());
     if (!connecting_.empty()) {
         connecting_advance(now);
     }
@@ -383,8 +387,11 @@ void FabricWire::handle(Event& event, WireSink& sink) {
 void FabricWire::on_value(Event& event, WireSink& sink) {
     ++counters_.arrivals;
     counters_.arrival_bytes += event.bytes;
-    const std::byte* body = event.buffer->data + sizeof(MessageHeader);
-    sink.on_arrival(Imm::unpack(event.imm), event.bytes != 0 ? body : nullptr, event.bytes);
+    MessageHeader header;
+    std::memcpy(&header, event.buffer->data, sizeof header);
+    const std::byte* body = event.buffer->data + sizeof header;
+    bool by_value = (header.flags & value_for_memory) == 0;
+    sink.on_arrival(Imm::unpack(event.imm), by_value ? body : nullptr, event.bytes);
 }
 
 // May come before the local connect(), which then acknowledges it.

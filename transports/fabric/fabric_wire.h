@@ -43,7 +43,7 @@ class FabricWire final : public Wire {
     };
     struct Peer {
         PeerState state = PeerState::idle;
-        const RemoteProcess* process = nullptr;  // owned by the hub, held by a use count
+        RemoteProcess* process = nullptr;  // owned by the hub, held by a use count
         uint64_t wire = 0;
         std::string hello_out;
         std::string hello_in;

@@ -58,6 +58,9 @@ class FabricHub::Dispatch final : public RailEvents {
 
     void on_message(Rail& rail, BufferPtr buffer, size_t bytes) override {
         auto header = message_parse(buffer->data, bytes);
+        if (header && header->kind == MessageKind::probe) {
+            return;
+        }
         Inbox* inbox = header ? hub_.wire_find(header->to_wire) : nullptr;
         if (inbox == nullptr || header->from_rank >= inbox->rank_count() ||
             header->rail != rail.index()) {
@@ -81,12 +84,14 @@ class FabricHub::Dispatch final : public RailEvents {
                 return push(*inbox, Event::Kind::value_ack, *header, nullptr);
             case MessageKind::fence_ack:
                 return push(*inbox, Event::Kind::fence_ack, *header, nullptr);
+            case MessageKind::probe:
+                return;
         }
     }
 
     void on_finished(Rail& rail, const TxOwner& owner, const Error* error) override {
-        if (owner.region_use != nullptr) {
-            owner.region_use->fetch_sub(1);
+        if (owner.use != nullptr) {
+            owner.use->fetch_sub(1);
         }
         if (owner.inbox == nullptr) {
             return;
@@ -171,7 +176,8 @@ FabricHub::FabricHub(Library library, uint64_t process_uid)
     : library_(std::move(library)),
       process_uid_(process_uid),
       wires_(wire_slots),
-      token_owners_(token_count_max / token_block) {
+      token_owners_(token_count_max / token_block),
+      processes_(rails_) {
 }
 
 Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const FabricOptions& options) {
@@ -304,58 +310,6 @@ void FabricHub::tokens_release(uint32_t first, uint32_t count) {
         token_owners_[token / token_block].store(nullptr);
     }
     tokens_.release(first, count);
-}
-
-Result<void> FabricHub::addresses_insert(RemoteProcess& process) {
-    for (size_t i = 0; i < process.rails; ++i) {
-        std::lock_guard guard(rails_[i]->lock());
-        auto address = rails_[i]->address_insert(process.names[i]);
-        if (!address.ok()) {
-            process.rails = i;  // what is to be taken back
-            return std::move(address).error();
-        }
-        process.addresses[i] = address.value();
-    }
-    return {};
-}
-
-Result<const RemoteProcess*> FabricHub::process_acquire(const WireAddress& address) {
-    std::lock_guard guard(lock_);
-    auto& process = processes_[address.process];
-    if (process == nullptr) {
-        process = std::make_unique<RemoteProcess>();
-        process->uid = address.process;
-        process->names = address.rails;
-        process->rails = std::min(rails_.size(), address.rails.size());
-        auto inserted = addresses_insert(*process);
-        if (!inserted.ok()) {
-            for (size_t i = 0; i < process->rails; ++i) {
-                std::lock_guard rail_guard(rails_[i]->lock());
-                rails_[i]->address_remove(process->addresses[i]);
-            }
-            processes_.erase(address.process);
-            return std::move(inserted).error();
-        }
-    } else if (process->names != address.rails) {
-        return make_error(Code::remote, Scope::peer,
-                          "two ranks of one process gave different rails: run the same settings "
-                          "in all of them");
-    }
-    ++process->users;
-    return process.get();
-}
-
-void FabricHub::process_release(const RemoteProcess* process) {
-    std::lock_guard guard(lock_);
-    auto entry = processes_.find(process->uid);
-    if (--entry->second->users != 0) {
-        return;
-    }
-    for (size_t i = 0; i < process->rails; ++i) {
-        std::lock_guard rail_guard(rails_[i]->lock());
-        rails_[i]->address_remove(process->addresses[i]);
-    }
-    processes_.erase(entry);
 }
 
 int FabricHub::poll(const Inbox* self) {

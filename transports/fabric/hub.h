@@ -4,9 +4,7 @@
 // line what is missing.
 #pragma once
 
-#include <array>
 #include <atomic>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,6 +12,7 @@
 
 #include "src/base/handle.h"
 #include "transports/fabric/inbox.h"
+#include "transports/fabric/processes.h"
 #include "transports/fabric/rail.h"
 #include "transports/fabric/tokens.h"
 #include "transports/hubs.h"
@@ -21,15 +20,6 @@
 namespace weft::fabric {
 
 class Service;
-
-// A remote process endpoint; its addresses are inserted once and counted by the wires that use it.
-struct RemoteProcess {
-    uint64_t uid = 0;
-    size_t rails = 0;  // both sides have
-    std::array<fi_addr_t, rails_max> addresses{};
-    std::vector<std::string> names;
-    uint32_t users = 0;
-};
 
 class FabricHub final : public WireHub {
   public:
@@ -48,8 +38,7 @@ class FabricHub final : public WireHub {
     void wire_withdraw(Inbox& inbox);
     Result<uint32_t> tokens_reserve(Inbox& inbox, uint32_t count);
     void tokens_release(uint32_t first, uint32_t count);
-    Result<const RemoteProcess*> process_acquire(const WireAddress& address);
-    void process_release(const RemoteProcess* process);
+    Processes& processes() { return processes_; }
 
     // Polls the rails nobody else is polling. `self` needs no ring. Returns completions found.
     int poll(const Inbox* self);
@@ -64,7 +53,6 @@ class FabricHub final : public WireHub {
     Result<void> rails_open(const FabricOptions& options);
     Result<void> wait_open();
     void caps_fill();
-    Result<void> addresses_insert(RemoteProcess& process);
     void drain();
     Inbox* wire_find(uint64_t uid) const;
     Inbox* token_owner(uint32_t token) const { return token_owners_[token / token_block].load(); }
@@ -81,11 +69,10 @@ class FabricHub final : public WireHub {
     std::vector<std::atomic<Inbox*>> wires_;
     std::vector<std::atomic<Inbox*>> token_owners_;
 
-    mutable std::mutex lock_;  // of what follows; never held while a rail's lock is waited for by
-                               // its holder (order: hub, then rail)
+    std::mutex lock_;  // of tokens_ and wires_ever_
     TokenSpace tokens_;
     uint64_t wires_ever_ = 0;
-    std::map<uint64_t, std::unique_ptr<RemoteProcess>> processes_;
+    Processes processes_;
 };
 
 }  // namespace weft::fabric

@@ -41,7 +41,7 @@ std::optional<MessageHeader> message_parse(const std::byte* data, size_t bytes) 
         return std::nullopt;
     }
     std::memcpy(&header, data, sizeof header);
-    if (header.kind < MessageKind::hello || header.kind > MessageKind::fence_ack ||
+    if (header.kind < MessageKind::hello || header.kind > MessageKind::probe ||
         header.rail >= rails_max || header.bytes != bytes - sizeof header) {
         return std::nullopt;
     }

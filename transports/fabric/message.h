@@ -26,12 +26,13 @@ enum class MessageKind : uint8_t {
     value_ack,  // the value with this word has arrived
     fence,      // asks the peer to finish what it has posted
     fence_ack,  // nothing the peer posted before is under way any more
+    probe,      // says nothing: that it could be sent is what counts
 };
 
 struct MessageHeader {
     MessageKind kind = MessageKind::hello;
     uint8_t rail = 0;   // index of the rail it was sent on
-    uint8_t flags = 0;  // value_wants_ack
+    uint8_t flags = 0;  // of values, see below
     uint8_t zero = 0;
     uint32_t from_rank = 0;
     uint64_t to_wire = 0;  // uid of the receiving wire; a message for another one is dropped
@@ -41,6 +42,7 @@ struct MessageHeader {
 };
 static_assert(sizeof(MessageHeader) == 32);
 inline constexpr uint8_t value_wants_ack = 1;
+inline constexpr uint8_t value_for_memory = 2;  // a put of no bytes to memory, not by value
 inline constexpr size_t message_bytes_max = sizeof(MessageHeader) + value_bytes_max;
 
 // The header at the start of `bytes` if it is whole and agrees with their number.

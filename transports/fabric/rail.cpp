@@ -377,10 +377,10 @@ void Rail::orphan(const Inbox* inbox) {
     }
 }
 
-void Rail::region_forget(const std::atomic<uint32_t>* region_use) {
+void Rail::use_forget(const std::atomic<uint32_t>* use) {
     for (TxOp& op : ops_) {
-        if (op.busy && op.owner.region_use == region_use) {
-            op.owner.region_use = nullptr;
+        if (op.busy && op.owner.use == use) {
+            op.owner.use = nullptr;
         }
     }
 }

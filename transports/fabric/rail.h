@@ -24,9 +24,9 @@ namespace weft::fabric {
 
 // Whose a transmission is; pointers may be null and are cleared when the owner goes.
 struct TxOwner {
-    Inbox* inbox = nullptr;                       // owned by the wire
-    PeerFlow* flow = nullptr;                     // owned by the inbox
-    std::atomic<uint32_t>* region_use = nullptr;  // owned by the wire's region
+    Inbox* inbox = nullptr;                // owned by the wire
+    PeerFlow* flow = nullptr;              // owned by the inbox
+    std::atomic<uint32_t>* use = nullptr;  // lowered when it ends; owned by a region or a probe
     uint32_t peer = 0;
     uint64_t cookie = 0;
     bool notify = false;  // report on_delivered when it completes
@@ -90,7 +90,7 @@ class Rail {
     int poll(RailEvents& events);
     bool may_sleep();                 // false: there is work, poll first
     void orphan(const Inbox* inbox);  // its operations end without a report
-    void region_forget(const std::atomic<uint32_t>* region_use);
+    void use_forget(const std::atomic<uint32_t>* use);
 
   private:
     struct Control {

@@ -167,14 +167,32 @@ TEST_CASE("fabric: a stopped peer delays, it is not a failure; leaving it is qui
     }
 }
 
+// A provider without connections cannot know of a death; the control plane tells then.
+bool connected_provider() {
+    return provider() != "shm" && provider() != "udp;ofi_rxd";
+}
+
+TEST_CASE("fabric: a peer killed while nothing is under way is noticed") {
+    Child child;
+    Side side(0, child.in, child.out, 'p');
+    drive(
+        {&side.self}, [] { return false; }, 1);
+    CHECK(side.self.sink.failures.empty());
+    kill(child.pid, SIGKILL);
+    if (connected_provider()) {
+        REQUIRE(drive(
+            {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 5));
+        CHECK_THAT(side.self.sink.failures[0].second, Catch::Contains("rank 1"));
+    }
+}
+
 TEST_CASE("fabric: a killed peer is reported, naming rail and rank") {
     Child child;
     Side side(0, child.in, child.out, 'p');
     kill(child.pid, SIGSTOP);
     REQUIRE(put_soon(side.self, {&side.self}, side.memory_put(1, 0, memory_bytes)));
     kill(child.pid, SIGKILL);
-    // A provider without connections cannot know; the control plane tells then.
-    bool knows = provider() != "shm" && provider() != "udp;ofi_rxd";
+    bool knows = connected_provider();
     drive(
         {&side.self}, [&] { return !side.self.sink.failures.empty(); }, knows ? 5 : 0);
     for (int i = 0; i < 100; ++i) {
