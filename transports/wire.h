@@ -97,6 +97,7 @@ struct WireCounters {
     uint64_t copied_bytes = 0;  // staging copies: bytes moved more than the one necessary time
     uint64_t again = 0;         // back-pressure answers
     uint64_t registrations = 0;
+    uint64_t dropped = 0;  // puts that met memory no longer exposed, counted where it shows
 };
 
 class Wire {

@@ -108,7 +108,7 @@ std::string log_prefix(const LogState& state, LogLevel level, Subsys subsys, con
     }
     line += format("%s:%d:%ld ", state.host.c_str(), getpid(), syscall(SYS_gettid));
     const std::string file = file_short(where.file_name());
-    const auto row = where.line();
+    const auto row = static_cast<unsigned>(where.line());
     if (level == LogLevel::warn) {
         return line + format("[%d] %s:%u NCCL WARN ", thread_device, file.c_str(), row);
     }

@@ -25,9 +25,14 @@ bool has_prefix(std::string_view text, std::string_view prefix) {
     return text.substr(0, prefix.size()) == prefix;
 }
 
-// Names of the launcher and of test harnesses ride in the same environment.
+// Names of the launcher and of test harnesses ride in the same environment. What weft-run tells
+// every rank (perf/launch_env.h reads it) is no setting of the library either.
 bool is_foreign_name(std::string_view name) {
-    return has_prefix(name, "WEFT_RUN_") || has_prefix(name, "WEFT_TEST_");
+    constexpr std::string_view told[] = {"WEFT_RANK",       "WEFT_RANK_COUNT",
+                                         "WEFT_LOCAL_RANK", "WEFT_LOCAL_RANK_COUNT",
+                                         "WEFT_HOST_INDEX", "WEFT_HOST_COUNT"};
+    return has_prefix(name, "WEFT_RUN_") || has_prefix(name, "WEFT_TEST_") ||
+           std::find(std::begin(told), std::end(told), name) != std::end(told);
 }
 
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -258,12 +263,13 @@ SettingsTable settings_build(const std::vector<SettingSource>& by_priority) {
                        set->second.origin.c_str(), accepted(row).c_str()));
         }
     }
-    for (const auto& set : table.chosen) {
+    for (const auto& entry : table.chosen) {
+        const std::string& name = entry.first;
         const auto known = settings_rows();
-        if (has_prefix(set.first, "WEFT_") && !is_foreign_name(set.first) &&
+        if (has_prefix(name, "WEFT_") && !is_foreign_name(name) &&
             std::none_of(known.begin(), known.end(),
-                         [&](const SettingRow& row) { return set.first == row.name; })) {
-            unknown_report(set.first, set.second.origin, table.warnings);
+                         [&](const SettingRow& row) { return name == row.name; })) {
+            unknown_report(name, entry.second.origin, table.warnings);
         }
     }
     return table;

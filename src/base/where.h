@@ -1,29 +1,30 @@
-// Where in the source a message or an error was made: std::source_location's part that we use, for
-// clang 14 cannot compile libstdc++'s. Thread rule: value.
+// Where in the source a line was logged or an error made. std::source_location needs a builtin that
+// clang 14 lacks; these builtins are older.
 #pragma once
+
+#include <cstdint>
 
 namespace weft {
 
 class Where {
   public:
-    // As a default argument this names the caller's line.
     static constexpr Where current(const char* file = __builtin_FILE(),
-                                   const char* function = __builtin_FUNCTION(),
-                                   unsigned line = __builtin_LINE()) {
+                                   uint32_t line = __builtin_LINE(),
+                                   const char* function = __builtin_FUNCTION()) {
         Where where;
         where.file_ = file;
-        where.function_ = function;
         where.line_ = line;
+        where.function_ = function;
         return where;
     }
     constexpr const char* file_name() const { return file_; }
+    constexpr uint32_t line() const { return line_; }
     constexpr const char* function_name() const { return function_; }
-    constexpr unsigned line() const { return line_; }
 
   private:
     const char* file_ = "";
+    uint32_t line_ = 0;
     const char* function_ = "";
-    unsigned line_ = 0;
 };
 
 }  // namespace weft

@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/base/clock.h"
@@ -70,8 +71,13 @@ struct ShardConfig {
     plan::Limits limits;
     bool one_host = true;
     bool peer_load = false;
-    int32_t ranks_on_host = 1;  // for the waiting policy
-    std::string label;          // "rank 2 of comm 0x1234" for reports
+    int32_t ranks_on_host = 1;             // for the waiting policy
+    std::string label;                     // "rank 2 of comm 0x1234" for reports
+    Nanos late_report = 10 * nanos_per_s;  // report a wait that lasts this long, and again as often
+    int64_t spin_us = -1;                  // how long a waiter spins; -1: by ranks and cores
+    // Called by the driver, once, when the shard fails for a reason of its own (mismatch, broken
+    // link). Must only hand over to the reactor: the caller may hold other shards.
+    std::function<void(const Error&)> on_error;
 };
 
 struct OpCounters {
@@ -89,16 +95,26 @@ class Shard {
     // ticket is finished.
     Result<TicketPtr> submit(std::vector<Call> calls);
 
+    // Leaves what was submitted to the service thread (nonblocking communicators, host streams).
+    void background();
+    // One try at progress by the calling thread; true if anything moved.
+    bool poke();
+
     // Ends every pending and future ticket with `error` (the first cause stays). From any thread,
     // bounded time. After return no peer can reach user memory of this shard.
     void fail(const Error& error);
 
     // True when nothing is queued, running or undelivered.
     bool quiet() const;
-    OpCounters counters() const;
+    // Exact when nobody drives; while somebody does, as of its last sleep.
+    struct Counters {
+        OpCounters ops;
+        std::vector<std::pair<std::string, WireCounters>> wires;  // by transport
+    };
+    Counters counters() const;
     const ShardConfig& config() const;
 
-    struct Impl;  // engine.cpp, op.cpp
+    struct Impl;  // shard.h
     Impl& impl() { return *impl_; }
 
   private:

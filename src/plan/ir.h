@@ -29,7 +29,8 @@
 //           accumulate in fp32 inside one step. `finish`: dst now holds all contributions (integer
 //           avg divides here).
 //   release until no put of this rank from `dst` is under way; a scratch operand may then be
-//   granted or written again.
+//           granted or written again. The end of the op waits for every put, too. A release of an
+//           input operand matters only where the call is in place: elsewhere nobody writes there.
 //
 // Matching, per (sender, receiver, lane) and in the order of both lists, continued over tiles: i-th
 // put <-> i-th wait that is not on an expose; i-th put with a source <-> i-th grant; i-th expose
@@ -37,7 +38,9 @@
 //
 // Small plans run *eager*: grants send nothing, a put goes into a pre-granted slot of the link (at
 // most `slots` outstanding per (sender, receiver, lane)), wait binds a scratch operand to the slot
-// or copies the slot to dst; release of a scratch operand (or the copy) frees the slot. The same
+// or copies the slot to dst; release of a scratch operand (or the copy) frees the slot. A scratch
+// operand that no wait has bound is the plan's own memory, in this mode too. One that a wait has
+// filled is released, in either mode, before it is granted again and before the op ends. The same
 // plan must be right in both modes; the prover checks both.
 #pragma once
 
@@ -104,6 +107,7 @@ struct Shape {
     uint32_t input_blocks = 1;  // 1 or rank_count
     uint32_t output_blocks = 1;
     uint32_t slots_min = 2;  // eager slots per (sender, receiver, lane) the plan needs
+    bool loads = false;      // direct only: ranks load each other's exposed memory, nothing is put
     bool operator==(const Shape&) const = default;
 };
 

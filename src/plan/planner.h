@@ -52,4 +52,11 @@ struct Extent {
 };
 Extent chunk_extent(uint64_t count, uint32_t elem_bytes, uint32_t chunks, uint32_t chunk);
 
+// A Send or a Recv of `bytes` bytes (count = bytes, elem_bytes = 1). Known to two ranks only, so
+// the part of either is made alone: the sender puts its input, the receiver grants its output.
+Result<Choice> choose_pair(uint64_t bytes, const Limits& limits);
+RankPlan pair_plan(bool is_send, int32_t rank, int32_t peer);
+
+const char* to_string(Algo algo);
+
 }  // namespace weft::plan

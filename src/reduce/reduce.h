@@ -17,6 +17,10 @@ struct Scalar {
 };
 Scalar scalar_from_double(DataType type, double value);
 
+// From this size on a `stream` call writes around the caches: below it a result that is read again
+// soon is better left in the second-level cache, above it the saved read of dst wins.
+inline constexpr size_t stream_bytes_min = 256 << 10;
+
 // dst[i] = src[0][i] op src[1][i] op ... op src[n-1][i], n >= 1 (1 is a copy). op is one of sum,
 // prod, max, min. `stream` hints that dst will not be read soon (non-temporal stores when large).
 void reduce_many(void* dst, const void* const* src, int n, size_t count, DataType type, RedOp op,

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""bars.py [BUILD]: the speed bars, measured on this machine, as a table for docs/MEASUREMENTS.md.
+
+Ratios come from weft-vs-mpi, which runs both libraries in the same processes and takes turns;
+virtual hosts are compared with the raw TCP rate of the same rails in the same run. A bar that
+cannot be measured here says why. Exit status: 1 if a bar is missed, 77 if none could be measured.
+"""
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# Ranks that fit are bound as mpirun does by default; ranks that do not must not spin on one
+# another's core, which Open MPI has to be told.
+FITTING = ["--bind-to", "core"]
+CROWDED = ["--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
+MEBI = 1 << 20
+
+
+class NotHere(Exception):
+    """This machine cannot measure the bar."""
+
+
+def run(command, timeout=300):
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+        raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}: {lines[-1]}")
+
+
+class Bench:
+    def __init__(self, build):
+        self.bin = os.path.join(build, "bin")
+        self.folder = tempfile.mkdtemp(prefix="weft-bars-")
+        self.rows = []
+        self.missed = 0
+
+    def tool(self, name):
+        path = os.path.join(self.bin, name)
+        if not os.access(path, os.X_OK):
+            raise NotHere(f"{path} is not built")
+        return path
+
+    def file(self, name):
+        return os.path.join(self.folder, name)
+
+    def versus(self, ranks, sizes, memory):
+        """Rows of weft-vs-mpi by size."""
+        if not shutil.which("mpirun"):
+            raise NotHere("no mpirun")
+        fits = ranks <= len(os.sched_getaffinity(0))
+        root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+        out = self.file("versus.json")
+        command = ["mpirun", "-np", str(ranks)] + root + (FITTING if fits else CROWDED) + [
+            self.tool("weft-vs-mpi"), "--op", "all_reduce", "--sizes", sizes, "--mem", memory, "--rotate",
+            "256M" if fits else "1M", "--json", out]
+        run(command)
+        with open(out, encoding="utf-8") as file:
+            found = json.load(file)
+        for row in found["rows"]:
+            if row["wrong"]:
+                raise RuntimeError(f"{row['wrong']} bytes differ from MPI's at {row['bytes']} bytes")
+        return {row["bytes"]: row for row in found["rows"]}
+
+    def bar(self, name, goal, measure):
+        """measure() gives (what was measured, as text, whether it is enough; None: no bar)."""
+        try:
+            text, enough = measure()
+            verdict = {None: "-", True: "PASS", False: "FAIL"}[enough]
+        except NotHere as reason:
+            text, verdict = str(reason), "skipped"
+        except (RuntimeError, subprocess.TimeoutExpired, OSError, ValueError, KeyError) as fault:
+            text, verdict = str(fault), "FAIL"
+        self.missed += verdict == "FAIL"
+        self.rows.append((name, goal, text, verdict))
+        print(f"{verdict:7}  {name}: {text}", file=sys.stderr, flush=True)
+
+
+def pair_bars(bench):
+    def two_ranks(memory, size, least):
+        def measure():
+            row = bench.versus(2, str(size), memory)[size]
+            text = (f"{row['weft_us']:.2f} us against {row['mpi_us']:.2f} us, ratio {row['ratio']:.2f} "
+                    f"({row['ratio_p10']:.2f} to {row['ratio_p90']:.2f})")
+            return text, None if least is None else row["ratio"] >= least
+        return measure
+
+    bench.bar("8 B all-reduce, 2 ranks, lib memory", "at most 2x Open MPI's latency (ratio 0.5)",
+              two_ranks("lib", 8, 0.5))
+    bench.bar("8 B all-reduce, 2 ranks, malloc", "for information", two_ranks("malloc", 8, None))
+    bench.bar("64 MiB all-reduce, 2 ranks, lib memory", "at least 1.5x Open MPI's bandwidth",
+              two_ranks("lib", 64 * MEBI, 1.5))
+    bench.bar("64 MiB all-reduce, 2 ranks, malloc", "for information", two_ranks("malloc", 64 * MEBI, None))
+
+
+def crowd_bar(bench):
+    def measure():
+        row = bench.versus(16, "8", "lib")[8]
+        return f"median {row['weft_us']:.1f} us (Open MPI {row['mpi_us']:.1f} us)", row["weft_us"] < 150
+
+    bench.bar("8 B all-reduce, 16 ranks", "median under 150 us", measure)
+
+
+def rail_bar(bench):
+    hosts, per_host, size = 4, 2, 16 * MEBI
+
+    def measure():
+        rate_file, perf_file = bench.file("rate.json"), bench.file("perf.json")
+        script = (f"{bench.tool('weft-rail-rate')} --json {rate_file} && {bench.tool('weft-perf')} all_reduce "
+                  f"-b {size} -e {size} -n 10 -w 2 -a 3 --json {perf_file}")
+        try:
+            run([bench.tool("weft-run"), "-n", str(hosts * per_host), "--hosts", str(hosts), "--rails", "1",
+                 "--rate", "1gbit", "--require-hosts", "--env", "NCCL_ALGO=Ring", "--", "sh", "-c", script])
+        except RuntimeError as fault:
+            if "not allowed" in str(fault):
+                raise NotHere(str(fault)) from fault
+            raise
+        with open(rate_file, encoding="utf-8") as file:
+            rate = json.load(file)["all_mb_per_s"]
+        with open(perf_file, encoding="utf-8") as file:
+            row = json.load(file)["rows"][0]
+        if row["wrong"]:
+            raise RuntimeError(f"{row['wrong']} wrong values")
+        # Every host must send at least this much: its share of the reduction and of the result.
+        bound_us = 2 * (hosts - 1) / hosts * size / rate
+        fraction = bound_us / row["time_us"]
+        text = (f"{row['time_us'] / 1e3:.1f} ms, bound {bound_us / 1e3:.1f} ms at {rate:.1f} MB/s raw TCP: "
+                f"{fraction:.0%}")
+        return text, fraction >= 0.8
+
+    bench.bar("16 MiB all-reduce by ring, 4 virtual hosts x 2 ranks, 1 Gbit/s", "at least 80 % of the wire",
+              measure)
+
+
+def machine():
+    model = "unknown CPU"
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return f"{len(os.sched_getaffinity(0))} cores of {model}, Linux {platform.release()}"
+
+
+def mpi_version():
+    if not shutil.which("mpirun"):
+        return "no MPI"
+    out = subprocess.run(["mpirun", "--version"], text=True, stdout=subprocess.PIPE, check=False).stdout
+    return (out.splitlines() or ["unknown MPI"])[0].replace("mpirun ", "").strip("()").replace(") ", " ")
+
+
+def main():
+    build = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build")
+    bench = Bench(build)
+    try:
+        pair_bars(bench)
+        crowd_bar(bench)
+        rail_bar(bench)
+    finally:
+        shutil.rmtree(bench.folder, ignore_errors=True)
+    print(f"\n`perf/bars.py`, {datetime.date.today()}, {machine()}, {mpi_version()}; load "
+          f"{os.getloadavg()[0]:.1f} at the end.\n")
+    print("| bar | goal | measured | |\n| --- | --- | --- | --- |")
+    for row in bench.rows:
+        print("| " + " | ".join(row) + " |")
+    measured = [row for row in bench.rows if row[3] != "skipped"]
+    return 1 if bench.missed else 0 if measured else 77
+
+
+if __name__ == "__main__":
+    sys.exit(main())

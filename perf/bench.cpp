@@ -1,0 +1,263 @@
+#include "perf/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "perf/collective.h"
+
+namespace weft::perf {
+namespace {
+
+// Memory of one kind, freed with its owner.
+class Buffer {
+  public:
+    Buffer(Memory memory, size_t bytes, int rank) : memory_(memory) {
+        bytes = std::max<size_t>((bytes + 4095) / 4096 * 4096, 4096);
+        if (memory == Memory::library) {
+            call_check(ncclMemAlloc(&data_, bytes), "ncclMemAlloc", rank);
+        } else if (data_ = std::aligned_alloc(4096, bytes); !data_) {
+            std::fprintf(stderr, "weft-perf: no memory for %zu bytes; lower -e or --rotate\n",
+                         bytes);
+            std::_Exit(1);
+        }
+        std::memset(data_, 0, bytes);
+    }
+    ~Buffer() {
+        if (memory_ == Memory::library) {
+            ncclMemFree(data_);
+        } else {
+            std::free(data_);
+        }
+    }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    uint8_t* at(size_t offset) const { return static_cast<uint8_t*>(data_) + offset; }
+
+  private:
+    Memory memory_;
+    void* data_ = nullptr;
+};
+
+struct Case {
+    Type type;
+    Op op;
+    int root;
+};
+
+class Bench {
+  public:
+    Bench(const Options& options, ncclComm_t comm, RankPlace place)
+        : options_(options),
+          comm_(comm),
+          place_(place),
+          send_(options.memory, buffer_bytes(), place.rank),
+          recv_(options.memory, buffer_bytes(), place.rank) {}
+
+    std::vector<Row> run();
+
+  private:
+    // What a row may use of a buffer; the guard lies behind it.
+    size_t room_bytes() const { return std::max(options_.bytes_max, options_.rotate_bytes / 2); }
+    size_t buffer_bytes() const { return room_bytes() + guard_bytes; }
+    const Pattern& input_of(int rank) const;
+    void patterns_make(const Case& test);
+    ncclRedOp_t op_make(const Case& test) const;
+    Row row_measure(const Case& test, size_t bytes);
+    Timing measure(const Call& call, const Shape& shape, bool in_place);
+    double time_us(const Call& call, const Shape& shape, bool in_place);
+    int64_t check(const Call& call, const Shape& shape, bool in_place);
+    int64_t mismatches(const Call& call, const Shape& shape, uint8_t* recv) const;
+    double time_over_ranks(double own_us);
+    int64_t sum_over_ranks(int64_t own);
+
+    const Options& options_;
+    ncclComm_t comm_;
+    RankPlace place_;
+    Buffer send_;
+    Buffer recv_;
+    size_t element_bytes_ = 0;
+    std::vector<Pattern> inputs_;   // by rank; of this rank only when the values are reduced
+    std::vector<Pattern> reduced_;  // one, or none when only data moves
+    // Flips a bit of every checked result: shows that checking can fail.
+    bool corrupt_ = std::getenv("WEFT_PERF_CORRUPT") != nullptr;
+};
+
+std::vector<Row> Bench::run() {
+    const std::vector<Op> none = {Op::none};
+    const std::vector<Op>& ops = collective_reduces(options_.collective) ? options_.ops : none;
+    const bool has_root = collective_has_root(options_.collective);
+    const int root_first = has_root ? std::max(options_.root, 0) : -1;
+    const int root_last = has_root && options_.root < 0 ? place_.rank_count - 1 : root_first;
+    std::vector<Row> rows;
+    for (const Type type : options_.types) {
+        for (const Op op : ops) {
+            for (int root = root_first; root <= root_last; ++root) {
+                const Case test{type, op, root};
+                patterns_make(test);
+                for (const size_t bytes : options_sizes(options_)) {
+                    rows.push_back(row_measure(test, bytes));
+                    if (place_.rank == 0) {
+                        std::fputs(
+                            table_row(options_.collective, place_.rank_count, rows.back()).c_str(),
+                            stdout);
+                        std::fflush(stdout);
+                    }
+                }
+            }
+        }
+    }
+    return rows;
+}
+
+void Bench::patterns_make(const Case& test) {
+    element_bytes_ = type_size(test.type);
+    inputs_.clear();
+    reduced_.clear();
+    if (test.op != Op::none) {
+        inputs_.push_back(Pattern::input(test.type, test.op, place_.rank, place_.rank_count));
+        reduced_.push_back(Pattern::reduced(test.type, test.op, place_.rank_count));
+        return;
+    }
+    for (int rank = 0; rank < place_.rank_count; ++rank) {
+        inputs_.push_back(Pattern::input(test.type, test.op, rank, place_.rank_count));
+    }
+}
+
+const Pattern& Bench::input_of(int rank) const {
+    return inputs_[inputs_.size() == 1 ? 0 : static_cast<size_t>(rank)];
+}
+
+ncclRedOp_t Bench::op_make(const Case& test) const {
+    if (test.op == Op::none) {
+        return ncclSum;
+    }
+    if (test.op != Op::mul_sum) {
+        return static_cast<ncclRedOp_t>(test.op);
+    }
+    const double scalar = mul_sum_scalar(place_.rank);
+    uint64_t bits =
+        type_is_float(test.type) ? float_encode(test.type, scalar) : static_cast<uint64_t>(scalar);
+    ncclRedOp_t op = ncclSum;
+    call_check(ncclRedOpCreatePreMulSum(&op, &bits, static_cast<ncclDataType_t>(test.type),
+                                        ncclScalarHostImmediate, comm_),
+               "ncclRedOpCreatePreMulSum", place_.rank);
+    return op;
+}
+
+Row Bench::row_measure(const Case& test, size_t bytes) {
+    const Shape shape = shape_of(options_.collective, bytes / element_bytes_, place_.rank_count);
+    const Call call{options_.collective, shape.count, static_cast<ncclDataType_t>(test.type),
+                    op_make(test), test.root};
+    Row row{shape.row() * element_bytes_, shape.count, test.type, test.op, test.root, {}, {}};
+    row.out_of_place = measure(call, shape, false);
+    if (has_in_place(options_.collective)) {
+        row.in_place = measure(call, shape, true);
+    }
+    if (test.op == Op::mul_sum) {
+        call_check(ncclRedOpDestroy(call.op, comm_), "ncclRedOpDestroy", place_.rank);
+    }
+    return row;
+}
+
+Timing Bench::measure(const Call& call, const Shape& shape, bool in_place) {
+    Timing timing;
+    timing.time_us = time_over_ranks(time_us(call, shape, in_place));
+    if (options_.checks > 0) {
+        int64_t wrong = 0;
+        for (int i = 0; i < options_.checks; ++i) {
+            wrong += check(call, shape, in_place);
+        }
+        timing.wrong = sum_over_ranks(wrong);
+    }
+    return timing;
+}
+
+double Bench::time_us(const Call& call, const Shape& shape, bool in_place) {
+    const size_t stride = std::max<size_t>((shape.row() * element_bytes_ + 63) / 64 * 64, 64);
+    const size_t places =
+        options_.rotate_bytes > 0 ? std::max<size_t>(1, room_bytes() / stride) : 1;
+    const Offsets offsets =
+        in_place ? in_place_offsets(call.collective, shape, place_.rank) : Offsets{0, 0};
+    const Buffer& from = in_place ? recv_ : send_;
+    const auto run = [&](size_t i) {
+        const size_t base = i % places * stride;
+        call_run(call, from.at(base + offsets.send * element_bytes_),
+                 recv_.at(base + offsets.recv * element_bytes_), comm_, place_);
+    };
+    input_of(place_.rank).fill(from.at(0), 0, shape.send);
+    for (int i = 0; i < options_.warmups; ++i) {
+        run(static_cast<size_t>(i));
+    }
+    sum_over_ranks(0);  // all start together
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point start = Clock::now();
+    for (int i = 0; i < options_.iterations; ++i) {
+        run(static_cast<size_t>(options_.warmups + i));
+    }
+    const std::chrono::duration<double, std::micro> elapsed = Clock::now() - start;
+    return elapsed.count() / options_.iterations;
+}
+
+int64_t Bench::check(const Call& call, const Shape& shape, bool in_place) {
+    const Offsets offsets =
+        in_place ? in_place_offsets(call.collective, shape, place_.rank) : Offsets{0, 0};
+    std::memset(recv_.at(0), 0x5a, shape.row() * element_bytes_);
+    uint8_t* send = (in_place ? recv_ : send_).at(offsets.send * element_bytes_);
+    uint8_t* recv = recv_.at(offsets.recv * element_bytes_);
+    input_of(place_.rank).fill(send, 0, shape.send);
+    // In place the output may lie in the middle of the input, so the guard follows both.
+    uint8_t* guard = recv_.at((in_place ? shape.row() : shape.recv) * element_bytes_);
+    guard_write(guard);
+    call_run(call, send, recv, comm_, place_);
+    return mismatches(call, shape, recv) + static_cast<int64_t>(guard_damage(guard));
+}
+
+int64_t Bench::mismatches(const Call& call, const Shape& shape, uint8_t* recv) const {
+    const Expected expected = expected_of(call.collective, shape, place_, call.root);
+    if (corrupt_ && expected.blocks > 0 && expected.count > 0) {
+        recv[0] ^= 0x40;
+    }
+    size_t wrong = 0;
+    for (int block = 0; block < expected.blocks; ++block) {
+        const Pattern& pattern = expected.reduced ? reduced_[0] : input_of(expected.source + block);
+        const size_t offset = static_cast<size_t>(block) * expected.count * element_bytes_;
+        wrong += pattern.mismatches(recv + offset, expected.first, expected.count);
+    }
+    return static_cast<int64_t>(wrong);
+}
+
+double Bench::time_over_ranks(double own_us) {
+    constexpr ncclRedOp_t ops[] = {ncclSum, ncclSum, ncclMin, ncclMax};
+    const bool counts = options_.average != Average::rank0 || place_.rank == 0;
+    double own = counts ? own_us : 0;
+    double total = 0;
+    call_check(ncclAllReduce(&own, &total, 1, ncclFloat64, ops[static_cast<int>(options_.average)],
+                             comm_, nullptr),
+               "ncclAllReduce", place_.rank);
+    return options_.average == Average::mean ? total / place_.rank_count : total;
+}
+
+int64_t Bench::sum_over_ranks(int64_t own) {
+    int64_t total = 0;
+    call_check(ncclAllReduce(&own, &total, 1, ncclInt64, ncclSum, comm_, nullptr), "ncclAllReduce",
+               place_.rank);
+    return total;
+}
+
+}  // namespace
+
+std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place) {
+    if (place.rank == 0) {
+        int library = 0;
+        call_check(ncclGetVersion(&library), "ncclGetVersion", place.rank);
+        std::printf("# weft-perf nccl-headers=%d nccl-library=%d\n", NCCL_VERSION_CODE, library);
+        std::fputs(table_header(options, place.rank_count).c_str(), stdout);
+        std::fflush(stdout);
+    }
+    return Bench(options, comm, place).run();
+}
+
+}  // namespace weft::perf

@@ -1,0 +1,237 @@
+// What the memory wires cost by themselves, without links or plans: half the round trip of 8 bytes
+// by value between two processes (shm) and two threads (loopback), the price of polling when
+// nothing comes, and the rate of 1 MiB puts into library and private memory. Prints one line each;
+// figures of a shared machine are worth comparing only within one run.
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "transports/hubs.h"
+#include "transports/memory.h"
+
+namespace {
+
+using namespace weft;
+
+constexpr int rounds = 100'000;
+constexpr int samples = 200;  // short ones: the best were not interrupted
+constexpr size_t put_bytes = 1 << 20;
+constexpr int puts = 1000;
+
+[[noreturn]] void stop(const std::string& what) {
+    std::fprintf(stderr, "weft-wire-bench: %s\n", what.c_str());
+    std::_Exit(1);
+}
+
+template <class T>
+T must(Result<T> result) {
+    if (!result.ok()) {
+        stop(result.error().what);
+    }
+    return std::move(result).value();
+}
+
+// What the sides say to each other apart from the wire.
+struct Pipes {
+    int end[2];
+    Pipes() {
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, end) != 0) {
+            stop("no socket pair");
+        }
+    }
+};
+
+class BenchSide final : public WireSink {
+  public:
+    BenchSide(Pipes& pipes, int index, WireHub& hub)
+        : pipes_(pipes), index_(index), bell_(must(Doorbell::create())) {
+        WireConfig config;
+        config.group = 1;
+        config.rank = static_cast<uint32_t>(index);
+        config.rank_count = 2;
+        config.doorbell = &bell_;
+        wire_ = must(hub.attach(config));
+        const std::string theirs = swap(wire_->address());
+        const auto connected = wire_->connect(peer(), theirs, "bench");
+        if (!connected.ok()) {
+            stop(connected.error().what);
+        }
+        while (wire_->state(peer()) != PeerState::up) {
+            drive();
+        }
+    }
+
+    uint32_t peer() const { return static_cast<uint32_t>(1 - index_); }
+    int index() const { return index_; }
+    Wire& wire() { return *wire_; }
+    void drive() { wire_->progress(*this, 0, 64); }
+    std::string swap(const std::string& mine) {
+        char buffer[512];
+        if (::write(pipes_.end[index_], mine.data(), mine.size()) < 0) {
+            stop("the other side is gone");
+        }
+        const ssize_t got = ::read(pipes_.end[index_], buffer, sizeof buffer);
+        if (got <= 0) {
+            stop("the other side is gone");
+        }
+        return {buffer, static_cast<size_t>(got)};
+    }
+    void post(const Put& put) {
+        while (wire_->put(put) == Post::again) {
+            drive();
+        }
+    }
+
+    uint64_t arrived = 0, delivered = 0;
+
+  private:
+    void on_arrival(Imm, const std::byte*, uint32_t) override { arrived++; }
+    void on_delivered(uint64_t) override { delivered++; }
+    void on_failure(uint32_t, Error error) override { stop(error.what); }
+
+    Pipes& pipes_;
+    const int index_;
+    Doorbell bell_;
+    std::unique_ptr<Wire> wire_;
+};
+
+double now_us() {
+    return static_cast<double>(clock_now()) / 1e3;
+}
+
+void ping_pong(BenchSide& side, const char* name) {
+    Put put;
+    put.peer = side.peer();
+    uint64_t word = 0;
+    put.from = &word;
+    put.bytes = sizeof word;
+    put.notify = false;
+    std::vector<double> one_way;
+    uint64_t wanted = side.arrived;
+    side.swap(".");
+    for (int sample = 0; sample < samples; sample++) {
+        const double begin = now_us();
+        for (int i = 0; i < rounds / samples; i++) {
+            wanted++;
+            if (side.index() == 0) {
+                side.post(put);
+            }
+            while (side.arrived < wanted) {
+                side.drive();
+            }
+            if (side.index() == 1) {
+                side.post(put);
+            }
+        }
+        one_way.push_back((now_us() - begin) * 1e3 / (2.0 * rounds / samples));
+    }
+    std::sort(one_way.begin(), one_way.end());
+    const double begin = now_us();
+    for (int i = 0; i < rounds; i++) {
+        side.drive();
+    }
+    const double idle = (now_us() - begin) * 1e3 / rounds;
+    if (side.index() == 0) {
+        std::printf(
+            "%-10s 8 B by value, one way: median %.0f ns, best %.0f ns; idle progress "
+            "%.1f ns\n",
+            name, one_way[samples / 2], one_way[0], idle);
+    }
+}
+
+void* memory_of(bool library) {
+    void* at = library ? must(shared_alloc(put_bytes)) : std::aligned_alloc(4096, put_bytes);
+    std::memset(at, 1, put_bytes);
+    return at;
+}
+
+void bandwidth(BenchSide& side, const char* name, bool library) {
+    void* memory = memory_of(library);
+    const Region region = must(side.wire().expose(memory, put_bytes));
+    const RemoteRef mine = side.wire().ref(region, 0, side.peer());
+    const std::string theirs =
+        side.swap(std::string(reinterpret_cast<const char*>(&mine), sizeof mine));
+    Put put;
+    put.peer = side.peer();
+    std::memcpy(&put.to, theirs.data(), sizeof put.to);
+    put.from = memory;
+    put.bytes = put_bytes;
+    put.from_region = region;
+    uint64_t delivered = side.delivered, arrived = side.arrived;
+    side.swap(".");
+    const uint64_t copied = side.wire().counters().copied_bytes;
+    std::vector<double> rates;
+    for (int sample = 0; sample < samples; sample++) {
+        const double begin = now_us();
+        delivered += puts / samples;
+        arrived += puts / samples;
+        for (int i = 0; side.index() == 0 && i < puts / samples; i++) {
+            side.post(put);
+        }
+        while (side.index() == 0 ? side.delivered < delivered : side.arrived < arrived) {
+            side.drive();
+        }
+        rates.push_back(put_bytes * (puts / samples) / (now_us() - begin) / 1e3);
+    }
+    std::sort(rates.begin(), rates.end());
+    if (side.index() == 0) {
+        std::printf(
+            "%-10s 1 MiB puts into %s memory: median %.1f GB/s, best %.1f GB/s, copied "
+            "twice %.0f%%\n",
+            name, library ? "library" : "private", rates[samples / 2], rates[samples - 1],
+            100.0 * static_cast<double>(side.wire().counters().copied_bytes - copied) /
+                (double{put_bytes} * puts));
+    }
+    side.swap(".");
+    side.wire().conceal(region);
+}
+
+void bench(Pipes& pipes, int index, WireHub& hub, const char* name) {
+    BenchSide side(pipes, index, hub);
+    ping_pong(side, name);
+    bandwidth(side, name, true);
+    bandwidth(side, name, false);
+    side.swap(".");
+    std::fflush(stdout);
+}
+
+void bench_processes(const char* name, const ShmOptions& options) {
+    Pipes pipes;
+    const pid_t child = ::fork();
+    const auto reactor = reactor_make();
+    const auto hub = must(shm_hub_make(*reactor, options));
+    bench(pipes, child == 0 ? 1 : 0, *hub, name);
+    if (child == 0) {
+        std::_Exit(0);
+    }
+    ::waitpid(child, nullptr, 0);
+}
+
+void bench_threads() {
+    Pipes pipes;
+    const auto hub = loopback_hub_make();
+    std::thread other([&] { bench(pipes, 1, *hub, "loopback"); });
+    bench(pipes, 0, *hub, "loopback");
+    other.join();
+}
+
+}  // namespace
+
+int main() {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
+    ShmOptions staged;
+    staged.cma = false;
+    bench_processes("shm", {});
+    bench_processes("shm staged", staged);
+    bench_threads();
+    return 0;
+}

@@ -1,0 +1,71 @@
+// The border of the C API: every entry point runs its body through at_border(), where an Error
+// becomes a result code and one log line, and no exception passes. Thread-safe.
+#pragma once
+
+#include <exception>
+#include <new>
+
+#include "include/weft/nccl.h"
+#include "src/base/result.h"
+#include "src/comm/group.h"
+#include "src/comm/process.h"
+
+namespace weft {
+
+// Logs the error unless whoever found it did, and gives its result code.
+ncclResult_t error_to_result(const Error& error) noexcept;
+constexpr ncclResult_t code_to_result(Code code) {
+    switch (code) {
+        case Code::system:
+            return ncclSystemError;
+        case Code::internal:
+            return ncclInternalError;
+        case Code::invalid_argument:
+            return ncclInvalidArgument;
+        case Code::invalid_usage:
+        case Code::unsupported:
+            return ncclInvalidUsage;
+        case Code::remote:
+        case Code::aborted:
+            return ncclRemoteError;
+        case Code::in_progress:
+            return ncclInProgress;
+        case Code::timeout:
+            return ncclTimeout;
+    }
+    return ncclInternalError;
+}
+Error forked_error();
+Error null_error(const char* function, const char* argument);
+
+template <class Body>
+ncclResult_t at_border(Body&& body) noexcept {
+    try {
+        if (Process::forked()) [[unlikely]] {
+            return error_to_result(forked_error());
+        }
+        Result<void> result = body();
+        if (result.ok()) [[likely]] {
+            return ncclSuccess;
+        }
+        return error_to_result(result.error());
+    } catch (const std::bad_alloc&) {
+        return ncclSystemError;
+    } catch (const std::exception&) {
+        return ncclInternalError;
+    }
+}
+
+// For calls that a group collects: an error inside a group is also what its end returns.
+template <class Body>
+ncclResult_t at_border_grouped(Body&& body) noexcept {
+    return at_border([&]() -> Result<void> {
+        Result<void> result = body();
+        if (!result.ok() && result.error().code != Code::in_progress) {
+            group_remember(result.error());
+        }
+        return result;
+    });
+}
+
+}  // namespace weft

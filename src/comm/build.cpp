@@ -1,0 +1,294 @@
+#include "src/comm/build.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include "src/base/bytes.h"
+#include "src/base/log.h"
+#include "src/comm/process.h"
+
+namespace weft {
+
+namespace {
+
+constexpr size_t address_limit = 512;
+
+// The parts and what is only needed until the communicator is ready.
+class Build : public std::enable_shared_from_this<Build> {
+  public:
+    explicit Build(const std::shared_ptr<Communicator>& comm) : comm_(comm) {}
+
+    void joined(std::unique_ptr<ControlGroup> group);
+
+  private:
+    using Addresses = std::array<std::string, wire_kind_count>;
+
+    Result<void> check(const Communicator& comm, const ControlGroup& group);
+    Result<Addresses> attach(const Communicator& comm, uint64_t group);
+    Result<void> attach_one(WireKind kind, const WireConfig& config);
+    void told(Result<std::vector<std::string>> blobs);
+    Result<std::vector<PeerRoute>> routes(const Communicator& comm,
+                                          const std::vector<std::string>& blobs);
+    Result<ShardConfig> shard_config(const Communicator& comm,
+                                     const std::vector<std::string>& blobs);
+
+    const std::weak_ptr<Communicator> comm_;  // weak: an abort may free it at any time
+    std::vector<PeerInfo> infos_;
+    std::vector<WireKind> kinds_;  // by rank; the own entry is not used
+    Locality locality_;
+    CommParts parts_;
+    Wire* wires_[wire_kind_count] = {};  // owned by parts_
+};
+
+// Every rank sees the same infos, so nobody has to be told of what is found here.
+Result<void> Build::check(const Communicator& comm, const ControlGroup& group) {
+    infos_ = TRY(peer_infos_decode(group.infos()));
+    TRY(peers_agree(infos_));
+    locality_ = locality_of(infos_, comm.rank(), settings());
+    kinds_.resize(infos_.size());
+    return {};
+}
+
+Result<void> Build::attach_one(WireKind kind, const WireConfig& config) {
+    WireHub* hub = TRY(Process::get().hub(kind));
+    std::unique_ptr<Wire> wire = TRY(hub->attach(config));
+    if (!settings().fault.empty()) {
+        wire = fault_wrap(std::move(wire), TRY(fault_parse(settings().fault)));
+    }
+    wires_[static_cast<size_t>(kind)] = wire.get();
+    parts_.wires.push_back(std::move(wire));
+    return {};
+}
+
+Result<Build::Addresses> Build::attach(const Communicator& comm, uint64_t group) {
+    const auto rank = static_cast<size_t>(comm.rank());
+    bool needed[wire_kind_count] = {};
+    for (size_t peer = 0; peer < infos_.size(); peer++) {
+        if (peer != rank) {
+            kinds_[peer] = TRY(wire_choose(infos_[rank], infos_[peer], settings()));
+            needed[static_cast<size_t>(kinds_[peer])] = true;
+        }
+    }
+    parts_.doorbell = std::make_unique<Doorbell>(TRY(Doorbell::create()));
+    WireConfig config;
+    config.group = group;
+    config.rank = static_cast<uint32_t>(comm.rank());
+    config.rank_count = static_cast<uint32_t>(comm.rank_count());
+    config.doorbell = parts_.doorbell.get();
+    Addresses addresses;
+    for (int kind = 0; kind < wire_kind_count; kind++) {
+        if (needed[kind]) {
+            TRY(attach_one(static_cast<WireKind>(kind), config));
+            addresses[static_cast<size_t>(kind)] = wires_[kind]->address();
+        }
+    }
+    return addresses;
+}
+
+// A blob of step 4 begins with 1 and holds the addresses, or with 0 and holds code and cause.
+std::string tell(const Result<std::array<std::string, wire_kind_count>>& attached) {
+    ByteWriter out;
+    if (!attached.ok()) {
+        const Error& error = attached.error();
+        return out.u8(0).u8(static_cast<uint8_t>(error.code)).text(error.what).take();
+    }
+    out.u8(1);
+    for (const std::string& address : attached.value()) {
+        out.text(address);
+    }
+    return out.take();
+}
+
+Result<std::array<std::string, wire_kind_count>> told_read(const std::string& blob) {
+    ByteReader in(blob);
+    if (TRY(in.u8()) == 0) {
+        const uint8_t code = TRY(in.u8());
+        const std::string_view what = TRY(in.text(in.left()));
+        return make_error(
+            static_cast<Code>(std::min(code, static_cast<uint8_t>(Code::unsupported))),
+            Scope::communicator, std::string(what));
+    }
+    std::array<std::string, wire_kind_count> addresses;
+    for (std::string& address : addresses) {
+        address = TRY(in.text(address_limit));
+    }
+    return addresses;
+}
+
+void Build::joined(std::unique_ptr<ControlGroup> joined) {
+    const auto comm = comm_.lock();
+    if (!comm) {
+        return;
+    }
+    ControlGroup& group = comm->group_set(std::move(joined));
+    if (comm->state() != CommState::initialising) {
+        group.announce(Notice::Kind::aborted, comm->name() + " was aborted during init");
+        comm->leave();
+        return;
+    }
+    if (const Result<void> checked = check(*comm, group); !checked.ok()) {
+        comm->fail(checked.error(), false);
+        return;
+    }
+    group.on_notice([weak = comm_](const Notice& notice) {
+        if (const auto held = weak.lock()) {
+            held->notice(notice);
+        }
+    });
+    const Result<Addresses> attached = attach(*comm, group.id());
+    group.all_gather(tell(attached),
+                     [self = shared_from_this()](Result<std::vector<std::string>> blobs) {
+                         self->told(std::move(blobs));
+                     });
+}
+
+Result<std::vector<PeerRoute>> Build::routes(const Communicator& comm,
+                                             const std::vector<std::string>& blobs) {
+    std::vector<PeerRoute> routes(infos_.size());
+    for (size_t peer = 0; peer < infos_.size(); peer++) {
+        const std::string name = peer_name(static_cast<int32_t>(peer), infos_[peer]);
+        auto addresses = told_read(blobs[peer]);
+        if (!addresses.ok()) {
+            Error error = std::move(addresses).error();
+            error.what = name + ": " + error.what;
+            return error;
+        }
+        PeerRoute& route = routes[peer];
+        route.name = name;
+        route.same_host = std::binary_search(
+            locality_.host_ranks.begin(), locality_.host_ranks.end(), static_cast<int32_t>(peer));
+        if (static_cast<int32_t>(peer) != comm.rank()) {
+            const auto kind = static_cast<size_t>(kinds_[peer]);
+            route.wire = wires_[kind];
+            route.address = std::move(addresses.value()[kind]);
+        }
+    }
+    return routes;
+}
+
+Result<ShardConfig> Build::shard_config(const Communicator& comm,
+                                        const std::vector<std::string>& blobs) {
+    const Settings& from = settings();
+    ShardConfig config;
+    config.peers = TRY(routes(comm, blobs));
+    config.rank = comm.rank();
+    config.rank_count = comm.rank_count();
+    config.doorbell = parts_.doorbell.get();
+    for (const auto& wire : parts_.wires) {
+        config.wires.push_back(wire.get());
+    }
+    config.reactor = &Process::get().reactor();
+    config.limits.eager_bytes = static_cast<uint64_t>(from.eager_bytes);
+    config.limits.tile_bytes = static_cast<uint64_t>(from.tile_bytes);
+    config.limits.algo = from.algo;
+    for (char& letter : config.limits.algo) {
+        letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    }
+    config.one_host = locality_.one_host;
+    config.peer_load = locality_.one_process;
+    config.ranks_on_host = static_cast<int32_t>(locality_.host_ranks.size());
+    config.label = comm.name();
+    config.late_report = from.late_report_s * nanos_per_s;
+    config.spin_us = from.spin_us;
+    // The driver may hold other shards: the consequences are drawn on the service thread.
+    config.on_error = [weak = comm_](const Error& error) {
+        Process::get().reactor().post([weak, error] {
+            if (const auto held = weak.lock()) {
+                held->fail(error, true);
+            }
+        });
+    };
+    return config;
+}
+
+void Build::told(Result<std::vector<std::string>> blobs) {
+    const auto comm = comm_.lock();
+    if (!comm || comm->state() != CommState::initialising) {
+        return;
+    }
+    if (!blobs.ok()) {
+        comm->fail(blobs.error(), true);
+        return;
+    }
+    Result<ShardConfig> config = shard_config(*comm, blobs.value());
+    if (!config.ok()) {
+        comm->fail(config.error(), false);  // every rank reads the same blobs
+        return;
+    }
+    Result<std::unique_ptr<Shard>> shard = Shard::create(std::move(config).value());
+    if (!shard.ok()) {
+        comm->fail(shard.error(), true);
+        return;
+    }
+    parts_.shard = std::move(shard).value();
+    parts_.process_ranks = locality_.process_ranks;
+    const auto& host = locality_.host_ranks;
+    parts_.device = static_cast<int32_t>(std::lower_bound(host.begin(), host.end(), comm->rank()) -
+                                         host.begin());
+    std::string wires;
+    for (const auto& wire : parts_.wires) {
+        wires += (wires.empty() ? "" : "+") + wire->caps().name;
+    }
+    comm->ready(std::move(parts_));
+    LOG(info, init, "comm %p rank %d nranks %d cudaDev %d commId 0x%llx via %s - Init COMPLETE",
+        static_cast<void*>(comm->handle()), comm->rank(), comm->rank_count(), comm->device(),
+        static_cast<unsigned long long>(comm->group()->id()),
+        wires.empty() ? "nothing (one rank)" : wires.c_str());
+}
+
+// The whole build has one limit; the control group's own covers missing ranks, by name.
+void deadline_set(const std::shared_ptr<Communicator>& comm) {
+    Reactor& reactor = Process::get().reactor();
+    const int64_t limit_s = settings().init_timeout_s;
+    reactor.at(reactor.now() + (limit_s + 1) * nanos_per_s,
+               [weak = std::weak_ptr<Communicator>(comm), limit_s] {
+                   const auto held = weak.lock();
+                   if (held && held->state() == CommState::initialising) {
+                       held->fail(make_error(Code::timeout, Scope::communicator,
+                                             format("init did not finish within "
+                                                    "WEFT_INIT_TIMEOUT=%lld s",
+                                                    static_cast<long long>(limit_s))),
+                                  true);
+                   }
+               });
+}
+
+}  // namespace
+
+std::string build_info() {
+    return peer_info_encode(Process::get().peer_info());
+}
+
+void build_by_id(const std::shared_ptr<Communicator>& comm, const UniqueIdBytes& id) {
+    JoinRequest request;
+    request.id = id;
+    request.rank = comm->rank();
+    request.rank_count = comm->rank_count();
+    request.info = build_info();
+    request.timeout = settings().init_timeout_s * nanos_per_s;
+    auto build = std::make_shared<Build>(comm);  // shared: between the callbacks of its steps
+    auto done = [build, weak = std::weak_ptr<Communicator>(comm)](
+                    Result<std::unique_ptr<ControlGroup>> group) {
+        if (group.ok()) {
+            build->joined(std::move(group).value());
+        } else if (const auto held = weak.lock()) {
+            held->fail(group.error(), false);
+        }
+    };
+    Result<std::function<void()>> cancel = Process::get().control().join(request, std::move(done));
+    if (!cancel.ok()) {
+        comm->fail(cancel.error(), false);
+        return;
+    }
+    comm->canceller_set(std::move(cancel).value());
+    deadline_set(comm);
+}
+
+void build_by_group(const std::shared_ptr<Communicator>& comm,
+                    std::unique_ptr<ControlGroup> group) {
+    deadline_set(comm);
+    std::make_shared<Build>(comm)->joined(std::move(group));
+}
+
+}  // namespace weft

@@ -1,0 +1,32 @@
+// From the arguments of an API call to a Call: every rule about arguments that needs only the
+// communicator's size and operators. Pure but for the operator table. Thread rule: reentrant.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "src/base/result.h"
+#include "src/comm/redop.h"
+#include "src/exec/engine.h"
+
+namespace weft {
+
+struct CallArgs {
+    const char* name = "";  // "AllReduce"
+    Coll coll = Coll::all_reduce;
+    const void* send = nullptr;
+    void* recv = nullptr;
+    size_t count = 0;
+    int type = 0;  // as given, unchecked
+    int op = 0;
+    int root = 0;  // send_recv: the peer
+    bool is_send = false;
+    const void* stream = nullptr;
+};
+
+// Empty: a collective of nothing, checked and dropped. A send or receive of nothing is real: its
+// peer waits for it.
+Result<std::optional<Call>> call_check(const CallArgs& args, int32_t rank, int32_t rank_count,
+                                       const RedOpTable& operators);
+
+}  // namespace weft

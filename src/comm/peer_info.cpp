@@ -1,0 +1,157 @@
+#include "src/comm/peer_info.h"
+
+#include "src/base/bytes.h"
+#include "src/base/log.h"
+
+namespace weft {
+
+namespace {
+
+constexpr size_t text_limit = 1024;
+constexpr uint32_t settings_limit = 64;
+
+}  // namespace
+
+std::string peer_info_encode(const PeerInfo& info) {
+    ByteWriter out;
+    out.text(info.version).text(info.host_key).text(info.host_name);
+    out.u32(info.pid).u64(info.process).u32(static_cast<uint32_t>(info.settings.size()));
+    for (const auto& [name, value] : info.settings) {
+        out.text(name).text(value);
+    }
+    return out.take();
+}
+
+// The members before the settings keep their form in all versions, so that a mismatch can be named.
+Result<PeerInfo> peer_info_decode(std::string_view bytes) {
+    ByteReader in(bytes);
+    PeerInfo info;
+    info.version = TRY(in.text(text_limit));
+    info.host_key = TRY(in.text(text_limit));
+    info.host_name = TRY(in.text(text_limit));
+    info.pid = TRY(in.u32());
+    info.process = TRY(in.u64());
+    if (info.version != WEFT_VERSION) {
+        return info;
+    }
+    const uint32_t count = TRY(in.count(settings_limit));
+    for (uint32_t i = 0; i < count; i++) {
+        std::string name(TRY(in.text(text_limit)));
+        std::string value(TRY(in.text(text_limit)));
+        info.settings.emplace_back(std::move(name), std::move(value));
+    }
+    TRY(in.end());
+    return info;
+}
+
+Result<std::vector<PeerInfo>> peer_infos_decode(const std::vector<std::string>& blobs) {
+    std::vector<PeerInfo> infos;
+    infos.reserve(blobs.size());
+    for (const std::string& blob : blobs) {
+        infos.push_back(TRY(peer_info_decode(blob)));
+    }
+    return infos;
+}
+
+std::vector<std::pair<std::string, std::string>> settings_shared(const Settings& settings) {
+    return {
+        {"WEFT_EAGER_BYTES", std::to_string(settings.eager_bytes)},
+        {"WEFT_TILE_BYTES", std::to_string(settings.tile_bytes)},
+        {"NCCL_ALGO", settings.algo},
+        {"WEFT_TRANSPORT", settings.transport},
+        {"NCCL_SHM_DISABLE", settings.shm_disable ? "1" : "0"},
+        {"WEFT_PROVIDER", settings.provider},
+    };
+}
+
+Result<void> peers_agree(const std::vector<PeerInfo>& infos) {
+    const PeerInfo& first = infos.front();
+    for (size_t rank = 1; rank < infos.size(); rank++) {
+        const PeerInfo& info = infos[rank];
+        const auto name = [&] { return peer_name(static_cast<int32_t>(rank), info); };
+        if (info.version != first.version) {
+            return make_error(
+                Code::invalid_usage, Scope::communicator,
+                format("Mismatched Weft version detected: %s has %s, %s has %s; use the same "
+                       "library on all ranks",
+                       peer_name(0, first).c_str(), first.version.c_str(), name().c_str(),
+                       info.version.c_str()));
+        }
+        for (size_t i = 0; i < first.settings.size() && i < info.settings.size(); i++) {
+            if (first.settings[i] == info.settings[i]) {
+                continue;
+            }
+            return make_error(
+                Code::invalid_usage, Scope::communicator,
+                format("%s differs between ranks: \"%s\" on %s, \"%s\" on %s; set it alike",
+                       first.settings[i].first.c_str(), first.settings[i].second.c_str(),
+                       peer_name(0, first).c_str(), info.settings[i].second.c_str(),
+                       name().c_str()));
+        }
+    }
+    return {};
+}
+
+const char* to_string(WireKind kind) {
+    switch (kind) {
+        case WireKind::loopback:
+            return "loopback";
+        case WireKind::shm:
+            return "shm";
+        case WireKind::fabric:
+            return "fabric";
+    }
+    return "?";
+}
+
+Result<WireKind> wire_choose(const PeerInfo& mine, const PeerInfo& peer, const Settings& settings) {
+    const bool same_process = mine.process == peer.process;
+    const bool same_host = mine.host_key == peer.host_key;
+    if (settings.transport.empty()) {
+        if (same_process) {
+            return WireKind::loopback;
+        }
+        return same_host && !settings.shm_disable ? WireKind::shm : WireKind::fabric;
+    }
+    if (settings.transport == "fabric") {
+        return WireKind::fabric;
+    }
+    if (settings.transport == "shm" && same_host) {
+        return WireKind::shm;
+    }
+    if (settings.transport == "loopback" && same_process) {
+        return WireKind::loopback;
+    }
+    return make_error(Code::invalid_usage, Scope::communicator,
+                      format("WEFT_TRANSPORT=%s cannot reach pid %u on host %s; allowed are "
+                             "loopback (within a process), shm (within a host) and fabric",
+                             settings.transport.c_str(), peer.pid, peer.host_name.c_str()));
+}
+
+std::string peer_name(int32_t rank, const PeerInfo& info) {
+    return format("rank %d (host %s, pid %u)", rank, info.host_name.c_str(), info.pid);
+}
+
+Locality locality_of(const std::vector<PeerInfo>& infos, int32_t rank, const Settings& settings) {
+    Locality found;
+    const PeerInfo& mine = infos[static_cast<size_t>(rank)];
+    for (size_t i = 0; i < infos.size(); i++) {
+        const auto other = static_cast<int32_t>(i);
+        const bool same_process = infos[i].process == mine.process;
+        const bool same_host = infos[i].host_key == mine.host_key;
+        if (same_host) {
+            found.host_ranks.push_back(other);
+        }
+        if (same_process) {
+            found.process_ranks.push_back(other);
+        }
+        found.one_host = found.one_host && same_host;
+        found.one_process = found.one_process && same_process;
+    }
+    const bool memory_wires = settings.transport != "fabric";
+    found.one_process = found.one_process && memory_wires && settings.transport != "shm";
+    found.one_host = found.one_host && memory_wires && (found.one_process || !settings.shm_disable);
+    return found;
+}
+
+}  // namespace weft

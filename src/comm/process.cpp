@@ -1,0 +1,223 @@
+#include "src/comm/process.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <sstream>
+
+#include "src/base/log.h"
+#include "src/base/machine.h"
+#include "src/comm/communicator.h"
+
+namespace weft {
+
+namespace {
+
+constexpr Nanos pump_period = nanos_per_ms;
+
+std::vector<std::string> words_split(const std::string& list) {
+    std::vector<std::string> words;
+    std::istringstream in(list);
+    for (std::string word; std::getline(in, word, ',');) {
+        if (!word.empty()) {
+            words.push_back(word);
+        }
+    }
+    return words;
+}
+
+Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
+                                          const Settings& settings) {
+    switch (kind) {
+        case WireKind::loopback:
+            return loopback_hub_make();
+        case WireKind::shm:
+            return shm_hub_make(reactor, ShmOptions{!settings.cma_disable});
+        case WireKind::fabric:
+            return fabric_hub_make(reactor, FabricOptions{settings.libfabric, settings.provider,
+                                                          words_split(settings.rails)});
+    }
+    return make_error(Code::internal, Scope::process, "unknown kind of wire");
+}
+
+// One write per line, straight to the descriptor: stdio may be gone when this runs.
+void stats_print() {
+    if (Process::forked()) {
+        return;
+    }
+    const std::string text = Process::get().stats_text();
+    size_t begin = 0;
+    while (begin < text.size()) {
+        const size_t end = text.find('\n', begin) + 1;
+        if (write(STDERR_FILENO, text.data() + begin, end - begin) < 0) {
+            return;
+        }
+        begin = end;
+    }
+}
+
+}  // namespace
+
+std::atomic<bool> Process::forked_{false};
+std::atomic<bool> Process::started_{false};
+
+Process& Process::get() {
+    static Process* const process = new Process;  // never destroyed, see the header
+    return *process;
+}
+
+Process::Process() : settings_(settings()) {
+    pthread_atfork(nullptr, nullptr, [] {
+        if (started_.load(std::memory_order_relaxed)) {
+            forked_.store(true, std::memory_order_relaxed);
+        }
+    });
+    if (settings_.stats) {
+        std::atexit(stats_print);
+    }
+}
+
+Reactor& Process::reactor() {
+    std::call_once(reactor_once_, [this] {
+        started_.store(true, std::memory_order_relaxed);
+        reactor_ = reactor_make();
+    });
+    return *reactor_;
+}
+
+ControlHub& Process::control() {
+    std::call_once(control_once_, [this] {
+        control_ = control_hub_make(reactor(), settings_);
+        control_started_.store(true, std::memory_order_release);
+    });
+    return *control_;
+}
+
+Result<WireHub*> Process::hub(WireKind kind) {
+    Reactor& loop = reactor();
+    const auto index = static_cast<size_t>(kind);
+    const std::lock_guard lock(mutex_);
+    if (hub_errors_[index] != nullptr) {
+        return *hub_errors_[index];
+    }
+    if (hubs_[index] == nullptr) {
+        Result<std::unique_ptr<WireHub>> made = hub_make(kind, loop, settings_);
+        if (!made.ok()) {
+            hub_errors_[index] = std::make_unique<Error>(made.error());
+            return std::move(made).error();
+        }
+        hubs_[index] = std::move(made).value();
+        LOG(info, init, "Using network %s", hubs_[index]->describe().c_str());
+    }
+    return hubs_[index].get();
+}
+
+PeerInfo Process::peer_info() const {
+    PeerInfo info;
+    info.version = WEFT_VERSION;
+    info.host_key = host_key(settings_);
+    info.host_name = host_name();
+    info.pid = static_cast<uint32_t>(getpid());
+    info.process = process_nonce();
+    info.settings = settings_shared(settings_);
+    return info;
+}
+
+ncclComm* Process::handle_make(std::shared_ptr<Communicator> comm) {
+    auto made = std::make_unique<ncclComm>();
+    ncclComm* handle = made.get();
+    comm->handle_is(handle);
+    handle->owner = comm;
+    handle->comm.store(comm.get(), std::memory_order_seq_cst);
+    const std::lock_guard lock(mutex_);
+    handles_.push_back(std::move(made));
+    return handle;
+}
+
+bool Process::farewell_count(uint64_t group, size_t expected) {
+    const std::lock_guard lock(mutex_);
+    if (++farewells_[group] < expected) {
+        return false;
+    }
+    farewells_.erase(group);
+    return true;
+}
+
+void Process::bury(std::shared_ptr<Communicator> comm) {
+    {
+        const std::lock_guard lock(mutex_);
+        buried_.push_back(comm);
+    }
+    // The farewell may have ended before it was in the list.
+    if (comm->farewell_over()) {
+        farewell_over(comm.get());
+    }
+}
+
+void Process::farewell_over(const Communicator* comm) {
+    std::shared_ptr<Communicator> dropped;
+    const std::lock_guard lock(mutex_);
+    const auto found =
+        std::find_if(buried_.begin(), buried_.end(),
+                     [&](const std::shared_ptr<Communicator>& held) { return held.get() == comm; });
+    if (found != buried_.end()) {
+        dropped = std::move(*found);
+        buried_.erase(found);
+    }
+}
+
+void Process::pump_later(ncclComm* handle) {
+    const std::lock_guard lock(mutex_);
+    if (std::find(pumped_.begin(), pumped_.end(), handle) == pumped_.end()) {
+        pumped_.push_back(handle);
+    }
+    pump_arm();
+}
+
+void Process::pump_arm() {
+    if (!pump_armed_ && !pumped_.empty()) {
+        pump_armed_ = true;
+        reactor().at(reactor().now() + pump_period, [this] { pump(); });
+    }
+}
+
+void Process::pump() {
+    std::vector<ncclComm*> handles;
+    {
+        const std::lock_guard lock(mutex_);
+        handles.swap(pumped_);
+        pump_armed_ = false;
+    }
+    std::erase_if(handles, [](ncclComm* handle) {
+        const CommRef ref = CommRef::enter_quietly(handle);
+        return !ref || !ref->queue().pump();
+    });
+    const std::lock_guard lock(mutex_);
+    for (ncclComm* handle : handles) {
+        if (std::find(pumped_.begin(), pumped_.end(), handle) == pumped_.end()) {
+            pumped_.push_back(handle);
+        }
+    }
+    pump_arm();
+}
+
+std::string Process::stats_text() {
+    std::vector<RankStats> all = stats_.kept();
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& handle : handles_) {
+            if (const CommRef ref = CommRef::enter_quietly(handle.get())) {
+                all.push_back(ref->stats());
+            }
+        }
+    }
+    std::string text;
+    for (const RankStats& stats : all) {
+        text += stats_line(stats) + "\n";
+    }
+    return text;
+}
+
+}  // namespace weft

@@ -1,0 +1,87 @@
+// The one process object: what all communicators of a process share. Created on first use, never
+// destroyed: no join at exit can hang, and a forked child's exit disturbs nobody. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "src/base/reactor.h"
+#include "src/base/result.h"
+#include "src/base/settings.h"
+#include "src/bootstrap/control.h"
+#include "src/comm/comm_handle.h"
+#include "src/comm/peer_info.h"
+#include "src/comm/stats.h"
+#include "src/comm/stream.h"
+#include "transports/hubs.h"
+
+namespace weft {
+
+class Process {
+  public:
+    static Process& get();
+    // True in a child made by fork() after the parent had started its service thread.
+    static bool forked() { return forked_.load(std::memory_order_relaxed); }
+
+    // The service thread; started by the first caller, stays.
+    Reactor& reactor();
+    ControlHub& control();
+    bool control_started() const { return control_started_.load(std::memory_order_acquire); }
+    // Made when first needed: a process without remote peers never loads libfabric. A failure is
+    // kept: every communicator that needs the hub fails for the same reason.
+    Result<WireHub*> hub(WireKind kind);
+
+    // This process as one of the ranks of a communicator.
+    PeerInfo peer_info() const;
+
+    // A handle that refers to `comm` and owns it.
+    ncclComm* handle_make(std::shared_ptr<Communicator> comm);
+
+    // Counts this process's ranks of a group that said farewell; true for the last of `expected`.
+    bool farewell_count(uint64_t group, size_t expected);
+
+    // Keeps a destroyed communicator until its farewell is over.
+    void bury(std::shared_ptr<Communicator> comm);
+    void farewell_over(const Communicator* comm);
+
+    // Looks at the queue of `handle` every millisecond until it is empty: launches that wait for
+    // another communicator must start although nobody is waiting for them.
+    void pump_later(ncclComm* handle);
+
+    StreamTable& streams() { return streams_; }
+    StatsRegistry& stats() { return stats_; }
+
+    // One line per rank of every communicator there is or was (WEFT_STATS).
+    std::string stats_text();
+
+  private:
+    Process();
+    void pump();
+    void pump_arm();  // under mutex_
+
+    static std::atomic<bool> forked_, started_;
+    const Settings& settings_;
+    std::once_flag reactor_once_, control_once_;
+    std::unique_ptr<Reactor> reactor_;
+    std::unique_ptr<ControlHub> control_;
+    std::atomic<bool> control_started_{false};
+
+    std::mutex mutex_;
+    std::unique_ptr<WireHub> hubs_[wire_kind_count];
+    std::unique_ptr<Error> hub_errors_[wire_kind_count];
+    std::vector<std::unique_ptr<ncclComm>> handles_;
+    std::unordered_map<uint64_t, size_t> farewells_;
+    std::vector<ncclComm*> pumped_;
+    bool pump_armed_ = false;
+    std::vector<std::shared_ptr<Communicator>> buried_;
+    StreamTable streams_;
+    StatsRegistry stats_;
+};
+
+}  // namespace weft

@@ -1,0 +1,143 @@
+// The inside of a Shard: its queue, the bundle under way, and who drives it. Private to src/exec.
+//
+// Driving. drive_mutex says who drives; it is only ever tried, except by fail() and the destructor,
+// whose holders are bounded because every driver looks at fail_requested in each round. A driver
+// may sleep while it drives: everything that concerns it rings the doorbell. Who wants a shard that
+// another thread drives sleeps on `handover`, which every leaving driver and every finished ticket
+// bumps when `waiters` says that somebody is there:
+//   waiter: waiters++ ; v = handover ; try_lock fails ; sleep while handover == v
+//   driver: unlock    ; if waiters > 0: handover++, wake
+// Either the waiter's try_lock sees the unlock, or the driver's load sees the waiter.
+// (tests/unit/exec explores all interleavings.)
+#pragma once
+
+#include <deque>
+#include <mutex>
+#include <optional>
+
+#include "src/exec/run.h"
+
+namespace weft {
+
+struct Bundle {
+    std::vector<Call> calls;
+    TicketPtr ticket;
+};
+
+// What the service thread holds instead of a shard: the shard empties it before it dies.
+struct ServiceGate {
+    std::mutex mutex;
+    Shard::Impl* shard = nullptr;
+    void service();
+};
+
+struct Shard::Impl final : LinkSink {
+    explicit Impl(ShardConfig config);
+    ~Impl() override;
+
+    // --- by any thread
+    Result<TicketPtr> submit(std::vector<Call> calls);
+    void fail(const Error& error);
+    void leave();  // unlock after driving: hand over to a waiter or to the service thread
+    void background();
+    void service();  // on the service thread
+    Counters counters_read();
+    bool quiet() const { return work_open.load(std::memory_order_acquire) == 0; }
+
+    // --- by the driver
+    bool progress(Nanos now);
+    void take();  // after locking: the driver is awake, the service thread is not needed
+    bool idle_report(Nanos now);
+    void snapshot();  // keeps the counters for whoever asks while this thread drives
+    bool may_sleep_on_doorbell() const { return wait_fds.empty() && !polling; }
+    bool wires_armed();
+
+    // LinkSink
+    void on_message(const MsgHeader& header, const std::byte* payload, SlotRef slot) override;
+    void on_grant_filled(uint64_t cookie) override;
+    void on_put_delivered(uint64_t cookie) override;
+    void on_link_failure(uint32_t peer, Error error) override;
+
+    ShardConfig config;
+    OpCounters counters;
+    Links links;
+    TilePool pool;
+    ProgramCache cache;
+    std::vector<int> wait_fds;
+    bool polling = false;  // some wire can neither ring nor be polled by descriptor
+
+    std::mutex drive_mutex;
+    std::atomic<uint32_t> handover{0}, waiters{0};
+    std::atomic<uint32_t> work_open{0};  // bundles queued or under way
+    std::atomic<bool> fail_requested{false};
+    Nanos last_move = 0, last_report = 0;
+    int spin_rounds = 0;      // idle rounds before a waiter yields
+    uint64_t again_seen = 0;  // back-pressure answers at the last look
+
+  private:
+    struct Slot {  // a run and whether it is under way
+        std::unique_ptr<Run> run;
+        bool active = false;
+        uint32_t id = 0;
+    };
+    struct Early {
+        MsgHeader header;
+        const std::byte* payload;
+        SlotRef slot;
+    };
+    struct PairStart {  // a Send or Recv whose link is still connecting
+        Call call;
+        uint32_t seq;
+    };
+
+    RunContext context();
+    bool bundle_begin();
+    bool bundle_advance();
+    void bundle_finish();
+    void self_pairs_copy();
+    bool collective_begin();
+    bool pairs_begin();
+    Result<void> run_begin(Slot& slot, const Program* program, const Call& call, uint32_t seq);
+    Result<const Program*> pair_program(const Call& call);
+    Slot& slot_take();
+    void deliver(Run& run, const MsgHeader& header, const std::byte* payload, SlotRef slot);
+    void early_replay(Run& run);
+    bool future(const MsgHeader& header, uint32_t peer) const;
+    void break_down(Error error, bool own);
+    void ticket_finish(Ticket& ticket, const Error* error);
+    void waiters_wake();
+    plan::Request request_for(const Call& call) const;
+
+    Counters counters_now() const;
+
+    std::mutex kept_mutex;
+    Counters kept;  // under kept_mutex
+    mutable std::mutex queue_mutex;
+    std::deque<Bundle> queue;
+    std::optional<Error> fail_cause;   // under queue_mutex
+    std::optional<Error> broken;       // by the driver: the shard is dead
+    std::optional<Error> broken_soon;  // set inside a callback, applied after it
+
+    std::optional<Bundle> bundle;
+    size_t next_call = 0;  // next collective of the bundle to run
+    const Program* coll_program = nullptr;
+    std::vector<PairStart> pair_starts;
+    Slot coll;
+    std::vector<std::unique_ptr<Slot>> pairs;
+    uint32_t pairs_active = 0;
+    std::vector<Early> early;
+    uint32_t op_seq = 0;
+    std::vector<uint32_t> send_seq, recv_seq;
+    std::vector<std::unique_ptr<Program>> pair_programs;  // of the bundle under way
+    uint32_t next_run_id = 0;
+
+    std::shared_ptr<ServiceGate>
+        gate;  // shared: callbacks under way in the reactor outlive the shard
+    Reactor::Id service_fd = 0;
+    bool service_armed = false;
+    std::atomic<bool> timer_set{false};
+    std::atomic<bool> closing{false};
+    friend struct ServiceGate;
+};
+
+}  // namespace weft

@@ -1,0 +1,240 @@
+// The choice: which algorithm, how many lanes and how large a tile, from the request alone.
+#include "src/plan/planner.h"
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+
+#include "src/base/log.h"
+
+namespace weft::plan {
+
+namespace {
+
+constexpr uint64_t alignment_bytes = 16;
+constexpr uint64_t count_max = 1ull << 48;
+
+// Beyond this many ranks one-shot all_reduce receives more than its single step saves.
+constexpr int32_t one_shot_ranks_max = 32;
+
+// Below the smallest tile, posting, granting and waking cost more than moving the bytes. On one
+// host the largest tile still fits a core's L2 between the copy that brings it and the reduce that
+// reads it; over a network it covers a grant's round trip (1 MiB at 12.5 GB/s: 80 us).
+constexpr uint64_t tile_bytes_min = 128 << 10;
+constexpr uint64_t tile_bytes_max_host = 256 << 10;
+constexpr uint64_t tile_bytes_max_net = 1 << 20;
+// Passes a lane should make at least, so that the steps of a tile overlap those of its neighbours.
+constexpr uint64_t tiles_wanted = 8;
+// One lane moves a Send's tiles one after the other, so the grant between them must not show: 20 us
+// against 1.3 ms at 12.5 GB/s.
+constexpr uint64_t tile_bytes_pair = 16 << 20;
+constexpr uint64_t tiles_max = 1u << 30;
+
+// One lane computes while the other's bytes travel. Four when a lane's chunk stays this large.
+constexpr uint32_t lanes_large = 2;
+constexpr uint32_t lanes_huge = 4;
+constexpr uint64_t chunk_bytes_huge = 4 << 20;
+
+struct Way {
+    Algo algo = Algo::direct;
+    bool loads = false;
+    const char* why = "";
+};
+
+bool direct_only(Coll coll) {
+    return coll == Coll::all_to_all || coll == Coll::gather || coll == Coll::scatter;
+}
+
+bool can_load(Coll coll) {
+    return coll == Coll::all_reduce || coll == Coll::reduce_scatter || coll == Coll::all_gather ||
+           coll == Coll::broadcast;
+}
+
+Result<std::optional<Algo>> algo_setting(const std::string& text) {
+    std::string lower = text;
+    std::transform(lower.begin(), lower.end(), lower.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (lower.empty()) {
+        return std::optional<Algo>();
+    }
+    for (const Algo algo : {Algo::direct, Algo::ring}) {
+        if (lower == to_string(algo)) {
+            return std::optional<Algo>(algo);
+        }
+    }
+    return make_error(Code::invalid_argument, Scope::call,
+                      format("algorithm \"%.64s\" is unknown: use direct or ring, or leave it out "
+                             "to have one chosen",
+                             text.c_str()));
+}
+
+Result<void> request_check(const Request& request) {
+    const auto bad = [](const std::string& what) {
+        return make_error(Code::invalid_argument, Scope::call, what);
+    };
+    if (request.rank_count < 1 || request.root < 0 || request.root >= request.rank_count) {
+        return bad(format("root %d of %d ranks: no such rank", request.root, request.rank_count));
+    }
+    const uint32_t elem = request.elem_bytes;
+    if (elem == 0 || elem > alignment_bytes || (elem & (elem - 1)) != 0) {
+        return bad(format("elements of %u bytes: expected 1, 2, 4, 8 or 16", elem));
+    }
+    if (request.count > count_max) {
+        return bad(format("count %llu: at most 2^48 elements",
+                          static_cast<unsigned long long>(request.count)));
+    }
+    if (request.coll == Coll::send_recv) {
+        return bad("a Send or Recv has a pair plan, it is not chosen as a collective");
+    }
+    return {};
+}
+
+Way way_choose(const Request& request, const Limits& limits, std::optional<Algo> forced) {
+    const bool small = request.count * request.elem_bytes <= limits.eager_bytes;
+    const bool loads = request.peer_load && !small && can_load(request.coll);
+    if (direct_only(request.coll)) {
+        return {Algo::direct, false, "the one algorithm of this collective"};
+    }
+    if (forced.has_value()) {
+        return {*forced, loads && *forced == Algo::direct, "the algorithm setting"};
+    }
+    if (request.rank_count == 1) {
+        return {Algo::direct, false, "a single rank"};
+    }
+    if (small && request.coll == Coll::all_reduce && request.rank_count > one_shot_ranks_max) {
+        return {Algo::ring, false, "small, but too many ranks for one shot"};
+    }
+    if (small) {
+        return {Algo::direct, false, "a block fits an eager slot"};
+    }
+    if (loads) {
+        return {Algo::direct, true, "ranks can load each other's memory"};
+    }
+    const bool rooted = request.coll == Coll::broadcast || request.coll == Coll::reduce;
+    if (rooted && request.rank_count == 2) {
+        return {Algo::direct, false, "two ranks, one hop"};
+    }
+    return {Algo::ring, false, "large, the ring moves the fewest bytes"};
+}
+
+uint32_t positions(const Request& request, const Way& way) {
+    const bool sliced = request.coll == Coll::all_reduce && (way.algo == Algo::ring || way.loads);
+    return sliced ? static_cast<uint32_t>(request.rank_count) : 1;
+}
+
+uint64_t largest_chunk(const Request& request, uint32_t chunks) {
+    uint64_t most = 0;
+    for (uint32_t c = 0; c < chunks; c++) {
+        most = std::max(most, chunk_extent(request.count, request.elem_bytes, chunks, c).bytes());
+    }
+    return most;
+}
+
+uint64_t round_up(uint64_t bytes) {
+    return (bytes + alignment_bytes - 1) / alignment_bytes * alignment_bytes;
+}
+
+// Both are set: the tile and the number of passes that cover the largest chunk.
+void tile_set(Choice& choice, uint64_t largest, uint64_t tile) {
+    tile = std::max({tile, largest / tiles_max, uint64_t{1}});
+    choice.tile_bytes = round_up(std::clamp<uint64_t>(tile, 1, std::max<uint64_t>(largest, 1)));
+    choice.tiles = static_cast<uint32_t>(
+        std::max<uint64_t>(1, (largest + choice.tile_bytes - 1) / choice.tile_bytes));
+}
+
+uint32_t lanes_choose(const Request& request, uint64_t position_bytes) {
+    if (request.rank_count == 1 || position_bytes < lanes_large * tile_bytes_min) {
+        return 1;
+    }
+    return position_bytes >= lanes_huge * chunk_bytes_huge ? lanes_huge : lanes_large;
+}
+
+uint64_t tile_choose(const Request& request, uint64_t chunk_bytes) {
+    const uint64_t most = request.one_host ? tile_bytes_max_host : tile_bytes_max_net;
+    return std::clamp(chunk_bytes / tiles_wanted, tile_bytes_min, most);
+}
+
+void blocks_set(const Request& request, Shape& shape) {
+    const auto ranks = static_cast<uint32_t>(request.rank_count);
+    const Coll coll = request.coll;
+    const bool many_in =
+        coll == Coll::reduce_scatter || coll == Coll::all_to_all || coll == Coll::scatter;
+    const bool many_out =
+        coll == Coll::all_gather || coll == Coll::all_to_all || coll == Coll::gather;
+    shape.input_blocks = many_in ? ranks : 1;
+    shape.output_blocks = many_out ? ranks : 1;
+}
+
+}  // namespace
+
+const char* to_string(Algo algo) {
+    switch (algo) {
+        case Algo::direct:
+            return "direct";
+        case Algo::ring:
+            return "ring";
+    }
+    return "?";
+}
+
+// floor(c*E/C) without the product: c * (E % C) < C^2 fits, E may be anything.
+Extent chunk_extent(uint64_t count, uint32_t elem_bytes, uint32_t chunks, uint32_t chunk) {
+    const auto cut = [&](uint64_t c) {
+        if (c >= chunks) {
+            return count * elem_bytes;
+        }
+        const uint64_t elements = c * (count / chunks) + c * (count % chunks) / chunks;
+        return elements * elem_bytes / alignment_bytes * alignment_bytes;
+    };
+    return {cut(chunk), cut(static_cast<uint64_t>(chunk) + 1)};
+}
+
+Result<Choice> choose(const Request& request, const Limits& limits) {
+    TRY(request_check(request));
+    const std::optional<Algo> forced = TRY(algo_setting(limits.algo));
+    const Way way = way_choose(request, limits, forced);
+    const uint32_t slices = positions(request, way);
+
+    Choice choice;
+    choice.algo = way.algo;
+    choice.shape.coll = request.coll;
+    choice.shape.algo = way.algo;
+    choice.shape.rank_count = request.rank_count;
+    choice.shape.root = request.root;
+    choice.shape.loads = way.loads;
+    blocks_set(request, choice.shape);
+
+    const uint64_t position_bytes = largest_chunk(request, slices);
+    choice.eager = position_bytes <= limits.eager_bytes && !way.loads;
+    choice.lanes = choice.eager ? 1 : lanes_choose(request, position_bytes);
+    choice.shape.chunks = slices * choice.lanes;
+    const uint64_t largest = largest_chunk(request, choice.shape.chunks);
+    if (choice.eager) {
+        tile_set(choice, largest, largest);
+    } else {
+        tile_set(choice, largest,
+                 limits.tile_bytes > 0 ? limits.tile_bytes : tile_choose(request, largest));
+    }
+    choice.reason = format("%s%s because: %s; %u lanes, %u tiles of %llu bytes, %s",
+                           to_string(way.algo), way.loads ? " by loads" : "", way.why, choice.lanes,
+                           choice.tiles, static_cast<unsigned long long>(choice.tile_bytes),
+                           choice.eager ? "eager"
+                           : way.loads  ? "exposed"
+                                        : "granted");
+    return choice;
+}
+
+Result<Choice> choose_pair(uint64_t bytes, const Limits& limits) {
+    Choice choice;
+    choice.shape.coll = Coll::send_recv;
+    choice.shape.rank_count = 2;
+    choice.eager = bytes <= limits.eager_bytes;
+    tile_set(choice, bytes,
+             choice.eager            ? bytes
+             : limits.tile_bytes > 0 ? limits.tile_bytes
+                                     : tile_bytes_pair);
+    choice.reason = format("a pair, %s", choice.eager ? "eager" : "granted");
+    return choice;
+}
+
+}  // namespace weft::plan

@@ -1,0 +1,211 @@
+// Two real processes: the child is this binary again, running one hidden case, spoken to through
+// pipes.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "src/base/log.h"
+#include "tests/conformance/fabric/world.h"
+
+namespace weft::test {
+namespace {
+
+constexpr size_t memory_bytes = 4 << 20;
+
+void pipe_send(int fd, const std::string& text) {
+    uint32_t bytes = static_cast<uint32_t>(text.size());
+    REQUIRE(write(fd, &bytes, sizeof bytes) == sizeof bytes);
+    REQUIRE(write(fd, text.data(), bytes) == static_cast<ssize_t>(bytes));
+}
+
+std::string pipe_receive(int fd) {
+    uint32_t bytes = 0;
+    REQUIRE(read(fd, &bytes, sizeof bytes) == sizeof bytes);
+    std::string text(bytes, '\0');
+    REQUIRE(read(fd, text.data(), bytes) == static_cast<ssize_t>(bytes));
+    return text;
+}
+
+// What the two tell each other: wire address, first token, where the memory is.
+struct Introduction {
+    uint32_t token = 0;
+    RemoteRef memory;
+};
+
+// One side: hub, wire, memory, connected to the other side.
+struct Side {
+    Side(uint32_t rank, int in, int out, char fill) : memory(memory_bytes, fill) {
+        reactor = reactor_make();
+        hub = hub_open(*reactor, options_of(provider(), 4));
+        self = rank_attach(*hub, 7, rank, 2);
+        region = self.wire->expose(memory.data(), memory.size()).value();
+        Introduction mine{self.token, self.wire->ref(region, 0, 1 - rank)};
+        pipe_send(out, self.wire->address());
+        pipe_send(out, {reinterpret_cast<const char*>(&mine), sizeof mine});
+        std::string address = pipe_receive(in);
+        std::memcpy(&peer, pipe_receive(in).data(), sizeof peer);
+        REQUIRE(self.wire->connect(1 - rank, address, "hi").ok());
+        REQUIRE(drive({&self}, [&] { return self.wire->state(1 - rank) == PeerState::up; }));
+    }
+    Put memory_put(uint32_t to, size_t offset, size_t bytes) {
+        Put put;
+        put.peer = to;
+        put.to = peer.memory;
+        put.offset = offset;
+        put.from = memory.data() + offset;
+        put.bytes = bytes;
+        put.from_region = region;
+        put.imm = {peer.token, 0, 0};
+        return put;
+    }
+    std::string memory;
+    std::unique_ptr<Reactor> reactor;
+    std::unique_ptr<WireHub> hub;
+    Rank self;
+    Region region;
+    Introduction peer;
+};
+
+struct Child {
+    Child() {
+        int down[2], up[2];
+        REQUIRE((pipe(down) == 0 && pipe(up) == 0));
+        std::string pipes = std::to_string(down[0]) + "," + std::to_string(up[1]);
+        pid = fork();
+        if (pid == 0) {
+            setenv("WEFT_TEST_PIPES", pipes.c_str(), 1);
+            execl("/proc/self/exe", "child", "fabric child", nullptr);
+            _exit(127);
+        }
+        close(down[0]);
+        close(up[1]);
+        out = down[1];
+        in = up[0];
+    }
+    ~Child() {
+        kill(pid, SIGKILL);
+        waitpid(pid, nullptr, 0);
+        // libfabric's shm provider leaves its named segments behind when it is killed.
+        for (int endpoint = 0; endpoint < 4; ++endpoint) {
+            unlink(format("/dev/shm/%d:%u:%d", pid, getuid(), endpoint).c_str());
+        }
+        close(in);
+        close(out);
+    }
+    pid_t pid;
+    int in, out;
+};
+
+// Serves until the parent says "end": answers every 4th arrival with a value of its number.
+TEST_CASE("fabric child", "[.]") {
+    int in = 0, out = 0;
+    REQUIRE(std::sscanf(std::getenv("WEFT_TEST_PIPES"), "%d,%d", &in, &out) == 2);
+    Side side(1, in, out, 'c');
+    bool end = false;
+    size_t seen = 0;
+    while (!end) {
+        side.self.progress();
+        for (; seen < side.self.sink.arrivals.size(); ++seen) {
+            end = end || side.self.sink.arrivals[seen].value == "end";
+            if (seen % 4 == 3) {
+                std::string text = std::to_string(seen) + side.memory[memory_bytes - 1];
+                put_soon(side.self, {&side.self}, value_put(0, side.peer.token, text));
+            }
+        }
+        std::this_thread::yield();
+    }
+}
+
+TEST_CASE("fabric: two processes, four rails") {
+    Child child;
+    Side side(0, child.in, child.out, 'p');
+    for (size_t i = 0; i < 4; ++i) {
+        REQUIRE(put_soon(side.self, {&side.self},
+                         side.memory_put(1, i * memory_bytes / 4, memory_bytes / 4)));
+    }
+    REQUIRE(drive({&side.self}, [&] {
+        return side.self.sink.arrivals.size() == 1 && side.self.sink.delivered.size() == 4;
+    }));
+    CHECK(side.self.sink.arrivals[0].value == "3p");
+    std::string end = "end";
+    REQUIRE(put_soon(side.self, {&side.self}, value_put(1, side.peer.token, end)));
+    int status = 0;
+    REQUIRE(drive({&side.self}, [&] { return waitpid(child.pid, &status, WNOHANG) > 0; }));
+    CHECK(status == 0);
+}
+
+TEST_CASE("fabric: a stopped peer delays, it is not a failure; leaving it is quick") {
+    Child child;
+    Side side(0, child.in, child.out, 'p');
+    kill(child.pid, SIGSTOP);
+    size_t posted = 0;
+    drive(
+        {&side.self},
+        [&] {
+            posted += side.self.wire->put(side.memory_put(1, 0, memory_bytes)) == Post::accepted;
+            return posted == 8;
+        },
+        1);
+    REQUIRE(posted > 0);
+    CHECK(side.self.sink.delivered.size() < posted);
+    CHECK(side.self.sink.failures.empty());
+    SECTION("it goes on") {
+        kill(child.pid, SIGCONT);
+        CHECK(drive({&side.self}, [&] { return side.self.sink.delivered.size() == posted; }));
+        CHECK(side.self.sink.failures.empty());
+    }
+    SECTION("it is left") {
+        Nanos start = clock_now();
+        auto fenced = side.self.wire->fence(1);
+        CHECK_FALSE(fenced.ok());
+        CHECK_THAT(fenced.error().what, Catch::Contains("rank 1 did not confirm"));
+        side.self.wire->conceal(side.region);
+        side.self.wire.reset();
+        side.hub.reset();
+        CHECK(clock_now() - start < 10 * nanos_per_s);
+    }
+}
+
+// A provider without connections cannot know of a death; the control plane tells then.
+bool connected_provider() {
+    return provider() != "shm" && provider() != "udp;ofi_rxd";
+}
+
+TEST_CASE("fabric: a peer killed while nothing is under way is noticed") {
+    Child child;
+    Side side(0, child.in, child.out, 'p');
+    drive(
+        {&side.self}, [] { return false; }, 1);
+    CHECK(side.self.sink.failures.empty());
+    kill(child.pid, SIGKILL);
+    if (connected_provider()) {
+        REQUIRE(drive(
+            {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 5));
+        CHECK_THAT(side.self.sink.failures[0].second, Catch::Contains("rank 1"));
+    }
+}
+
+TEST_CASE("fabric: a killed peer is reported, naming rail and rank") {
+    Child child;
+    Side side(0, child.in, child.out, 'p');
+    kill(child.pid, SIGSTOP);
+    REQUIRE(put_soon(side.self, {&side.self}, side.memory_put(1, 0, memory_bytes)));
+    kill(child.pid, SIGKILL);
+    bool knows = connected_provider();
+    drive(
+        {&side.self}, [&] { return !side.self.sink.failures.empty(); }, knows ? 5 : 0);
+    for (int i = 0; i < 100; ++i) {
+        side.self.progress();
+    }
+    if (knows) {
+        REQUIRE(side.self.sink.failures.size() == 1);
+        CHECK(side.self.sink.failures[0].first == 1);
+        CHECK_THAT(side.self.sink.failures[0].second,
+                   Catch::Contains("rail ") && Catch::Contains("rank 1"));
+        CHECK(side.self.wire->state(1) == PeerState::failed);
+    }
+}
+
+}  // namespace
+}  // namespace weft::test

@@ -1,0 +1,67 @@
+// tcp;ofi_rxm with one rail and with four;
+// TEST_FABRIC=PROVIDER,PROVIDER... takes others.
+#include <cstdlib>
+
+#include "tests/conformance/wires.h"
+
+namespace weft::test {
+
+namespace {
+
+struct FabricCase {
+    std::string provider;
+    size_t rails = 1;
+};
+
+FabricOptions options_of(const FabricCase& wanted) {
+    FabricOptions options;
+    options.provider = wanted.provider;
+    for (size_t i = 1; i <= wanted.rails && wanted.provider != "shm"; i++) {
+        options.rails.push_back("127.0.0." + std::to_string(i));
+    }
+    return options;
+}
+
+WireCase fabric_case(const FabricCase& wanted) {
+    WireCase made;
+    made.name =
+        "fabric(" + wanted.provider + "), two processes, rails: " + std::to_string(wanted.rails);
+    made.two_processes = true;
+    made.network = true;
+    made.hub = [wanted](const std::shared_ptr<Reactor>& reactor, int) {
+        return std::shared_ptr<WireHub>(fabric_hub_make(*reactor, options_of(wanted)).value());
+    };
+    return made;
+}
+
+std::vector<FabricCase> wanted_cases() {
+    const char* named = std::getenv("TEST_FABRIC");
+    if (named == nullptr) {
+        return {{"tcp;ofi_rxm", 1}, {"tcp;ofi_rxm", 4}};
+    }
+    std::vector<FabricCase> cases;
+    for (std::string_view rest = named; !rest.empty();) {
+        const size_t comma = rest.find(',');
+        cases.push_back({std::string(rest.substr(0, comma)), 2});
+        rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
+    }
+    return cases;
+}
+
+}  // namespace
+
+std::vector<WireCase> fabric_cases(std::vector<std::string>* missing) {
+    std::vector<WireCase> cases;
+    for (const FabricCase& wanted : wanted_cases()) {
+        const auto reactor = reactor_make();
+        const auto hub = fabric_hub_make(*reactor, options_of(wanted));
+        if (hub.ok()) {
+            cases.push_back(fabric_case(wanted));
+        } else {
+            missing->push_back(wanted.provider + ": " + hub.error().what);
+        }
+    }
+    return cases;
+}
+
+}  // namespace weft::test

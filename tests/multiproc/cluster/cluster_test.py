@@ -1,0 +1,155 @@
+"""Several processes, on one host over shared memory and on virtual hosts over libfabric: cluster_test.py PLACE CASE. The work and its
+checks are in worker.cpp; this starts it and reads what it prints. 77: this machine does not allow virtual hosts."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+
+BIN = os.environ["WEFT_TEST_BIN"]
+RUN = os.path.join(BIN, "weft-run")
+WORKER = sys.argv[3]
+PLACES = {
+    "host": ["-n", "4"],
+    "virtual": ["-n", "4", "--hosts", "2", "--require-hosts"],
+    "uneven": ["-n", "5", "--hosts", "3", "--rails", "2", "--require-hosts"],
+}
+
+
+def clean(**more):
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "OMPI_", "PMI"))}
+    return {**keep, **more}
+
+
+def ranks(place):
+    return int(PLACES[place][1])
+
+
+def run(place, *arguments, limit=90, **env):
+    command = [RUN, *PLACES[place], "--prefix", "all", "--timeout", str(limit), "--", WORKER, *map(str, arguments)]
+    done = subprocess.run(command, env=clean(**env), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=limit + 20, check=False)
+    sys.stdout.write(done.stdout + done.stderr)
+    return done
+
+
+def stats(text):
+    lines = re.findall(r"weft stats: (.*)", text)
+    return [dict(pair.split("=", 1) for pair in line.split() if "=" in pair) for line in lines]
+
+
+def passes(place, *arguments, **env):
+    done = run(place, *arguments, **env)
+    assert done.returncode == 0, f"exit status {done.returncode}"
+    return done
+
+
+def case_collectives(place):
+    passes(place, "collectives")
+
+
+def case_lib(place):
+    passes(place, "collectives-lib")
+
+
+def case_staged(place):
+    passes(place, "collectives", WEFT_CMA_DISABLE="1")
+
+
+def case_kill(place):
+    victim = ranks(place) - 1
+    done = run(place, "kill", victim, WEFT_RUN_GRACE="20")
+    assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
+    told = re.findall(r"result \d+ after", done.stdout)
+    assert len(told) == ranks(place) - 1, f"{len(told)} survivors reported"
+
+
+def case_abort(place):
+    done = passes(place, "abort", 1)
+    assert len(re.findall(r"result \d+ after", done.stdout)) == ranks(place) - 1
+
+
+def case_mismatch(place):
+    passes(place, "mismatch")
+
+
+def case_computing(place):
+    passes(place, "computing")
+
+
+def case_idle(place):
+    passes(place, "idle")
+
+
+def case_late(place):
+    passes(place, "late", WEFT_LATE_REPORT="1")
+
+
+def case_big(place):
+    passes(place, "big", limit=240)
+
+
+def case_oversubscribed(_):
+    PLACES["many"] = ["-n", "16"]
+    passes("many", "collectives")
+
+
+# A ring all-reduce of S bytes puts 2(n-1)/n S per rank, no more, whatever carries it.
+def case_count(place):
+    done = passes(place, "count", WEFT_STATS="1", NCCL_ALGO="ring")
+    n, size = ranks(place), 16 << 20
+    seen = stats(done.stdout + done.stderr)
+    assert len(seen) == n, f"{len(seen)} ranks printed their counters"
+    for one in seen:
+        put = int(one["put_bytes"])
+        assert put == 2 * (n - 1) * size // n, f"put {put} bytes of {2 * (n - 1) * size // n}"
+
+
+# Strangers at the control port, while ranks meet and after, delay nobody.
+def case_strangers(place):
+    assert place == "host"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [RUN, *PLACES[place], "--timeout", "60", "--", "sh", "-c",
+               f'[ "$WEFT_RANK" = 3 ] && sleep 2; exec {WORKER} collectives']
+    begin = time.monotonic()
+    job = subprocess.Popen(command, env=clean(NCCL_COMM_ID=f"127.0.0.1:{port}", WEFT_SECRET="a test's secret"),
+                           stdin=subprocess.DEVNULL)
+    strangers = []
+    while time.monotonic() - begin < 2 and job.poll() is None:
+        for greeting in (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 64, os.urandom(4096), b""):
+            try:
+                stranger = socket.create_connection(("127.0.0.1", port), timeout=0.2)
+                stranger.sendall(greeting)
+                strangers.append(stranger)
+            except OSError:
+                pass
+        time.sleep(0.05)
+    status = job.wait(timeout=60)
+    for stranger in strangers:
+        stranger.close()
+    assert strangers, "no stranger got through to the port"
+    assert status == 0, f"exit status {status}"
+    assert time.monotonic() - begin < 20
+
+
+def main():
+    place, case = sys.argv[1:3]
+    if place != "host":
+        probe = subprocess.run([RUN, "-n", "1", "--hosts", "1", "--require-hosts", "--", "true"], env=clean(),
+                               capture_output=True, text=True, timeout=30, check=False)
+        if probe.returncode != 0:
+            print(f"virtual hosts are not allowed here: {probe.stderr.strip()}")
+            return 77
+    try:
+        globals()["case_" + case](place)
+    except AssertionError as error:
+        print(f"{place} {case}: {error}")
+        return 1
+    return 0
+
+
+sys.exit(main())

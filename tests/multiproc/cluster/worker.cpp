@@ -1,0 +1,353 @@
+// One rank of the multi-process tests: `cluster-worker MODE [ARG...]`, started by weft-run. Uses
+// the public API only. Exit 0 when what the mode promises held on this rank; otherwise one line on
+// stderr and exit 1.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <weft/nccl.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "perf/launch_env.h"
+
+namespace {
+
+weft::LaunchEnv env;
+ncclComm_t comm = nullptr;
+
+[[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* text, ...) {
+    va_list args;
+    va_start(args, text);
+    std::fprintf(stderr, "rank %d: ", env.rank);
+    std::vfprintf(stderr, text, args);
+    std::fprintf(stderr, "\n");
+    va_end(args);
+    std::_Exit(1);
+}
+
+void ok(ncclResult_t result, const char* what) {
+    if (result != ncclSuccess) {
+        fail("%s: %s: %s", what, ncclGetErrorString(result), ncclGetLastError(comm));
+    }
+}
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+double cpu_seconds() {
+    rusage used{};
+    getrusage(RUSAGE_SELF, &used);
+    return static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+           1e-6 * static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+}
+
+void init() {
+    ncclUniqueId id;
+    ok(ncclGetUniqueId(&id), "ncclGetUniqueId");  // NCCL_COMM_ID is set: the id only says so
+    ok(ncclCommInitRank(&comm, env.rank_count, id, env.rank), "ncclCommInitRank");
+}
+
+void barrier() {
+    int one = 1, sum = 0;
+    ok(ncclAllReduce(&one, &sum, 1, ncclInt, ncclSum, comm, nullptr), "barrier");
+    if (sum != env.rank_count) {
+        fail("the barrier summed %d of %d ranks", sum, env.rank_count);
+    }
+}
+
+int32_t value(int rank, size_t i) {
+    return static_cast<int32_t>(rank * 1000 + static_cast<int>(i % 997));
+}
+
+int32_t sum_of(size_t i) {
+    int32_t total = 0;
+    for (int r = 0; r < env.rank_count; r++) {
+        total += value(r, i);
+    }
+    return total;
+}
+
+// Every collective, several sizes, against its definition; `lib` memory or the heap's.
+void mode_collectives(bool lib) {
+    const auto n = static_cast<size_t>(env.rank_count);
+    const size_t largest = 300'001;
+    std::vector<int32_t> heap_in(n * largest), heap_out(n * largest);
+    int32_t *in = heap_in.data(), *out = heap_out.data();
+    if (lib) {
+        ok(ncclMemAlloc(reinterpret_cast<void**>(&in), n * largest * 4), "ncclMemAlloc");
+        ok(ncclMemAlloc(reinterpret_cast<void**>(&out), n * largest * 4), "ncclMemAlloc");
+    }
+    const auto me = static_cast<size_t>(env.rank);
+    for (const size_t count : {size_t{1}, size_t{1000}, size_t{30'000}, largest}) {
+        const int root = static_cast<int>(count % n);
+        const auto fill = [&](size_t blocks) {
+            for (size_t i = 0; i < blocks * count; i++) {
+                in[i] = value(env.rank, i);
+            }
+            std::memset(out, 0xee, n * count * 4);
+        };
+        const auto expect = [&](const char* what, size_t elements,
+                                const std::function<int32_t(size_t)>& want) {
+            for (size_t i = 0; i < elements; i++) {
+                if (out[i] != want(i)) {
+                    fail("%s of %zu: element %zu is %d, not %d", what, count, i, out[i], want(i));
+                }
+            }
+        };
+        fill(1);
+        ok(ncclAllReduce(in, out, count, ncclInt, ncclSum, comm, nullptr), "ncclAllReduce");
+        expect("all_reduce", count, sum_of);
+        fill(1);
+        ok(ncclAllGather(in, out, count, ncclInt, comm, nullptr), "ncclAllGather");
+        expect("all_gather", n * count,
+               [&](size_t i) { return value(static_cast<int>(i / count), i % count); });
+        fill(n);
+        ok(ncclReduceScatter(in, out, count, ncclInt, ncclSum, comm, nullptr), "ncclReduceScatter");
+        expect("reduce_scatter", count, [&](size_t i) { return sum_of(me * count + i); });
+        fill(1);
+        ok(ncclBroadcast(in, out, count, ncclInt, root, comm, nullptr), "ncclBroadcast");
+        expect("broadcast", count, [&](size_t i) { return value(root, i); });
+        fill(1);
+        ok(ncclReduce(in, out, count, ncclInt, ncclSum, root, comm, nullptr), "ncclReduce");
+        expect("reduce", env.rank == root ? count : 0, sum_of);
+        fill(n);
+        ok(ncclAlltoAll(in, out, count, ncclInt, comm, nullptr), "ncclAlltoAll");
+        expect("alltoall", n * count, [&](size_t i) {
+            return value(static_cast<int>(i / count), me * count + i % count);
+        });
+        fill(1);
+        ok(ncclGather(in, out, count, ncclInt, root, comm, nullptr), "ncclGather");
+        expect("gather", env.rank == root ? n * count : 0,
+               [&](size_t i) { return value(static_cast<int>(i / count), i % count); });
+        fill(n);
+        ok(ncclScatter(in, out, count, ncclInt, root, comm, nullptr), "ncclScatter");
+        expect("scatter", count, [&](size_t i) { return value(root, me * count + i); });
+        fill(1);
+        const int next = (env.rank + 1) % env.rank_count,
+                  prev = (env.rank + env.rank_count - 1) % env.rank_count;
+        ok(ncclGroupStart(), "ncclGroupStart");
+        ok(ncclSend(in, count, ncclInt, next, comm, nullptr), "ncclSend");
+        ok(ncclRecv(out, count, ncclInt, prev, comm, nullptr), "ncclRecv");
+        ok(ncclGroupEnd(), "ncclGroupEnd");
+        expect("sendrecv", count, [&](size_t i) { return value(prev, i); });
+    }
+    if (lib) {
+        ok(ncclMemFree(in), "ncclMemFree");
+        ok(ncclMemFree(out), "ncclMemFree");
+    }
+}
+
+// Loops until an error; it must come within `limit` seconds of the cause and name `named`.
+void until_error(double cause, double limit, const std::string& named) {
+    std::vector<float> data(100'000, 1.0f);
+    ncclResult_t result = ncclSuccess;
+    while (result == ncclSuccess && now() - cause < 60) {
+        result =
+            ncclAllReduce(data.data(), data.data(), data.size(), ncclFloat, ncclMax, comm, nullptr);
+    }
+    const double took = now() - cause;
+    const std::string text = ncclGetLastError(comm);
+    if (result == ncclSuccess || took > limit || text.find(named) == std::string::npos) {
+        fail("result %d after %.1f s, said '%s', wanted an error naming '%s' within %.0f s", result,
+             took, text.c_str(), named.c_str(), limit);
+    }
+    std::printf("result %d after %.2f s: %s\n", result, took, text.c_str());
+}
+
+void mode_kill(int victim) {
+    barrier();
+    if (env.rank == victim) {
+        std::this_thread::sleep_for(
+            std::chrono::milliseconds(200));  // until nobody is in the barrier any more
+        raise(SIGKILL);
+    }
+    until_error(now(), 5, "rank " + std::to_string(victim));
+    ok(ncclCommAbort(comm), "ncclCommAbort");
+    comm = nullptr;
+}
+
+void mode_abort(int who) {
+    barrier();
+    if (env.rank == who) {
+        std::this_thread::sleep_for(
+            std::chrono::milliseconds(200));  // until nobody is in the barrier any more
+        ok(ncclCommAbort(comm), "ncclCommAbort");
+        comm = nullptr;
+        std::this_thread::sleep_for(std::chrono::seconds(2));
+        return;
+    }
+    until_error(now(), 5, "rank " + std::to_string(who));
+    ok(ncclCommAbort(comm), "ncclCommAbort");
+    comm = nullptr;
+}
+
+// One rank asks for another count: everybody hears of both.
+void mode_mismatch() {
+    barrier();
+    std::vector<float> data(70'000, 1.0f);
+    const size_t count = env.rank == 1 ? 60'000 : 70'000;
+    const double begin = now();
+    const ncclResult_t result =
+        ncclAllReduce(data.data(), data.data(), count, ncclFloat, ncclSum, comm, nullptr);
+    const std::string text = ncclGetLastError(comm);
+    if (result == ncclSuccess || now() - begin > 5 || text.find("60000") == std::string::npos ||
+        text.find("70000") == std::string::npos) {
+        fail("a mismatch gave %d after %.1f s: '%s'", result, now() - begin, text.c_str());
+    }
+    ok(ncclCommAbort(comm), "ncclCommAbort");
+    comm = nullptr;
+}
+
+// The root's part is done when its call returns; while it computes, the others must not wait for
+// it.
+void mode_computing() {
+    std::vector<int32_t> data(2'000'000, 7 + env.rank);
+    barrier();
+    const double begin = now();
+    ok(ncclBroadcast(data.data(), data.data(), data.size(), ncclInt, 0, comm, nullptr),
+       "ncclBroadcast");
+    if (env.rank == 0) {
+        while (now() - begin < 3) {
+        }
+    } else if (now() - begin > 2) {
+        fail("a broadcast took %.1f s while its root computed", now() - begin);
+    }
+    if (data.back() != 7) {
+        fail("broadcast gave %d", data.back());
+    }
+    barrier();
+}
+
+void mode_idle() {
+    barrier();
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const double before = cpu_seconds();
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    const double used = cpu_seconds() - before;
+    if (used > 0.02) {
+        fail("an idle communicator used %.3f s of CPU in one second", used);
+    }
+    barrier();
+}
+
+// A rank that arrives late is waited for, and the wait costs no CPU.
+void mode_late() {
+    barrier();
+    const double before = cpu_seconds();
+    if (env.rank == 0) {
+        std::this_thread::sleep_for(std::chrono::seconds(3));
+    }
+    barrier();
+    if (cpu_seconds() - before > 0.3) {
+        fail("waiting 3 s for a late rank used %.2f s of CPU", cpu_seconds() - before);
+    }
+}
+
+// `bytes` of address space over one small file, so that counts above 4 GiB cost little memory.
+// Every alias sees the same bytes, whose value depends on the address modulo the period only.
+int8_t* aliased(size_t bytes, size_t period) {
+    const int fd = memfd_create("alias", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, static_cast<off_t>(period)) != 0) {
+        fail("no memfd");
+    }
+    auto* base =
+        static_cast<int8_t*>(mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    for (size_t at = 0; at < bytes; at += period) {
+        if (mmap(base + at, period, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+            MAP_FAILED) {
+            fail("no alias at %zu", at);
+        }
+    }
+    close(fd);
+    return base;
+}
+
+void mode_big() {
+    const size_t period = size_t{16} << 20;
+    const size_t bytes = (size_t{4} << 30) + 2 * period;
+    int8_t* in = aliased(bytes, period);
+    int8_t* out = aliased(bytes, period);
+    for (size_t i = 0; i < period; i++) {
+        in[i] = static_cast<int8_t>(i % 31 + static_cast<size_t>(env.rank));
+    }
+    const size_t count = bytes - 5;  // odd, and above 2^32
+    ok(ncclAllReduce(in, out, count, ncclInt8, ncclSum, comm, nullptr), "ncclAllReduce");
+    for (size_t i = 0; i < period; i++) {
+        int want = 0;
+        for (int r = 0; r < env.rank_count; r++) {
+            want += static_cast<int>(i % 31) + r;
+        }
+        if (out[i] != static_cast<int8_t>(want)) {
+            fail("big all_reduce: byte %zu is %d, not %d", i, out[i], want);
+        }
+    }
+    std::memset(out, 0, period);
+    ok(ncclBroadcast(in, out, count, ncclInt8, 0, comm, nullptr), "ncclBroadcast");
+    for (size_t i = 0; i < period; i++) {
+        if (out[i] != static_cast<int8_t>(i % 31)) {
+            fail("big broadcast: byte %zu is %d", i, out[i]);
+        }
+    }
+}
+
+// 16 MiB all-reduces only, for counting what WEFT_STATS prints.
+void mode_count() {
+    int32_t* data = nullptr;
+    const size_t count = 4 << 20;
+    ok(ncclMemAlloc(reinterpret_cast<void**>(&data), count * 4), "ncclMemAlloc");
+    for (size_t i = 0; i < count; i++) {
+        data[i] = value(env.rank, i);
+    }
+    ok(ncclAllReduce(data, data, count, ncclInt, ncclSum, comm, nullptr), "ncclAllReduce");
+    for (size_t i = 0; i < count; i++) {
+        if (data[i] != sum_of(i)) {
+            fail("element %zu is %d", i, data[i]);
+        }
+    }
+    ok(ncclMemFree(data), "ncclMemFree");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    env = weft::launch_env_find();
+    const std::string mode = argc > 1 ? argv[1] : "";
+    const int argument = argc > 2 ? std::atoi(argv[2]) : 0;
+    const std::map<std::string, std::function<void()>> modes = {
+        {"collectives", [] { mode_collectives(false); }},
+        {"collectives-lib", [] { mode_collectives(true); }},
+        {"kill", [&] { mode_kill(argument); }},
+        {"abort", [&] { mode_abort(argument); }},
+        {"mismatch", [] { mode_mismatch(); }},
+        {"computing", [] { mode_computing(); }},
+        {"idle", [] { mode_idle(); }},
+        {"late", [] { mode_late(); }},
+        {"big", [] { mode_big(); }},
+        {"count", [] { mode_count(); }},
+    };
+    const auto found = modes.find(mode);
+    if (found == modes.end()) {
+        std::fprintf(stderr, "usage: cluster-worker MODE [ARG]\n");
+        return 2;
+    }
+    init();
+    found->second();
+    if (comm != nullptr) {
+        ok(ncclCommDestroy(comm), "ncclCommDestroy");
+    }
+    return 0;
+}

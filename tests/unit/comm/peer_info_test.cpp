@@ -1,0 +1,94 @@
+#include "src/comm/peer_info.h"
+
+#include "tests/catch.h"
+
+using namespace weft;
+
+namespace {
+
+PeerInfo info(const std::string& host, uint64_t process) {
+    PeerInfo made;
+    made.version = WEFT_VERSION;
+    made.host_key = host;
+    made.host_name = "name of " + host;
+    made.pid = static_cast<uint32_t>(process);
+    made.process = process;
+    made.settings = settings_shared(Settings());
+    return made;
+}
+
+}  // namespace
+
+TEST_CASE("infos survive the wire") {
+    const PeerInfo sent = info("a", 7);
+    const std::string bytes = peer_info_encode(sent);
+    CHECK(peer_info_decode(bytes).value() == sent);
+    for (size_t cut = 0; cut < bytes.size(); cut++) {
+        CHECK_FALSE(peer_info_decode(bytes.substr(0, cut)).ok());
+    }
+    CHECK_FALSE(peer_info_decode(bytes + "x").ok());
+}
+
+TEST_CASE("another version is named even if the rest is unknown") {
+    PeerInfo other = info("a", 2);
+    other.version = "99.0.0";
+    const std::string bytes = peer_info_encode(other) + "members of the future";
+    const auto infos = peer_infos_decode({peer_info_encode(info("a", 1)), bytes});
+    REQUIRE(infos.ok());
+    const auto agreed = peers_agree(infos.value());
+    REQUIRE_FALSE(agreed.ok());
+    CHECK(agreed.error().code == Code::invalid_usage);
+    CHECK(agreed.error().what.find("Mismatched Weft version") == 0);
+    CHECK(agreed.error().what.find("rank 1") != std::string::npos);
+}
+
+TEST_CASE("a setting that differs is named with its rank") {
+    std::vector<PeerInfo> infos(3, info("a", 1));
+    CHECK(peers_agree(infos).ok());
+    Settings other;
+    other.eager_bytes = 1;
+    infos[2].settings = settings_shared(other);
+    const auto agreed = peers_agree(infos);
+    REQUIRE_FALSE(agreed.ok());
+    CHECK(agreed.error().what.find("WEFT_EAGER_BYTES") != std::string::npos);
+    CHECK(agreed.error().what.find("rank 2") != std::string::npos);
+}
+
+TEST_CASE("which wire leads to whom") {
+    const PeerInfo mine = info("a", 1), thread = info("a", 1), process = info("a", 2),
+                   far = info("b", 3);
+    Settings settings;
+    CHECK(wire_choose(mine, thread, settings).value() == WireKind::loopback);
+    CHECK(wire_choose(mine, process, settings).value() == WireKind::shm);
+    CHECK(wire_choose(mine, far, settings).value() == WireKind::fabric);
+    settings.shm_disable = true;
+    CHECK(wire_choose(mine, thread, settings).value() == WireKind::loopback);
+    CHECK(wire_choose(mine, process, settings).value() == WireKind::fabric);
+    settings = Settings();
+    settings.transport = "fabric";
+    CHECK(wire_choose(mine, thread, settings).value() == WireKind::fabric);
+    settings.transport = "shm";
+    CHECK(wire_choose(mine, thread, settings).value() == WireKind::shm);
+    CHECK_FALSE(wire_choose(mine, far, settings).ok());
+    settings.transport = "loopback";
+    CHECK_FALSE(wire_choose(mine, process, settings).ok());
+    settings.transport = "pigeon";
+    CHECK_FALSE(wire_choose(mine, thread, settings).ok());
+}
+
+TEST_CASE("locality") {
+    const std::vector<PeerInfo> infos{info("a", 1), info("b", 2), info("a", 1), info("a", 3)};
+    const Locality found = locality_of(infos, 2, Settings());
+    CHECK(found.host_ranks == std::vector<int32_t>{0, 2, 3});
+    CHECK(found.process_ranks == std::vector<int32_t>{0, 2});
+    CHECK_FALSE(found.one_host);
+    const std::vector<PeerInfo> threads(4, info("a", 1));
+    CHECK(locality_of(threads, 0, Settings()).one_host);
+    CHECK(locality_of(threads, 0, Settings()).one_process);
+    Settings forced;
+    forced.transport = "shm";
+    CHECK(locality_of(threads, 0, forced).one_host);
+    CHECK_FALSE(locality_of(threads, 0, forced).one_process);
+    forced.transport = "fabric";
+    CHECK_FALSE(locality_of(threads, 0, forced).one_host);
+}

@@ -1,0 +1,154 @@
+#include "transports/memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+#include <unordered_map>
+
+#include "src/base/handle.h"
+#include "src/base/log.h"
+
+namespace weft {
+
+namespace {
+
+// Populating costs about 0.25 ms per MiB; a page fault in the data path costs more, but a program
+// that allocates gigabytes should not wait a second for pages it may never use.
+constexpr size_t populate_bytes_max = 16u << 20;
+constexpr size_t page_bytes = 4096;
+
+struct Range {
+    size_t bytes = 0;
+    Fd memfd;
+    uint64_t id = 0;
+};
+
+// The ranges of this process. Shared memory is a property of the process, not of a communicator:
+// ncclMemAlloc has none.
+struct Ranges {
+    std::shared_mutex mutex;
+    std::map<uintptr_t, Range> by_base;
+    std::unordered_map<uint64_t, uintptr_t> by_id;
+    uint64_t next_id = 1;
+    size_t bytes = 0;
+};
+
+// Never destroyed: user code may free memory while the process exits.
+Ranges& ranges() {
+    static auto* const all = new Ranges;
+    return *all;
+}
+
+Error refused(const char* what, size_t bytes) {
+    const int sys = errno;
+    return make_error(Code::system, Scope::call,
+                      format("cannot allocate %zu bytes of shared memory: %s: %s (raise the memory "
+                             "limit of the container or ask for less)",
+                             bytes, what, std::strerror(sys)),
+                      sys);
+}
+
+SharedRange describe(uintptr_t base, const Range& range) {
+    return SharedRange{reinterpret_cast<void*>(base), range.bytes, range.memfd.get(), range.id};
+}
+
+}  // namespace
+
+Result<void*> shared_alloc(size_t bytes) {
+    if (bytes == 0 || bytes > SIZE_MAX / 2) {
+        return make_error(Code::invalid_argument, Scope::call,
+                          format("shared memory of %zu bytes makes no sense", bytes));
+    }
+    const size_t rounded = (bytes + page_bytes - 1) / page_bytes * page_bytes;
+    Fd memfd(::memfd_create("weft-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    // Sealed, so that no peer can shrink it under a reader.
+    if (!memfd || ::ftruncate(memfd.get(), static_cast<off_t>(rounded)) != 0 ||
+        ::fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        return refused("memfd", bytes);
+    }
+    const int populate = rounded <= populate_bytes_max ? MAP_POPULATE : 0;
+    void* base =
+        ::mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_SHARED | populate, memfd.get(), 0);
+    if (base == MAP_FAILED) {
+        return refused("mmap", bytes);
+    }
+    Ranges& all = ranges();
+    const std::unique_lock lock(all.mutex);
+    const uint64_t id = all.next_id++;
+    all.bytes += rounded;
+    all.by_id.emplace(id, reinterpret_cast<uintptr_t>(base));
+    all.by_base.emplace(reinterpret_cast<uintptr_t>(base), Range{rounded, std::move(memfd), id});
+    return base;
+}
+
+Result<void> shared_free(void* memory) {
+    Ranges& all = ranges();
+    std::map<uintptr_t, Range>::node_type node;
+    {
+        const std::unique_lock lock(all.mutex);
+        node = all.by_base.extract(reinterpret_cast<uintptr_t>(memory));
+        if (!node.empty()) {
+            all.by_id.erase(node.mapped().id);
+            all.bytes -= node.mapped().bytes;
+        }
+    }
+    if (node.empty()) {
+        return make_error(Code::invalid_argument, Scope::call,
+                          format("%p is not the start of memory from ncclMemAlloc", memory));
+    }
+    const Range& range = node.mapped();
+    // A peer may still map the file. The pages go back now, for everyone; the file itself is never
+    // used again, so a late write of such a peer reaches nobody.
+    ::fallocate(range.memfd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                static_cast<off_t>(range.bytes));
+    ::munmap(memory, range.bytes);
+    return {};
+}
+
+std::optional<SharedRange> shared_find(const void* memory) {
+    Ranges& all = ranges();
+    const auto at = reinterpret_cast<uintptr_t>(memory);
+    const std::shared_lock lock(all.mutex);
+    auto next = all.by_base.upper_bound(at);
+    if (next == all.by_base.begin()) {
+        return std::nullopt;
+    }
+    --next;
+    if (at - next->first >= next->second.bytes) {
+        return std::nullopt;
+    }
+    return describe(next->first, next->second);
+}
+
+std::optional<SharedRange> shared_get(uint64_t id) {
+    Ranges& all = ranges();
+    const std::shared_lock lock(all.mutex);
+    const auto found = all.by_id.find(id);
+    if (found == all.by_id.end()) {
+        return std::nullopt;
+    }
+    return describe(found->second, all.by_base.at(found->second));
+}
+
+Fd shared_dup(uint64_t id) {
+    Ranges& all = ranges();
+    const std::shared_lock lock(all.mutex);
+    const auto found = all.by_id.find(id);
+    return found == all.by_id.end()
+               ? Fd()
+               : Fd(::fcntl(all.by_base.at(found->second).memfd.get(), F_DUPFD_CLOEXEC, 0));
+}
+
+size_t shared_bytes_in_use() {
+    Ranges& all = ranges();
+    const std::shared_lock lock(all.mutex);
+    return all.bytes;
+}
+
+}  // namespace weft

@@ -1,0 +1,64 @@
+// Message buffers of one rail, registered once and used for both directions. Thread-safe. Grows by
+// slabs with what is in flight and never shrinks. Lifetime: domain before pool before buffers.
+// Failure rule: take() returns null when memory or registration is refused.
+#pragma once
+
+#include <rdma/fi_domain.h>
+#include <rdma/fi_endpoint.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "transports/fabric/library.h"
+#include "transports/fabric/message.h"
+
+namespace weft::fabric {
+
+// What a completion points back to: the provider's scratch words first, as mode FI_CONTEXT2 asks.
+struct Op {
+    fi_context2 context{};
+    bool transmit = false;
+};
+
+class BufferPool;
+
+struct Buffer : Op {
+    std::byte* data = nullptr;  // message_bytes_max bytes
+    void* descriptor = nullptr;
+    BufferPool* pool = nullptr;
+};
+
+class BufferPool {
+  public:
+    // `local_keys`: the provider wants registered buffers (FI_MR_LOCAL).
+    BufferPool(fid_domain* domain, fid_ep* bound_endpoint, bool local_keys)
+        : domain_(domain), endpoint_(bound_endpoint), local_keys_(local_keys) {}
+    Buffer* take();
+    void give(Buffer* buffer);
+
+  private:
+    struct Slab {
+        std::unique_ptr<std::byte[]> memory;
+        std::unique_ptr<Buffer[]> buffers;
+        FidHandle<fid_mr> registration;
+    };
+    bool grow();
+    bool slab_register(Slab& slab, size_t bytes);
+
+    fid_domain* domain_;  // owned by the rail
+    fid_ep* endpoint_;    // owned by the rail; null unless registrations bind to it
+    bool local_keys_;
+    std::mutex lock_;
+    std::vector<Slab> slabs_;
+    std::vector<Buffer*> free_;
+};
+
+struct BufferReturn {
+    void operator()(Buffer* buffer) const { buffer->pool->give(buffer); }
+};
+using BufferPtr = std::unique_ptr<Buffer, BufferReturn>;
+
+}  // namespace weft::fabric

@@ -1,0 +1,501 @@
+#include "transports/fabric/fabric_wire.h"
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+
+#include "transports/fabric/service.h"
+
+namespace weft::fabric {
+
+namespace {
+
+constexpr Nanos hello_repeat_first = 1 * nanos_per_s;
+constexpr Nanos hello_repeat_longest = 16 * nanos_per_s;
+// How long own puts may take to finish when their wire or region goes; beyond it their reports are
+// dropped (a peer that stopped does not hold up an abort).
+constexpr Nanos drain_limit = 200 * nanos_per_ms;
+constexpr Nanos fence_limit = 1 * nanos_per_s;
+
+// A RemoteRef: words[0] the address to put to, words[1] the bytes from there and the number of
+// rails, words[2..5] the key on each rail.
+constexpr uint64_t ref_bytes_mask = (uint64_t{1} << 56) - 1;
+constexpr size_t ref_first_key = 2;
+
+size_t ref_rails(const RemoteRef& ref) {
+    return ref.words[1] >> 56;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Wire>> FabricWire::make(FabricHub& hub, const WireConfig& config) {
+    if (config.rank >= config.rank_count) {
+        return make_error(Code::invalid_argument, Scope::call,
+                          format("rank %u of %u ranks", config.rank, config.rank_count));
+    }
+    uint64_t uid = TRY(hub.wire_uid_reserve());
+    return std::unique_ptr<Wire>(new FabricWire(hub, config, uid));
+}
+
+FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, uint64_t uid)
+    : hub_(hub),
+      config_(config),
+      inbox_(std::make_unique<Inbox>(uid, config.rank, config.rank_count, config.doorbell)),
+      peers_(config.rank_count) {
+    hub_.wire_publish(*inbox_);
+}
+
+// Nothing arrives any more, then own puts end, then peers lose access.
+FabricWire::~FabricWire() {
+    for (auto [first, count] : tokens_) {
+        hub_.tokens_release(first, count);
+    }
+    drain_own(drain_limit);
+    hub_.wire_withdraw(*inbox_);
+    for (const auto& rail : hub_.rails()) {
+        std::lock_guard guard(rail->lock());
+        for (LocalRegion& region : regions_) {
+            if (region.base != nullptr) {
+                region.registrations[rail->index()].reset();
+            }
+        }
+    }
+    for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
+        if (peers_[rank].process != nullptr) {
+            hub_.processes().release(peers_[rank].process, {inbox_.get(), rank});
+        }
+    }
+}
+
+std::string FabricWire::address() const {
+    WireAddress address{hub_.process_uid(), inbox_->uid(), {}};
+    for (const auto& rail : hub_.rails()) {
+        address.rails.push_back(rail->endpoint_name());
+    }
+    return address_encode(address);
+}
+
+Result<uint32_t> FabricWire::tokens_reserve(uint32_t count) {
+    uint32_t first = TRY(hub_.tokens_reserve(*inbox_, count));
+    tokens_.emplace_back(first, count);
+    return first;
+}
+
+Result<void> FabricWire::connect(uint32_t rank, std::string_view address, std::string_view hello) {
+    if (rank >= peers_.size() || hello.size() > hello_bytes_max) {
+        return make_error(
+            Code::invalid_argument, Scope::call,
+            format("connect to rank %u of %zu with a hello of %zu bytes (at most %zu)", rank,
+                   peers_.size(), hello.size(), hello_bytes_max));
+    }
+    Peer& peer = peers_[rank];
+    if (peer.state != PeerState::idle) {
+        return {};
+    }
+    WireAddress remote = TRY(address_parse(address));
+    peer.process = TRY(hub_.processes().acquire(remote, {inbox_.get(), rank}));
+    peer.wire = remote.wire;
+    peer.hello_out = hello_encode({config_.group, hub_.process_uid(), hello});
+    PeerFlow& flow = inbox_->flow(rank);
+    flow.wire.store(peer.wire);
+    for (size_t i = 0; i < peer.process->rails; ++i) {
+        flow.addresses[i].store(peer.process->addresses[i]);
+        if (peer.rails[i].hello_received) {
+            control(peer, i, MessageKind::hello_ack, {});
+        }
+    }
+    peer.state = PeerState::connecting;
+    connecting_.push_back(rank);
+    hellos_send(peer, clock_now());
+    hub_.service().stir();
+    return {};
+}
+
+MessageHeader FabricWire::header_to(const Peer& peer, MessageKind kind) const {
+    MessageHeader header;
+    header.kind = kind;
+    header.from_rank = config_.rank;
+    header.to_wire = peer.wire;
+    return header;
+}
+
+void FabricWire::control(const Peer& peer, size_t rail, MessageKind kind, std::string_view body) {
+    std::lock_guard guard(hub_.rails()[rail]->lock());
+    hub_.rails()[rail]->control(peer.process->addresses[rail], header_to(peer, kind), body);
+}
+
+// The first message of every (rail, peer) pair is small: it warms the pair up, and efa of 1.17
+// picks a wrong protocol when a large write comes first.
+void FabricWire::hellos_send(Peer& peer, Nanos now) {
+    for (size_t i = 0; i < peer.process->rails; ++i) {
+        if (!peer.rails[i].hello_acknowledged) {
+            control(peer, i, MessageKind::hello, peer.hello_out);
+        }
+    }
+    peer.hello_wait = std::clamp(2 * peer.hello_wait, hello_repeat_first, hello_repeat_longest);
+    peer.hello_again = now + peer.hello_wait;
+}
+
+void FabricWire::connecting_advance(Nanos now) {
+    for (size_t i = 0; i < connecting_.size();) {
+        Peer& peer = peers_[connecting_[i]];
+        if (peer.state != PeerState::connecting) {
+            connecting_[i] = connecting_.back();
+            connecting_.pop_back();
+            continue;
+        }
+        if (now >= peer.hello_again) {
+            hellos_send(peer, now);
+        }
+        ++i;
+    }
+}
+
+void FabricWire::up_check(uint32_t rank) {
+    Peer& peer = peers_[rank];
+    if (peer.state != PeerState::connecting) {
+        return;
+    }
+    bool all = std::all_of(
+        peer.rails.begin(), peer.rails.begin() + peer.process->rails,
+        [](const RailLink& rail) { return rail.hello_received && rail.hello_acknowledged; });
+    if (all) {
+        peer.state = PeerState::up;
+        peer.process->up.store(true);
+        peer.hello_out.clear();
+    }
+}
+
+Result<Region> FabricWire::expose(void* memory, size_t bytes) {
+    LocalRegion region;
+    for (const auto& rail : hub_.rails()) {
+        std::lock_guard guard(rail->lock());
+        region.registrations.push_back(TRY(rail->memory_register(memory, bytes)));
+        ++counters_.registrations;
+    }
+    region.base = static_cast<std::byte*>(memory);
+    region.bytes = bytes;
+    region.use = std::make_unique<std::atomic<uint32_t>>(0);
+    if (free_regions_.empty()) {
+        regions_.push_back(std::move(region));
+        return Region{static_cast<uint32_t>(regions_.size())};
+    }
+    uint32_t id = free_regions_.back();
+    free_regions_.pop_back();
+    regions_[id - 1] = std::move(region);
+    return Region{id};
+}
+
+void FabricWire::conceal(Region id) {
+    ASSERT(id.id != 0 && id.id <= regions_.size() && regions_[id.id - 1].base != nullptr);
+    LocalRegion& region = regions_[id.id - 1];
+    Nanos limit = clock_now() + drain_limit;
+    while (region.use->load() != 0 && clock_now() < limit) {
+        if (hub_.poll(inbox_.get()) == 0) {
+            std::this_thread::yield();
+        }
+    }
+    for (const auto& rail : hub_.rails()) {
+        std::lock_guard guard(rail->lock());
+        rail->use_forget(region.use.get());
+        region.registrations[rail->index()].reset();
+    }
+    region = LocalRegion{};
+    free_regions_.push_back(id.id);
+}
+
+RemoteRef FabricWire::ref(Region id, uint64_t offset, uint32_t) const {
+    ASSERT(id.id != 0 && id.id <= regions_.size());
+    const LocalRegion& region = regions_[id.id - 1];
+    ASSERT(region.base != nullptr && offset <= region.bytes);
+    RemoteRef ref;
+    bool virtual_address = hub_.rails().front()->virtual_addresses();
+    ref.words[0] = (virtual_address ? reinterpret_cast<uint64_t>(region.base) : 0) + offset;
+    ref.words[1] =
+        uint64_t{region.registrations.size()} << 56 | ((region.bytes - offset) & ref_bytes_mask);
+    for (size_t i = 0; i < region.registrations.size(); ++i) {
+        ref.words[ref_first_key + i] = fi_mr_key(region.registrations[i].get());
+    }
+    return ref;
+}
+
+bool FabricWire::remote_in_bounds(const Put& put) const {
+    uint64_t bytes = put.to.words[1] & ref_bytes_mask;
+    size_t rails = ref_rails(put.to);
+    return rails > 0 && rails <= rails_max && put.offset <= bytes &&
+           put.bytes <= bytes - put.offset;
+}
+
+Post FabricWire::put(const Put& put) {
+    Peer& peer = peers_[put.peer];
+    if (peer.state != PeerState::up) {
+        return Post::again;
+    }
+    // Counted before it is posted: the completion may come first. A fence under way lets no new
+    // put pass, so that the old ones come to an end.
+    PeerFlow& flow = inbox_->flow(put.peer);
+    if (flow.in_flight.fetch_add(1) >= hub_.caps().puts_in_flight || flow.fence.load() != 0) {
+        flow.in_flight.fetch_sub(1);
+        ++counters_.again;
+        return Post::again;
+    }
+    ASSERT(put.bytes <= hub_.caps().put_bytes_max);
+    bool to_memory = put.to != RemoteRef{} && put.bytes != 0;
+    auto posted = to_memory ? put_memory(put, peer) : put_value(put, peer);
+    if (posted.ok() && posted.value() == Post::accepted) {
+        ++counters_.puts;
+        counters_.put_bytes += put.bytes;
+        return Post::accepted;
+    }
+    flow.in_flight.fetch_sub(1);
+    ++counters_.again;
+    if (!posted.ok()) {
+        fail(put.peer, std::move(posted).error());
+    }
+    return Post::again;
+}
+
+Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
+    ASSERT(put.bytes <= value_bytes_max);
+    MessageHeader header = header_to(peer, MessageKind::value);
+    header.imm = put.imm.pack();
+    header.bytes = static_cast<uint32_t>(put.bytes);
+    header.flags = put.to == RemoteRef{} ? 0 : value_for_memory;
+    if (put.notify) {
+        header.flags |= value_wants_ack;
+        header.word = ++sequence_;
+        value_cookies_[header.word] = put.cookie;
+    }
+    size_t index = put.peer % peer.process->rails;  // one rail per peer: small puts are not striped
+    header.rail = static_cast<uint8_t>(index);
+    Rail& rail = *hub_.rails()[index];
+    TxOwner owner{inbox_.get(), &inbox_->flow(put.peer), nullptr, put.peer, 0, false};
+    std::unique_lock guard(rail.lock());
+    auto posted = rail.send(peer.process->addresses[index], header, put.from, owner);
+    guard.unlock();
+    bool accepted = posted.ok() && posted.value() == Post::accepted;
+    if (accepted) {
+        counters_.copied_bytes += put.bytes;
+    } else if (put.notify) {
+        value_cookies_.erase(header.word);
+    }
+    return posted;
+}
+
+// The rail with the fewest bytes under way, from a start that moves on so that equal rails share.
+size_t FabricWire::rail_choose(const Peer& peer, size_t usable) const {
+    size_t count = std::min(peer.process->rails, usable);
+    size_t best = counters_.puts % count;
+    for (size_t i = 1; i < count; ++i) {
+        size_t index = (counters_.puts + i) % count;
+        if (hub_.rails()[index]->outstanding_bytes() < hub_.rails()[best]->outstanding_bytes()) {
+            best = index;
+        }
+    }
+    return best;
+}
+
+Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
+    if (!remote_in_bounds(put)) {
+        return make_error(
+            Code::remote, Scope::peer,
+            format("rank %u granted %llu bytes on %zu rails, a put of %zu at %llu does "
+                   "not fit",
+                   put.peer, static_cast<unsigned long long>(put.to.words[1] & ref_bytes_mask),
+                   ref_rails(put.to), put.bytes, static_cast<unsigned long long>(put.offset)));
+    }
+    ASSERT(put.from_region.id != 0 && put.from_region.id <= regions_.size());
+    LocalRegion& region = regions_[put.from_region.id - 1];
+    size_t index = rail_choose(peer, ref_rails(put.to));
+    RemoteWrite write;
+    write.to = peer.process->addresses[index];
+    write.from = put.from;
+    write.bytes = put.bytes;
+    write.descriptor = fi_mr_desc(region.registrations[index].get());
+    write.address = put.to.words[0] + put.offset;
+    write.key = put.to.words[ref_first_key + index];
+    write.imm = put.imm.pack();
+    TxOwner owner{inbox_.get(), &inbox_->flow(put.peer), region.use.get(), put.peer, put.cookie,
+                  put.notify};
+    Rail& rail = *hub_.rails()[index];
+    region.use->fetch_add(1);
+    std::unique_lock guard(rail.lock());
+    auto posted = rail.write(write, owner);
+    guard.unlock();
+    if (!posted.ok() || posted.value() == Post::again) {
+        region.use->fetch_sub(1);
+    }
+    return posted;
+}
+
+void FabricWire::fail(uint32_t peer, Error error) {
+    Event event;
+    event.kind = Event::Kind::failure;
+    event.peer = peer;
+    event.error = std::make_unique<Error>(std::move(error));
+    inbox_->push(std::move(event), false);
+}
+
+int FabricWire::progress(WireSink& sink, Nanos now, int budget) {
+    hub_.service().driven(now);
+    hub_.poll(inbox_.get());
+    hub_.processes().watch(now, inbox_.get());
+    if (!connecting_.empty()) {
+        connecting_advance(now);
+    }
+    int handled = 0;
+    while (handled < budget) {
+        if (next_event_ == events_.size()) {
+            events_.clear();
+            next_event_ = 0;
+            inbox_->swap(events_);
+            if (events_.empty()) {
+                break;
+            }
+        }
+        Event event = std::move(events_[next_event_++]);
+        handle(event, sink);
+        ++handled;
+    }
+    return handled;
+}
+
+void FabricWire::handle(Event& event, WireSink& sink) {
+    switch (event.kind) {
+        case Event::Kind::arrival:
+            ++counters_.arrivals;
+            return sink.on_arrival(Imm::unpack(event.imm), nullptr, 0);
+        case Event::Kind::value:
+            return on_value(event, sink);
+        case Event::Kind::delivered:
+            return sink.on_delivered(event.word);
+        case Event::Kind::hello:
+            return on_hello(event);
+        case Event::Kind::hello_ack:
+            peers_[event.peer].rails[event.rail].hello_acknowledged = true;
+            return up_check(event.peer);
+        case Event::Kind::value_ack:
+            return on_value_ack(event, sink);
+        case Event::Kind::fence_ack:
+            peers_[event.peer].fence_acknowledged = event.word;
+            return;
+        case Event::Kind::failure:
+            return on_failure(event, sink);
+    }
+}
+
+void FabricWire::on_value(Event& event, WireSink& sink) {
+    ++counters_.arrivals;
+    counters_.arrival_bytes += event.bytes;
+    MessageHeader header;
+    std::memcpy(&header, event.buffer->data, sizeof header);
+    const std::byte* body = event.buffer->data + sizeof header;
+    bool by_value = (header.flags & value_for_memory) == 0;
+    sink.on_arrival(Imm::unpack(event.imm), by_value ? body : nullptr, event.bytes);
+}
+
+// May come before the local connect(), which then acknowledges it.
+void FabricWire::on_hello(Event& event) {
+    Peer& peer = peers_[event.peer];
+    inbox_->flow(event.peer).hello_waiting[event.rail].store(false);
+    const char* body = reinterpret_cast<const char*>(event.buffer->data + sizeof(MessageHeader));
+    auto hello = hello_parse({body, event.bytes});
+    bool known = peer.process != nullptr;
+    if (!hello || hello->group != config_.group ||
+        (known && (hello->process != peer.process->uid || event.rail >= peer.process->rails))) {
+        LOG(info, net, "dropped a hello of rank %u that does not match its address", event.peer);
+        return;
+    }
+    peer.rails[event.rail].hello_received = true;
+    if (peer.hello_in.empty()) {
+        peer.hello_in = hello->blob;
+    }
+    if (known) {
+        control(peer, event.rail, MessageKind::hello_ack, {});
+        up_check(event.peer);
+    }
+}
+
+void FabricWire::on_value_ack(const Event& event, WireSink& sink) {
+    auto entry = value_cookies_.find(event.word);
+    if (entry == value_cookies_.end()) {
+        return;
+    }
+    uint64_t cookie = entry->second;
+    value_cookies_.erase(entry);
+    sink.on_delivered(cookie);
+}
+
+void FabricWire::on_failure(Event& event, WireSink& sink) {
+    Peer& peer = peers_[event.peer];
+    if (peer.state == PeerState::failed) {
+        return;
+    }
+    peer.state = PeerState::failed;
+    sink.on_failure(event.peer, std::move(*event.error));
+}
+
+// Asks the peer to end what it has posted (its process answers even while its user computes), so
+// that "placed or dead" is known on every provider, ordered or not. A peer that does not answer in
+// time may still write: the caller must keep the memory.
+Result<void> FabricWire::fence(uint32_t rank) {
+    Peer& peer = peers_[rank];
+    if (peer.process == nullptr) {
+        return {};
+    }
+    MessageHeader header = header_to(peer, MessageKind::fence);
+    header.word = ++sequence_;
+    {
+        std::lock_guard guard(hub_.rails().front()->lock());
+        hub_.rails().front()->control(peer.process->addresses.front(), header, {});
+    }
+    Nanos limit = clock_now() + fence_limit;
+    std::vector<Event> kept;
+    while (peer.fence_acknowledged < header.word && clock_now() < limit) {
+        if (hub_.poll(inbox_.get()) == 0) {
+            std::this_thread::yield();
+        }
+        std::vector<Event> fresh;
+        inbox_->swap(fresh);
+        for (Event& event : fresh) {
+            if (event.kind == Event::Kind::fence_ack) {
+                peers_[event.peer].fence_acknowledged = event.word;
+            } else {
+                kept.push_back(std::move(event));
+            }
+        }
+    }
+    std::move(kept.begin(), kept.end(), std::back_inserter(events_));
+    if (peer.fence_acknowledged < header.word) {
+        return make_error(
+            Code::timeout, Scope::peer,
+            format("rank %u did not confirm within 1 s that its puts have ended: it is "
+                   "dead or stopped, memory it was granted stays reserved",
+                   rank));
+    }
+    return {};
+}
+
+bool FabricWire::in_flight() const {
+    for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
+        if (peers_[rank].state == PeerState::up && inbox_->flow(rank).in_flight.load() != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void FabricWire::drain_own(Nanos limit_ns) {
+    Nanos limit = clock_now() + limit_ns;
+    while (in_flight() && clock_now() < limit) {
+        if (hub_.poll(inbox_.get()) == 0) {
+            std::this_thread::yield();
+        }
+    }
+}
+
+bool FabricWire::arm() {
+    return next_event_ == events_.size() && inbox_->empty() && hub_.may_sleep();
+}
+
+}  // namespace weft::fabric

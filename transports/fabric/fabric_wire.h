@@ -1,0 +1,98 @@
+// One communicator rank on the fabric: its connections, its regions and its puts. Thread rule:
+// thread-bound to the shard's driver, as transports/wire.h says; what other threads find for it
+// waits in its inbox. Lifetime: hub before wire.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "transports/fabric/hub.h"
+#include "transports/hubs.h"
+
+namespace weft::fabric {
+
+class FabricWire final : public Wire {
+  public:
+    static Result<std::unique_ptr<Wire>> make(FabricHub& hub, const WireConfig& config);
+    ~FabricWire() override;
+
+    const Caps& caps() const override { return hub_.caps(); }
+    const WireCounters& counters() const override { return counters_; }
+    std::string address() const override;
+    Result<uint32_t> tokens_reserve(uint32_t count) override;
+    Result<void> connect(uint32_t peer, std::string_view address, std::string_view hello) override;
+    PeerState state(uint32_t peer) const override { return peers_[peer].state; }
+    std::string_view hello_of(uint32_t peer) const override { return peers_[peer].hello_in; }
+    Result<Region> expose(void* memory, size_t bytes) override;
+    void conceal(Region region) override;
+    RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const override;
+    Post put(const Put& put) override;
+    int progress(WireSink& sink, Nanos now, int budget) override;
+    const std::byte* map(uint32_t, const RemoteRef&, uint64_t) override { return nullptr; }
+    Result<void> fence(uint32_t peer) override;
+    int wait_fd() const override { return hub_.wait_fd(); }
+    bool arm() override;
+
+  private:
+    struct RailLink {
+        bool hello_received = false;
+        bool hello_acknowledged = false;
+    };
+    struct Peer {
+        PeerState state = PeerState::idle;
+        RemoteProcess* process = nullptr;  // owned by the hub, held by a use count
+        uint64_t wire = 0;
+        std::string hello_out;
+        std::string hello_in;
+        Nanos hello_again = 0;  // when to repeat what was not acknowledged
+        Nanos hello_wait = 0;
+        uint64_t fence_acknowledged = 0;
+        std::array<RailLink, rails_max> rails;
+    };
+    struct LocalRegion {
+        std::byte* base = nullptr;  // null: a free entry
+        size_t bytes = 0;
+        std::vector<FidHandle<fid_mr>> registrations;  // by rail
+        std::unique_ptr<std::atomic<uint32_t>> use;    // puts that read from it
+    };
+
+    FabricWire(FabricHub& hub, const WireConfig& config, uint64_t uid);
+    MessageHeader header_to(const Peer& peer, MessageKind kind) const;
+    void control(const Peer& peer, size_t rail, MessageKind kind, std::string_view body);
+    void hellos_send(Peer& peer, Nanos now);
+    void connecting_advance(Nanos now);
+    void up_check(uint32_t peer);
+
+    Result<Post> put_value(const Put& put, Peer& peer);
+    Result<Post> put_memory(const Put& put, Peer& peer);
+    size_t rail_choose(const Peer& peer, size_t usable) const;
+    bool remote_in_bounds(const Put& put) const;
+    void fail(uint32_t peer, Error error);
+
+    void handle(Event& event, WireSink& sink);
+    void on_value(Event& event, WireSink& sink);
+    void on_hello(Event& event);
+    void on_value_ack(const Event& event, WireSink& sink);
+    void on_failure(Event& event, WireSink& sink);
+    void drain_own(Nanos limit_ns);
+    bool in_flight() const;
+
+    FabricHub& hub_;
+    const WireConfig config_;
+    std::unique_ptr<Inbox> inbox_;
+    std::vector<Peer> peers_;
+    std::vector<uint32_t> connecting_;
+    std::vector<LocalRegion> regions_;  // index = Region::id - 1
+    std::vector<uint32_t> free_regions_;
+    std::vector<std::pair<uint32_t, uint32_t>> tokens_;
+    std::unordered_map<uint64_t, uint64_t> value_cookies_;  // sequence -> cookie
+    uint64_t sequence_ = 0;                                 // of value acknowledgements and fences
+    std::vector<Event> events_;  // taken from the inbox, from next_event_
+    size_t next_event_ = 0;
+    WireCounters counters_;
+};
+
+}  // namespace weft::fabric

@@ -1,0 +1,82 @@
+// Where other threads leave what happened to one wire: completions found by whoever polled, handed
+// to the wire's sink by its own progress. Thread-safe. Bounded by the credits of the link layer
+// above. Lifetime: owned by the wire; the hub's tables point to it between attach and destruction.
+#pragma once
+
+#include <rdma/fabric.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "src/base/result.h"
+#include "transports/doorbell.h"
+#include "transports/fabric/buffers.h"
+#include "transports/fabric/message.h"
+
+namespace weft::fabric {
+
+struct Event {
+    enum class Kind : uint8_t {
+        arrival,
+        value,
+        delivered,
+        hello,
+        hello_ack,
+        value_ack,
+        fence_ack,
+        failure
+    };
+    Kind kind = Kind::arrival;
+    uint8_t rail = 0;
+    uint32_t peer = 0;
+    uint32_t imm = 0;
+    uint32_t bytes = 0;  // of the body in `buffer`
+    uint64_t word = 0;   // cookie or sequence
+    BufferPtr buffer;    // whole message: header, then body
+    std::unique_ptr<Error> error;
+};
+
+// What any thread must know of a (wire, peer) to answer for it. Addresses are set once by connect.
+struct PeerFlow {
+    std::atomic<uint32_t> in_flight{0};  // puts not finished
+    std::atomic<uint64_t> fence{0};      // sequence to acknowledge when none is; 0: none asked
+    std::atomic<uint64_t> wire{0};       // the peer's wire uid
+    std::array<std::atomic<fi_addr_t>, rails_max> addresses;
+    // A hello lies unread in the inbox: its repetitions are dropped, however long the owner is
+    // away.
+    std::array<std::atomic<bool>, rails_max> hello_waiting{};
+    PeerFlow() {
+        for (auto& address : addresses) {
+            address.store(FI_ADDR_UNSPEC);
+        }
+    }
+};
+
+class Inbox {
+  public:
+    Inbox(uint64_t uid, uint32_t rank, uint32_t rank_count, Doorbell* doorbell)
+        : uid_(uid), rank_(rank), flows_(rank_count), doorbell_(doorbell) {}
+
+    uint64_t uid() const { return uid_; }
+    uint32_t rank() const { return rank_; }
+    uint32_t rank_count() const { return static_cast<uint32_t>(flows_.size()); }
+    PeerFlow& flow(uint32_t peer) { return flows_[peer]; }
+
+    // `ring`: the owner may be asleep (it is not when it polls itself).
+    void push(Event event, bool ring);
+    bool empty() const;
+    void swap(std::vector<Event>& events);  // hands over everything; `events` must be empty
+
+  private:
+    const uint64_t uid_;
+    const uint32_t rank_;
+    std::vector<PeerFlow> flows_;
+    Doorbell* doorbell_;  // owned by the shard; may be null
+    mutable std::mutex lock_;
+    std::vector<Event> events_;
+};
+
+}  // namespace weft::fabric

@@ -1,0 +1,57 @@
+// Which provider and which rails: from options and the machine to one fi_info per rail. Rails of IP
+// providers are chosen by source address (domain-name hints are ignored by tcp;ofi_rxm, net,
+// sockets and udp;ofi_rxd: every rail would land on the last interface); of the others by domain.
+// Thread rule: reentrant.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "transports/fabric/library.h"
+#include "transports/hubs.h"
+
+namespace weft::fabric {
+
+// How a provider departs from the common rules; everything else is read from its fi_info.
+struct ProviderTraits {
+    std::string_view name;
+    bool by_source_address;  // rails are chosen by FI_SOURCE
+    bool wait_fd;            // FI_WAIT_FD works and stays quiet when idle (measured)
+    bool real_network;
+};
+ProviderTraits provider_traits(std::string_view provider);
+
+struct InfoDelete {
+    const Library* library = nullptr;
+    void operator()(fi_info* info) const { library->free_info(info); }
+};
+using InfoPtr = std::unique_ptr<fi_info, InfoDelete>;
+
+struct RailChoice {
+    std::string name;  // source address or domain, as a human names the rail
+    InfoPtr info;
+};
+
+// One interface of this machine as seen by the choice; pure, so that it can be tested.
+struct Interface {
+    std::string name;
+    std::string address;  // numeric
+    bool up = false;
+    bool loopback = false;
+    bool link_local = false;
+    bool ipv6 = false;
+    bool operator==(const Interface&) const = default;
+};
+std::vector<Interface> interfaces_list();
+
+// Source addresses for `wanted` (addresses or interface names; empty: one per usable interface, the
+// loopback if there is none).
+Result<std::vector<std::string>> sources_choose(const std::vector<Interface>& interfaces,
+                                                const std::vector<std::string>& wanted);
+
+// The provider: as asked, else efa if a device answers, else tcp;ofi_rxm. At most rails_max rails.
+Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options);
+
+}  // namespace weft::fabric

@@ -1,0 +1,388 @@
+#include "transports/fabric/rail.h"
+
+#include <rdma/fi_errno.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/base/machine.h"
+#include "transports/fabric/translate.h"
+
+namespace weft::fabric {
+
+namespace {
+
+// Bounded by what the providers here offer (256 to 2,048): more in flight gains nothing (4 x 1 MiB
+// fills tcp loopback) and a completion queue must hold all of them.
+constexpr uint32_t transmits_max = 512;
+constexpr uint32_t receives_max = 128;
+constexpr size_t queue_entries = 8192;
+constexpr int batch = 32;
+constexpr int controls_per_flush = 32;
+
+}  // namespace
+
+Rail::Rail(const Library& library, RailChoice choice, uint8_t index)
+    : library_(library),
+      name_(std::move(choice.name)),
+      index_(index),
+      info_(std::move(choice.info)),
+      next_key_(random_u64()) {
+}
+
+// The endpoint goes first: providers with a thread of their own receive into posted buffers until
+// it is closed.
+Rail::~Rail() {
+    endpoint_.reset();
+}
+
+Result<std::unique_ptr<Rail>> Rail::open(const Library& library, RailChoice choice, uint8_t index) {
+    std::unique_ptr<Rail> rail(new Rail(library, std::move(choice), index));
+    auto opened = rail->open_objects();
+    if (!opened.ok()) {
+        return std::move(opened).error();
+    }
+    std::lock_guard guard(rail->lock_);
+    rail->receives_post();
+    if (rail->receives_posted_ == 0) {
+        return make_error(
+            Code::system, Scope::process,
+            format("rail %s: no receive buffer could be posted: check `ulimit -l` and "
+                   "free memory",
+                   rail->name_.c_str()));
+    }
+    return rail;
+}
+
+Result<void> Rail::check(int rc, const char* what) const {
+    if (rc == 0) {
+        return {};
+    }
+    return make_error(
+        Code::system, Scope::process,
+        format("rail %s (%s): %s failed: %s%s", name_.c_str(), info_->fabric_attr->prov_name, what,
+               library_.error_text(-rc), hint_for(-rc)),
+        -rc);
+}
+
+Result<void> Rail::open_objects() {
+    fid_fabric* fabric = nullptr;
+    TRY(check(library_.open_fabric(info_->fabric_attr, &fabric, nullptr), "fi_fabric"));
+    fabric_.reset(fabric);
+    fid_domain* domain = nullptr;
+    TRY(check(fi_domain(fabric, info_.get(), &domain, nullptr), "fi_domain"));
+    domain_.reset(domain);
+    fi_av_attr attributes{};
+    attributes.type = FI_AV_TABLE;
+    fid_av* addresses = nullptr;
+    TRY(check(fi_av_open(domain, &attributes, &addresses, nullptr), "fi_av_open"));
+    addresses_.reset(addresses);
+    TRY(open_queue());
+    return open_endpoint();
+}
+
+Result<void> Rail::open_queue() {
+    bool with_fd = provider_traits(info_->fabric_attr->prov_name).wait_fd;
+    fi_cq_attr attributes{};
+    attributes.size = queue_entries;
+    attributes.format = FI_CQ_FORMAT_DATA;
+    attributes.wait_obj = with_fd ? FI_WAIT_FD : FI_WAIT_NONE;
+    fid_cq* queue = nullptr;
+    TRY(check(fi_cq_open(domain_.get(), &attributes, &queue, nullptr), "fi_cq_open"));
+    queue_.reset(queue);
+    if (with_fd) {
+        TRY(check(fi_control(&queue->fid, FI_GETWAIT, &wait_fd_), "FI_GETWAIT"));
+    }
+    return {};
+}
+
+Result<void> Rail::open_endpoint() {
+    fid_ep* endpoint = nullptr;
+    TRY(check(fi_endpoint(domain_.get(), info_.get(), &endpoint, nullptr), "fi_endpoint"));
+    endpoint_.reset(endpoint);
+    TRY(check(fi_ep_bind(endpoint, &queue_.get()->fid, FI_TRANSMIT | FI_RECV), "binding the CQ"));
+    TRY(check(fi_ep_bind(endpoint, &addresses_.get()->fid, 0), "binding the AV"));
+    TRY(check(fi_enable(endpoint), "fi_enable"));
+    char name[rail_name_max];
+    size_t bytes = sizeof name;
+    TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
+    endpoint_name_.assign(name, bytes);
+
+    int mr_mode = info_->domain_attr->mr_mode;
+    buffers_ = std::make_unique<BufferPool>(domain_.get(),
+                                            (mr_mode & FI_MR_ENDPOINT) != 0 ? endpoint : nullptr,
+                                            (mr_mode & FI_MR_LOCAL) != 0);
+    receives_wanted_ = std::min<uint32_t>(receives_max, info_->rx_attr->size);
+    ops_ = std::vector<TxOp>(std::min<size_t>(transmits_max, info_->tx_attr->size));
+    for (TxOp& op : ops_) {
+        op.transmit = true;
+        free_ops_.push_back(&op);
+    }
+    return {};
+}
+
+Result<fi_addr_t> Rail::address_insert(const std::string& endpoint_name) {
+    fi_addr_t address = FI_ADDR_UNSPEC;
+    int rc = fi_av_insert(addresses_.get(), endpoint_name.data(), 1, &address, 0, nullptr);
+    if (rc != 1) {
+        TRY(check(rc < 0 ? rc : -FI_EINVAL, "inserting a peer's address"));
+    }
+    return address;
+}
+
+void Rail::address_remove(fi_addr_t address) {
+    std::erase_if(controls_, [&](const Control& control) { return control.to == address; });
+    controls_waiting_.store(controls_.size());
+    int rc = fi_av_remove(addresses_.get(), &address, 1, 0);
+    if (rc != 0) {
+        LOG(info, net, "rail %s: removing a peer's address failed: %s", name_.c_str(),
+            library_.error_text(-rc));
+    }
+}
+
+Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
+    bool provider_keys = (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) != 0;
+    size_t key_bytes = info_->domain_attr->mr_key_size;
+    uint64_t mask = key_bytes >= 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * key_bytes)) - 1;
+    fid_mr* registration = nullptr;
+    int rc = -FI_ENOKEY;
+    for (int attempt = 0; rc == -FI_ENOKEY && attempt < 16; ++attempt) {
+        uint64_t key = provider_keys ? 0 : next_key_++ & mask;
+        rc = fi_mr_reg(domain_.get(), memory, bytes, FI_WRITE | FI_REMOTE_WRITE, 0, key, 0,
+                       &registration, nullptr);
+    }
+    TRY(check(rc, "registering memory"));
+    FidHandle<fid_mr> owner(registration);
+    if ((info_->domain_attr->mr_mode & FI_MR_ENDPOINT) != 0) {
+        TRY(check(fi_mr_bind(registration, &endpoint_.get()->fid, 0), "binding memory"));
+        TRY(check(fi_mr_enable(registration), "enabling memory"));
+    }
+    return owner;
+}
+
+TxOp* Rail::tx_take(const TxOwner& owner, size_t bytes) {
+    if (free_ops_.empty()) {
+        return nullptr;
+    }
+    TxOp* op = free_ops_.back();
+    free_ops_.pop_back();
+    op->owner = owner;
+    op->bytes = bytes;
+    op->busy = true;
+    outstanding_.fetch_add(1, std::memory_order_relaxed);
+    outstanding_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    return op;
+}
+
+void Rail::tx_give(TxOp& op) {
+    outstanding_.fetch_sub(1, std::memory_order_relaxed);
+    outstanding_bytes_.fetch_sub(op.bytes, std::memory_order_relaxed);
+    op.buffer.reset();
+    op.owner = {};
+    op.busy = false;
+    free_ops_.push_back(&op);
+}
+
+Result<Post> Rail::posted(TxOp& op, ssize_t rc, const char* what) {
+    if (rc == 0) {
+        return Post::accepted;
+    }
+    uint32_t peer = op.owner.peer;
+    tx_give(op);
+    if (rc == -FI_EAGAIN) {
+        return Post::again;
+    }
+    int code = static_cast<int>(-rc);
+    return make_error(Code::remote, Scope::peer,
+                      format("rail %u (%s, %s): %s to rank %u failed: %s%s", index_, name_.c_str(),
+                             info_->fabric_attr->prov_name, what, peer, library_.error_text(code),
+                             hint_for(code)),
+                      code);
+}
+
+Result<Post> Rail::write(const RemoteWrite& write, const TxOwner& owner) {
+    TxOp* op = tx_take(owner, write.bytes);
+    if (op == nullptr) {
+        return Post::again;
+    }
+    iovec from{const_cast<void*>(write.from), write.bytes};
+    fi_rma_iov to{write.address, write.bytes, write.key};
+    void* descriptor = write.descriptor;
+    fi_msg_rma message{};
+    message.msg_iov = &from;
+    message.desc = &descriptor;
+    message.iov_count = 1;
+    message.addr = write.to;
+    message.rma_iov = &to;
+    message.rma_iov_count = 1;
+    message.context = static_cast<Op*>(op);
+    message.data = write.imm;
+    constexpr uint64_t flags = FI_REMOTE_CQ_DATA | FI_COMPLETION | FI_DELIVERY_COMPLETE;
+    return posted(*op, fi_writemsg(endpoint_.get(), &message, flags), "a write");
+}
+
+Result<Post> Rail::send(fi_addr_t to, const MessageHeader& header, const void* body,
+                        const TxOwner& owner) {
+    Buffer* buffer = free_ops_.empty() ? nullptr : buffers_->take();
+    if (buffer == nullptr) {
+        return Post::again;
+    }
+    TxOp* op = tx_take(owner, header.bytes);
+    op->buffer.reset(buffer);
+    std::memcpy(buffer->data, &header, sizeof header);
+    if (header.bytes != 0) {
+        std::memcpy(buffer->data + sizeof header, body, header.bytes);
+    }
+    ssize_t rc = fi_send(endpoint_.get(), buffer->data, sizeof header + header.bytes,
+                         buffer->descriptor, to, static_cast<Op*>(op));
+    return posted(*op, rc, "a message");
+}
+
+void Rail::control(fi_addr_t to, const MessageHeader& header, std::string_view body) {
+    controls_.push_back({to, header, std::string(body)});
+    controls_.back().header.rail = index_;
+    controls_.back().header.bytes = static_cast<uint32_t>(body.size());
+    controls_flush();
+}
+
+// Rotates: a peer that cannot be reached yet does not hold up the others.
+void Rail::controls_flush() {
+    size_t count = std::min<size_t>(controls_.size(), controls_per_flush);
+    for (size_t i = 0; i < count; ++i) {
+        Control control = std::move(controls_.front());
+        controls_.pop_front();
+        auto post = send(control.to, control.header, control.body.data(), TxOwner{});
+        if (post.ok() && post.value() == Post::again) {
+            controls_.push_back(std::move(control));
+        } else if (!post.ok()) {
+            LOG(info, net, "%s", post.error().what.c_str());
+        }
+    }
+    controls_waiting_.store(controls_.size());
+}
+
+void Rail::receives_post() {
+    while (receives_posted_ < receives_wanted_) {
+        Buffer* buffer = buffers_->take();
+        if (buffer == nullptr) {
+            return;
+        }
+        ssize_t rc = fi_recv(endpoint_.get(), buffer->data, message_bytes_max, buffer->descriptor,
+                             FI_ADDR_UNSPEC, static_cast<Op*>(buffer));
+        if (rc != 0) {
+            buffers_->give(buffer);
+            return;
+        }
+        ++receives_posted_;
+    }
+}
+
+int Rail::poll(RailEvents& events) {
+    fi_cq_data_entry entries[batch];
+    ssize_t count = fi_cq_read(queue_.get(), entries, batch);
+    for (ssize_t i = 0; i < count; ++i) {
+        complete(entries[i], events);
+    }
+    if (count == -FI_EAVAIL) {
+        complete_error(events);
+    } else if (count < 0 && count != -FI_EAGAIN) {
+        queue_failed(count);
+    }
+    receives_post();
+    if (!controls_.empty()) {
+        controls_flush();
+    }
+    return count == -FI_EAVAIL ? 1 : static_cast<int>(std::max<ssize_t>(count, 0));
+}
+
+// The immediate of a peer's write is recognised by FI_REMOTE_CQ_DATA without FI_WRITE: `sockets`
+// sets the former on the initiator's own completion too (0x20204), and only some providers set
+// FI_RMA or FI_REMOTE_WRITE.
+void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
+    if ((entry.flags & FI_REMOTE_CQ_DATA) != 0 && (entry.flags & FI_WRITE) == 0) {
+        events.on_write(static_cast<uint32_t>(entry.data));
+        return;
+    }
+    Op* op = static_cast<Op*>(entry.op_context);
+    if (op->transmit) {
+        TxOp& transmit = static_cast<TxOp&>(*op);
+        TxOwner owner = transmit.owner;
+        tx_give(transmit);
+        events.on_finished(*this, owner, nullptr);
+        return;
+    }
+    --receives_posted_;
+    events.on_message(*this, BufferPtr(static_cast<Buffer*>(op)), entry.len);
+}
+
+void Rail::complete_error(RailEvents& events) {
+    fi_cq_err_entry entry{};
+    if (fi_cq_readerr(queue_.get(), &entry, 0) <= 0) {
+        return;
+    }
+    bool incoming = (entry.flags & (FI_REMOTE_WRITE | FI_REMOTE_READ)) != 0;
+    Op* op = incoming ? nullptr : static_cast<Op*>(entry.op_context);
+    if (op != nullptr && op->transmit) {
+        TxOp& transmit = static_cast<TxOp&>(*op);
+        TxOwner owner = transmit.owner;
+        Error error = error_of(entry, owner.peer);
+        tx_give(transmit);
+        events.on_finished(*this, owner, &error);
+        return;
+    }
+    if (op != nullptr) {
+        --receives_posted_;
+        buffers_->give(static_cast<Buffer*>(op));
+    }
+    LOG(info, net, "rail %u (%s): an incoming transfer failed: %s", index_, name_.c_str(),
+        library_.error_text(entry.err));
+}
+
+Error Rail::error_of(const fi_cq_err_entry& entry, uint32_t peer) const {
+    char text[128] = "";
+    const char* vendor =
+        fi_cq_strerror(queue_.get(), entry.prov_errno, entry.err_data, text, sizeof text);
+    return make_error(
+        Code::remote, Scope::peer,
+        format("rail %u (%s, %s): a put to rank %u failed: %s (provider: %s, %d)%s", index_,
+               name_.c_str(), info_->fabric_attr->prov_name, peer, library_.error_text(entry.err),
+               vendor != nullptr ? vendor : "-", entry.prov_errno, hint_for(entry.err)),
+        entry.err);
+}
+
+void Rail::queue_failed(ssize_t rc) {
+    if (!queue_broken_) {
+        queue_broken_ = true;
+        log_warn(
+            format("rail %u (%s, %s): reading completions failed: %s; nothing more arrives on "
+                   "this rail",
+                   index_, name_.c_str(), info_->fabric_attr->prov_name,
+                   library_.error_text(static_cast<int>(-rc))));
+    }
+}
+
+bool Rail::may_sleep() {
+    if (wait_fd_ < 0) {
+        return false;
+    }
+    fid* queue = &queue_.get()->fid;
+    return fi_trywait(fabric_.get(), &queue, 1) == 0;
+}
+
+void Rail::orphan(const Inbox* inbox) {
+    for (TxOp& op : ops_) {
+        if (op.busy && op.owner.inbox == inbox) {
+            op.owner = {};
+        }
+    }
+}
+
+void Rail::use_forget(const std::atomic<uint32_t>* use) {
+    for (TxOp& op : ops_) {
+        if (op.busy && op.owner.use == use) {
+            op.owner.use = nullptr;
+        }
+    }
+}
+
+}  // namespace weft::fabric

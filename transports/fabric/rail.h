@@ -1,0 +1,142 @@
+// One NIC of this process: fabric, domain, endpoint, completion queue and address vector, shared by
+// all wires of the process. Thread rule: every method wants lock() held, except where it says
+// otherwise; with manual-progress providers nothing lands while nobody polls. Lifetime: rail before
+// registrations. Failure rule: posting answers `again` for back-pressure and an Error for the rest.
+#pragma once
+
+#include <rdma/fi_cm.h>
+#include <rdma/fi_domain.h>
+#include <rdma/fi_endpoint.h>
+#include <rdma/fi_rma.h>
+
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "transports/fabric/buffers.h"
+#include "transports/fabric/inbox.h"
+#include "transports/fabric/provider.h"
+#include "transports/wire.h"
+
+namespace weft::fabric {
+
+// Whose a transmission is; pointers may be null and are cleared when the owner goes.
+struct TxOwner {
+    Inbox* inbox = nullptr;                // owned by the wire
+    PeerFlow* flow = nullptr;              // owned by the inbox
+    std::atomic<uint32_t>* use = nullptr;  // lowered when it ends; owned by a region or a probe
+    uint32_t peer = 0;
+    uint64_t cookie = 0;
+    bool notify = false;  // report on_delivered when it completes
+};
+
+struct TxOp : Op {
+    TxOwner owner;
+    size_t bytes = 0;
+    BufferPtr buffer;  // of messages
+    bool busy = false;
+};
+
+struct RemoteWrite {
+    fi_addr_t to = FI_ADDR_UNSPEC;
+    const void* from = nullptr;
+    size_t bytes = 0;
+    void* descriptor = nullptr;
+    uint64_t address = 0;
+    uint64_t key = 0;
+    uint32_t imm = 0;
+};
+
+class Rail;
+
+// What a poll found. Called with the rail's lock held.
+class RailEvents {
+  public:
+    virtual ~RailEvents() = default;
+    virtual void on_write(uint32_t imm) = 0;  // a peer's write has been placed
+    virtual void on_message(Rail& rail, BufferPtr buffer, size_t bytes) = 0;
+    virtual void on_finished(Rail& rail, const TxOwner& owner, const Error* error) = 0;
+};
+
+class Rail {
+  public:
+    static Result<std::unique_ptr<Rail>> open(const Library& library, RailChoice choice,
+                                              uint8_t index);
+    ~Rail();
+
+    std::mutex& lock() { return lock_; }
+    // Fixed after open(); any thread.
+    uint8_t index() const { return index_; }
+    const std::string& name() const { return name_; }
+    const std::string& endpoint_name() const { return endpoint_name_; }
+    const fi_info& info() const { return *info_; }
+    bool virtual_addresses() const { return (info_->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0; }
+    int wait_fd() const { return wait_fd_; }  // -1: must be polled
+    uint64_t outstanding_bytes() const { return outstanding_bytes_.load(); }
+    bool unfinished() const { return outstanding_.load() != 0 || controls_waiting_.load() != 0; }
+
+    Result<fi_addr_t> address_insert(const std::string& endpoint_name);
+    void address_remove(fi_addr_t address);
+    Result<FidHandle<fid_mr>> memory_register(void* memory, size_t bytes);
+
+    Result<Post> write(const RemoteWrite& write, const TxOwner& owner);
+    Result<Post> send(fi_addr_t to, const MessageHeader& header, const void* body,
+                      const TxOwner& owner);
+    // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated).
+    void control(fi_addr_t to, const MessageHeader& header, std::string_view body);
+
+    int poll(RailEvents& events);
+    bool may_sleep();                 // false: there is work, poll first
+    void orphan(const Inbox* inbox);  // its operations end without a report
+    void use_forget(const std::atomic<uint32_t>* use);
+
+  private:
+    struct Control {
+        fi_addr_t to;
+        MessageHeader header;
+        std::string body;
+    };
+    Rail(const Library& library, RailChoice choice, uint8_t index);
+    Result<void> open_objects();
+    Result<void> open_queue();
+    Result<void> open_endpoint();
+    Result<void> check(int rc, const char* what) const;
+    TxOp* tx_take(const TxOwner& owner, size_t bytes);
+    void tx_give(TxOp& op);
+    Result<Post> posted(TxOp& op, ssize_t rc, const char* what);
+    void receives_post();
+    void controls_flush();
+    void complete(const fi_cq_data_entry& entry, RailEvents& events);
+    void complete_error(RailEvents& events);
+    void queue_failed(ssize_t rc);
+    Error error_of(const fi_cq_err_entry& entry, uint32_t peer) const;
+
+    const Library& library_;
+    const std::string name_;
+    const uint8_t index_;
+    InfoPtr info_;
+    FidHandle<fid_fabric> fabric_;
+    FidHandle<fid_domain> domain_;
+    FidHandle<fid_av> addresses_;
+    FidHandle<fid_cq> queue_;
+    FidHandle<fid_ep> endpoint_;
+    std::unique_ptr<BufferPool> buffers_;
+    std::string endpoint_name_;
+    int wait_fd_ = -1;
+
+    std::mutex lock_;
+    std::vector<TxOp> ops_;
+    std::vector<TxOp*> free_ops_;
+    std::deque<Control> controls_;
+    uint32_t receives_posted_ = 0;
+    uint32_t receives_wanted_ = 0;
+    uint64_t next_key_;
+    bool queue_broken_ = false;  // reported once
+    std::atomic<uint32_t> outstanding_{0};
+    std::atomic<size_t> controls_waiting_{0};  // size of controls_, for readers without the lock
+    std::atomic<uint64_t> outstanding_bytes_{0};
+};
+
+}  // namespace weft::fabric

@@ -1,0 +1,112 @@
+// With a descriptor: it also wakes a shard asleep on it, and stays readable while a shard spins. So
+// the first wake-up only takes note and comes back after a grace; if a wire made progress in
+// between, its owner is at work and the grace doubles. If not, the service serves, and goes on at
+// once on every wake-up until some wire drives again.
+#include "transports/fabric/service.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "transports/fabric/hub.h"
+
+namespace weft::fabric {
+
+namespace {
+constexpr Nanos grace_shortest = 1 * nanos_per_ms;
+constexpr Nanos grace_longest = 8 * nanos_per_ms;
+constexpr Nanos interval_shortest = 50'000;
+constexpr Nanos interval_longest = 5 * nanos_per_ms;
+constexpr Nanos interval_idle = 100 * nanos_per_ms;
+constexpr Nanos active_for = 100 * nanos_per_ms;  // after the last find, look often
+constexpr int polls_per_call = 16;
+}  // namespace
+
+Service::Service(FabricHub& hub, Reactor& reactor)
+    : hub_(hub), reactor_(reactor), grace_(grace_shortest), interval_(interval_idle) {
+    if (hub_.wait_fd() >= 0) {
+        watch_ = reactor_.add(hub_.wait_fd(), EPOLLIN, [this](uint32_t) { readable(); });
+    } else {
+        schedule(tick_timer_, interval_idle, &Service::tick);
+    }
+}
+
+Service::~Service() {
+    {
+        std::lock_guard guard(lock_);
+        stopping_ = true;
+    }
+    if (watch_ != 0) {
+        reactor_.remove(watch_);
+    }
+    reactor_.cancel(grace_timer_.id);
+    reactor_.cancel(tick_timer_.id);
+}
+
+void Service::schedule(Timer& timer, Nanos delay, void (Service::*next)()) {
+    std::lock_guard guard(lock_);
+    if (stopping_ || timer.set) {
+        return;
+    }
+    timer.set = true;
+    timer.id = reactor_.at(reactor_.now() + delay, [this, &timer, next] {
+        {
+            std::lock_guard inner(lock_);
+            timer.set = false;
+        }
+        (this->*next)();
+    });
+}
+
+void Service::stir() {
+    schedule(tick_timer_, grace_shortest, &Service::tick);
+}
+
+void Service::readable() {
+    if (serving_ && driven_.load(std::memory_order_relaxed) < fired_) {
+        return serve();
+    }
+    serving_ = false;
+    fired_ = reactor_.now();
+    reactor_.modify(watch_, 0);
+    schedule(grace_timer_, grace_, &Service::grace_over);
+}
+
+void Service::grace_over() {
+    if (driven_.load(std::memory_order_relaxed) >= fired_) {
+        grace_ = std::min(2 * grace_, grace_longest);
+    } else {
+        grace_ = grace_shortest;
+        serving_ = true;
+        serve();
+    }
+    reactor_.modify(watch_, EPOLLIN);
+}
+
+void Service::serve() {
+    for (int i = 0; i < polls_per_call; ++i) {
+        if (hub_.poll(nullptr) != 0) {
+            active_ = reactor_.now();
+        } else if (hub_.wait_fd() < 0 || hub_.may_sleep()) {
+            return;  // may_sleep() also resets the descriptors
+        }
+    }
+}
+
+void Service::tick() {
+    Nanos now = reactor_.now();
+    bool driven = driven_.load(std::memory_order_relaxed) >= ticked_;
+    ticked_ = now;
+    if (!driven) {
+        serve();
+    }
+    bool found = !driven && active_ >= now;
+    bool lively = hub_.unfinished() || driven || now - active_ < active_for;
+    if (watch_ != 0 && !hub_.unfinished()) {
+        return;  // the descriptor says when there is more
+    }
+    interval_ = found ? interval_shortest : std::min(2 * interval_, interval_longest);
+    schedule(tick_timer_, lively ? interval_ : interval_idle, &Service::tick);
+}
+
+}  // namespace weft::fabric

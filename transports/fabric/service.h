@@ -1,0 +1,60 @@
+// Keeps the peers of a process served while the owners of its wires compute: polls the rails on the
+// service thread when nobody else does. Rails with a wait descriptor wake it, the others are looked
+// at with back-off; idle, it costs nothing or ten looks a second. Thread rule: driven() and stir()
+// from any thread, the rest on the service thread. Lifetime: reactor and hub before service; the
+// destructor waits for a running callback.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+
+#include "src/base/clock.h"
+#include "src/base/reactor.h"
+
+namespace weft::fabric {
+
+class FabricHub;
+
+class Service {
+  public:
+    Service(FabricHub& hub, Reactor& reactor);
+    ~Service();
+    Service(const Service&) = delete;
+    Service& operator=(const Service&) = delete;
+
+    void driven(Nanos now) { driven_.store(now, std::memory_order_relaxed); }
+    // Something began that may need a push without an event (a connection): look soon.
+    void stir();
+
+  private:
+    void readable();
+    void grace_over();
+    void tick();
+    void serve();
+    struct Timer {
+        Reactor::Id id = 0;
+        bool set = false;
+    };
+    // Sets the timer unless it is set already.
+    void schedule(Timer& timer, Nanos delay, void (Service::*next)());
+
+    FabricHub& hub_;
+    Reactor& reactor_;
+    std::atomic<Nanos> driven_{0};
+    Reactor::Id watch_ = 0;  // 0: no descriptor, ticks only
+
+    std::mutex lock_;  // of the timers
+    Timer grace_timer_;
+    Timer tick_timer_;
+    bool stopping_ = false;
+
+    // Service thread only.
+    bool serving_ = false;  // nobody drove during the last grace: serve at once
+    Nanos fired_ = 0;       // when the descriptor last woke us
+    Nanos ticked_ = 0;
+    Nanos grace_;
+    Nanos interval_;
+    Nanos active_ = 0;  // when something was last found
+};
+
+}  // namespace weft::fabric

@@ -1,0 +1,126 @@
+// The link layer: grants, puts, eager slots and their credits over any Wire, written once for all
+// transports.
+//
+// A link joins this rank with one peer, both ways. It has a few *channels* (one per lane, two for
+// Send/Recv), each with its own small number of eager slots, so that no strand of work can hold
+// what another needs. Two ways to move bytes:
+//   message  header + at most `eager_bytes`, by value, into a slot the receiver granted in advance
+//   (credits are absolute counts that ride
+//            on every message; a lost or repeated one changes nothing)
+//   grant    the receiver names memory and a token; the sender puts pieces; the token counts each
+//   piece once, drops old generations
+// Order is irrelevant everywhere: messages carry their slot sequence in the immediate, pieces their
+// number. Thread rule: thread-bound to the shard's driver. Lifetime: wires are borrowed for life.
+// Failure: LinkSink::on_link_failure, once a peer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/base/result.h"
+#include "transports/wire.h"
+
+namespace weft {
+
+enum class MsgKind : uint8_t { data = 1, signal = 2, grant = 3, expose = 4, credit = 5 };
+
+// What a message says about the op it belongs to; 32 bytes, little endian, on every message.
+struct MsgHeader {
+    uint64_t args = 0;  // the op's arguments, packed exactly (fingerprint.h): compared before any
+                        // byte of a user buffer is written
+    uint32_t root = 0;
+    uint32_t seq = 0;    // op sequence of the communicator, or pair sequence of (sender, receiver)
+    uint32_t index = 0;  // position in its stream (plan/ir.h, Matching)
+    uint32_t bytes = 0;  // payload bytes that follow
+    uint32_t credit =
+        0;  // slots of this channel the sender has released so far (reverse direction)
+    MsgKind kind = MsgKind::data;
+    uint8_t channel = 0;
+    uint16_t reserved = 0;
+};
+static_assert(sizeof(MsgHeader) == 32);
+
+// The body of a grant or expose message.
+struct GrantBody {
+    RemoteRef ref;
+    uint64_t bytes = 0;
+    uint32_t imm_base = 0;     // token and generation, piece 0
+    uint32_t piece_bytes = 0;  // the sender cuts so, the receiver counts so
+};
+static_assert(sizeof(GrantBody) == 64);
+
+// A message kept in its slot until released.
+struct SlotRef {
+    uint32_t peer = 0;
+    uint16_t channel = 0;
+    uint16_t slot = 0;
+};
+
+class LinkSink {
+  public:
+    virtual ~LinkSink() = default;
+    // A message arrived; payload stays valid until slot_release(slot).
+    virtual void on_message(const MsgHeader& header, const std::byte* payload, SlotRef slot) = 0;
+    virtual void on_grant_filled(uint64_t cookie) = 0;   // every piece of the grant has landed
+    virtual void on_put_delivered(uint64_t cookie) = 0;  // the source may be reused
+    virtual void on_link_failure(uint32_t peer, Error error) = 0;
+};
+
+struct LinkCounters {
+    uint64_t messages = 0, eager_bytes = 0, grants = 0, puts = 0, put_bytes = 0, credits_sent = 0;
+    uint64_t copied_bytes = 0, duplicates_dropped = 0, stale_dropped = 0, again = 0;
+};
+
+struct LinkConfig {
+    uint32_t rank = 0;
+    uint32_t rank_count = 1;
+    uint32_t eager_bytes = 8192;
+    uint32_t slots = 8;  // per channel; a power of two, at most 64
+    uint32_t channels = 6;
+};
+
+class Links {
+  public:
+    struct Peer {
+        Wire* wire = nullptr;  // null: no link (the rank itself)
+        std::string address;
+    };
+    Links(LinkConfig config, std::vector<Peer> peers);
+    ~Links();
+    Links(const Links&) = delete;
+    Links& operator=(const Links&) = delete;
+
+    // Starts connecting; idempotent. Both sides do it when an op that needs the link is prepared.
+    Result<void> prepare(uint32_t peer);
+    bool up(uint32_t peer) const;
+    Wire* wire(uint32_t peer) const;
+
+    // `header.bytes`, `credit` are filled in. again: no credit or the wire is full.
+    Post send(uint32_t peer, MsgHeader header, const void* payload, uint32_t bytes);
+    void slot_release(SlotRef slot);
+
+    // A token for `bytes` of `region` at `offset`, told to the peer by sending the body. False: no
+    // token free now.
+    bool grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes, uint64_t cookie,
+                    GrantBody* body);
+    // Forgets the grant: later pieces are stale. Used when an op ends early.
+    void grant_close(uint32_t peer, const GrantBody& body);
+    // Puts all pieces, as fast as the wire takes them; on_put_delivered when all are delivered.
+    void put_start(uint32_t peer, const GrantBody& to, const void* from, Region from_region,
+                   uint64_t cookie);
+    size_t puts_under_way() const;
+
+    // Polls the wires and pushes what waits. Returns the number of events.
+    int progress(LinkSink& sink, Nanos now, int budget);
+    const LinkCounters& counters() const;
+
+    struct Impl;
+
+  private:
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace weft
