@@ -44,6 +44,7 @@ void reduce_all(Part& part) {
         part.release(part.input(), part.chunk());  // in place, the reduce overwrites what was put
     }
     std::vector<Operand> sources;
+    sources.reserve(static_cast<size_t>(part.ranks()));
     for (int32_t from = 0; from < part.ranks(); from++) {
         sources.push_back(from == part.rank() ? source_for(part, part.rank())
                                               : place_of(part, from));

@@ -33,6 +33,7 @@ void reduce_own(Part& part, Operand result) {
     each_peer(part, [&](int32_t q) { part.expose(q, part.input(q), part.chunk(q)); });
     each_peer(part, [&](int32_t q) { part.wait(q, part.input_of(q, own), part.chunk(own)); });
     std::vector<Operand> sources;
+    sources.reserve(static_cast<size_t>(part.ranks()));
     for (int32_t q = 0; q < part.ranks(); q++) {
         sources.push_back(q == own ? part.input(own) : part.input_of(q, own));
     }
