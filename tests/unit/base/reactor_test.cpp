@@ -180,7 +180,9 @@ TEST_CASE("an idle reactor burns no CPU", "[base][reactor]") {
     };
     barrier(*reactor);
     const Nanos before = used();
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    std::promise<void> later;
+    reactor->at(reactor->now() + 200 * nanos_per_ms, [&] { later.set_value(); });
+    later.get_future().wait();
     CHECK(used() - before < 2 * nanos_per_ms);
 }
 
