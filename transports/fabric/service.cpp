@@ -18,8 +18,11 @@ constexpr Nanos grace_longest = 8 * nanos_per_ms;
 constexpr Nanos interval_shortest = 50'000;
 constexpr Nanos interval_longest = 5 * nanos_per_ms;
 constexpr Nanos interval_idle = 100 * nanos_per_ms;
-constexpr Nanos active_for = 100 * nanos_per_ms;  // after the last find, look often
-constexpr int polls_per_call = 16;
+// How long after the last sign of life to look often. A large put in many packets completes nothing
+// until its end, so a receiver cannot tell that one is arriving: this must outlast it.
+constexpr Nanos active_for = 2 * nanos_per_s;
+constexpr int polls_max = 16;
+constexpr int polls_min = 4;  // where only polling moves packets
 }  // namespace
 
 Service::Service(FabricHub& hub, Reactor& reactor)
@@ -84,10 +87,10 @@ void Service::grace_over() {
 }
 
 void Service::serve() {
-    for (int i = 0; i < polls_per_call; ++i) {
+    for (int i = 0; i < polls_max; ++i) {
         if (hub_.poll(nullptr) != 0) {
             active_ = reactor_.now();
-        } else if (hub_.wait_fd() < 0 || hub_.may_sleep()) {
+        } else if (hub_.wait_fd() < 0 ? i >= polls_min : hub_.may_sleep()) {
             return;  // may_sleep() also resets the descriptors
         }
     }
@@ -101,7 +104,10 @@ void Service::tick() {
         serve();
     }
     bool found = !driven && active_ >= now;
-    bool lively = hub_.unfinished() || driven || now - active_ < active_for;
+    if (driven) {
+        active_ = now;
+    }
+    bool lively = hub_.unfinished() || now - active_ < active_for;
     if (watch_ != 0 && !hub_.unfinished()) {
         return;  // the descriptor says when there is more
     }
