@@ -28,6 +28,7 @@ constexpr int polls_min = 4;  // where only polling moves packets
 Service::Service(FabricHub& hub, Reactor& reactor)
     : hub_(hub), reactor_(reactor), grace_(grace_shortest), interval_(interval_idle) {
     if (hub_.wait_fd() >= 0) {
+        std::lock_guard guard(lock_);  // the callback may come before the id
         watch_ = reactor_.add(hub_.wait_fd(), EPOLLIN, [this](uint32_t) { readable(); });
     } else {
         schedule(tick_timer_, interval_idle, &Service::tick);
@@ -61,6 +62,11 @@ void Service::schedule(Timer& timer, Nanos delay, void (Service::*next)()) {
     });
 }
 
+void Service::watch_events(uint32_t events) {
+    std::lock_guard guard(lock_);
+    reactor_.modify(watch_, events);
+}
+
 void Service::stir() {
     schedule(tick_timer_, grace_shortest, &Service::tick);
 }
@@ -71,7 +77,7 @@ void Service::readable() {
     }
     serving_ = false;
     fired_ = reactor_.now();
-    reactor_.modify(watch_, 0);
+    watch_events(0);
     schedule(grace_timer_, grace_, &Service::grace_over);
 }
 
@@ -83,7 +89,7 @@ void Service::grace_over() {
         serving_ = true;
         serve();
     }
-    reactor_.modify(watch_, EPOLLIN);
+    watch_events(EPOLLIN);
 }
 
 void Service::serve() {
@@ -108,7 +114,7 @@ void Service::tick() {
         active_ = now;
     }
     bool lively = hub_.unfinished() || now - active_ < active_for;
-    if (watch_ != 0 && !hub_.unfinished()) {
+    if (hub_.wait_fd() >= 0 && !hub_.unfinished()) {
         return;  // the descriptor says when there is more
     }
     interval_ = found ? interval_shortest : std::min(2 * interval_, interval_longest);
