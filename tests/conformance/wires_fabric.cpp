@@ -1,4 +1,4 @@
-// tcp;ofi_rxm with one rail and with four;
+// Two providers by default, tcp;ofi_rxm with one rail and with four;
 // TEST_FABRIC=PROVIDER,PROVIDER... takes others.
 #include <cstdlib>
 
@@ -37,12 +37,12 @@ WireCase fabric_case(const FabricCase& wanted) {
 std::vector<FabricCase> wanted_cases() {
     const char* named = std::getenv("TEST_FABRIC");
     if (named == nullptr) {
-        return {{"tcp;ofi_rxm", 1}, {"tcp;ofi_rxm", 4}};
+        return {{"tcp;ofi_rxm", 1}, {"tcp;ofi_rxm", 4}, {"shm", 1}};
     }
     std::vector<FabricCase> cases;
     for (std::string_view rest = named; !rest.empty();) {
         const size_t comma = rest.find(',');
-        cases.push_back({std::string(rest.substr(0, comma)), 2});
+        cases.push_back({std::string(rest.substr(0, comma))});
         rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
     }
     return cases;

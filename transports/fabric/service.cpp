@@ -18,13 +18,17 @@ constexpr Nanos grace_longest = 8 * nanos_per_ms;
 constexpr Nanos interval_shortest = 50'000;
 constexpr Nanos interval_longest = 5 * nanos_per_ms;
 constexpr Nanos interval_idle = 100 * nanos_per_ms;
-constexpr Nanos active_for = 100 * nanos_per_ms;  // after the last find, look often
-constexpr int polls_per_call = 16;
+// How long after the last sign of life to look often. A large put in many packets completes nothing
+// until its end, so a receiver cannot tell that one is arriving: this must outlast it.
+constexpr Nanos active_for = 2 * nanos_per_s;
+constexpr int polls_max = 16;
+constexpr int polls_min = 4;  // where only polling moves packets
 }  // namespace
 
 Service::Service(FabricHub& hub, Reactor& reactor)
     : hub_(hub), reactor_(reactor), grace_(grace_shortest), interval_(interval_idle) {
     if (hub_.wait_fd() >= 0) {
+        std::lock_guard guard(lock_);  // the callback may come before the id
         watch_ = reactor_.add(hub_.wait_fd(), EPOLLIN, [this](uint32_t) { readable(); });
     } else {
         schedule(tick_timer_, interval_idle, &Service::tick);
@@ -58,6 +62,11 @@ void Service::schedule(Timer& timer, Nanos delay, void (Service::*next)()) {
     });
 }
 
+void Service::watch_events(uint32_t events) {
+    std::lock_guard guard(lock_);
+    reactor_.modify(watch_, events);
+}
+
 void Service::stir() {
     schedule(tick_timer_, grace_shortest, &Service::tick);
 }
@@ -68,7 +77,7 @@ void Service::readable() {
     }
     serving_ = false;
     fired_ = reactor_.now();
-    reactor_.modify(watch_, 0);
+    watch_events(0);
     schedule(grace_timer_, grace_, &Service::grace_over);
 }
 
@@ -80,14 +89,14 @@ void Service::grace_over() {
         serving_ = true;
         serve();
     }
-    reactor_.modify(watch_, EPOLLIN);
+    watch_events(EPOLLIN);
 }
 
 void Service::serve() {
-    for (int i = 0; i < polls_per_call; ++i) {
+    for (int i = 0; i < polls_max; ++i) {
         if (hub_.poll(nullptr) != 0) {
             active_ = reactor_.now();
-        } else if (hub_.wait_fd() < 0 || hub_.may_sleep()) {
+        } else if (hub_.wait_fd() < 0 ? i >= polls_min : hub_.may_sleep()) {
             return;  // may_sleep() also resets the descriptors
         }
     }
@@ -101,8 +110,11 @@ void Service::tick() {
         serve();
     }
     bool found = !driven && active_ >= now;
-    bool lively = hub_.unfinished() || driven || now - active_ < active_for;
-    if (watch_ != 0 && !hub_.unfinished()) {
+    if (driven) {
+        active_ = now;
+    }
+    bool lively = hub_.unfinished() || now - active_ < active_for;
+    if (hub_.wait_fd() >= 0 && !hub_.unfinished()) {
         return;  // the descriptor says when there is more
     }
     interval_ = found ? interval_shortest : std::min(2 * interval_, interval_longest);

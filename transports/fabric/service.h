@@ -35,15 +35,16 @@ class Service {
         Reactor::Id id = 0;
         bool set = false;
     };
+    void watch_events(uint32_t events);
     // Sets the timer unless it is set already.
     void schedule(Timer& timer, Nanos delay, void (Service::*next)());
 
     FabricHub& hub_;
     Reactor& reactor_;
     std::atomic<Nanos> driven_{0};
-    Reactor::Id watch_ = 0;  // 0: no descriptor, ticks only
 
-    std::mutex lock_;  // of the timers
+    std::mutex lock_;        // of what follows, up to stopping_
+    Reactor::Id watch_ = 0;  // 0: no descriptor, ticks only
     Timer grace_timer_;
     Timer tick_timer_;
     bool stopping_ = false;
