@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -154,27 +155,43 @@ double cgroup_quota() {
     return least;
 }
 
-int affinity_count() {
+}  // namespace
+
+std::vector<uint64_t> cpus_allowed() {
     // The kernel refuses a mask smaller than its own: grow until it fits.
     for (size_t cpus = 1024; cpus <= (1U << 20); cpus *= 2) {
-        std::vector<cpu_set_t> mask(cpus / (8 * sizeof(cpu_set_t)));
-        const size_t bytes = mask.size() * sizeof(cpu_set_t);
-        if (sched_getaffinity(0, bytes, mask.data()) == 0) {
-            return CPU_COUNT_S(bytes, mask.data());
+        std::vector<uint64_t> mask(cpus / 64);
+        const size_t bytes = mask.size() * sizeof(uint64_t);
+        if (sched_getaffinity(0, bytes, reinterpret_cast<cpu_set_t*>(mask.data())) == 0) {
+            while (mask.size() > 1 && mask.back() == 0) {
+                mask.pop_back();
+            }
+            return mask;
         }
         if (errno != EINVAL) {
             break;
         }
     }
-    return 1;
+    return {1};
 }
 
-}  // namespace
+uint32_t cpu_quota() {
+    return static_cast<uint32_t>(std::ceil(cgroup_quota()));
+}
 
 int cores_usable() {
-    const int cores = std::max(1, affinity_count());
-    const double quota = cgroup_quota();
-    return quota > 0 ? std::clamp(static_cast<int>(std::ceil(quota)), 1, cores) : cores;
+    int cores = 0;
+    for (const uint64_t word : cpus_allowed()) {
+        cores += std::popcount(word);
+    }
+    cores = std::max(1, cores);
+    const uint32_t quota = cpu_quota();
+    return quota > 0 ? std::min(static_cast<int>(quota), cores) : cores;
+}
+
+std::string boot_id() {
+    const auto text = file_read("/proc/sys/kernel/random/boot_id", 128);
+    return text.ok() ? trimmed(text.value()) : std::string();
 }
 
 }  // namespace weft

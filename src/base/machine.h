@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/base/result.h"
 
@@ -20,6 +21,11 @@ std::string host_name();   // as uname says it, domain included
 // How many threads of this process can really run at once: affinity, then the cgroup's CPU quota
 // (v2 and v1, every ancestor), at least 1. Read anew on every call.
 int cores_usable();
+// The same in its parts: one bit per CPU the calling thread may run on, and the quota in cores,
+// rounded up, 0 for none.
+std::vector<uint64_t> cpus_allowed();
+uint32_t cpu_quota();
+std::string boot_id();  // equal on everything that shares a kernel; empty if it has none
 
 // The quota in cores of a cgroup v2 `cpu.max` text ("200000 100000" is 2), 0 for none or nonsense.
 double cpu_quota_parse(std::string_view cpu_max);

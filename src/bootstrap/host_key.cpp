@@ -10,10 +10,10 @@ std::string host_key(const Settings& settings) {
     if (!settings.host_id.empty()) {
         return settings.host_id;
     }
-    const auto boot = file_read("/proc/sys/kernel/random/boot_id", 128);
+    const std::string boot = boot_id();
     struct stat net {};
     const bool known = stat("/proc/self/ns/net", &net) == 0;
-    return (boot.ok() ? trimmed(boot.value()) : "no-boot-id") +
+    return (boot.empty() ? "no-boot-id" : boot) +
            format("/%lu/", known ? static_cast<unsigned long>(net.st_ino) : 0UL) + host_name();
 }
 

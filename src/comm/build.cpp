@@ -187,7 +187,7 @@ Result<ShardConfig> Build::shard_config(const Communicator& comm,
     }
     config.one_host = locality_.one_host;
     config.peer_load = locality_.one_process;
-    config.ranks_on_host = static_cast<int32_t>(locality_.host_ranks.size());
+    config.cores_enough = locality_.cores_enough;
     config.label = comm.name();
     config.late_report = from.late_report_s * nanos_per_s;
     config.spin_us = from.spin_us;

@@ -135,7 +135,7 @@ Result<void> run(std::vector<Bundle>& bundles) {
 
 }  // namespace
 
-Result<void> self_pairs_check(const std::vector<Call>& calls, int32_t rank) {
+Result<void> self_pairs_check(std::span<const Call> calls, int32_t rank) {
     int64_t sends = 0, receives = 0;
     for (const Call& call : calls) {
         if (call.coll == Coll::send_recv && call.root == rank) {
@@ -156,12 +156,20 @@ Result<void> bundles_run(std::vector<GroupCall> calls) {
 }
 
 Result<void> bundle_run_one(CommRef& comm, ncclComm* handle, Call call, StreamPtr stream) {
+    TRY(self_pairs_check(std::span(&call, 1), comm->rank()));
+    if (stream == nullptr && comm->blocking() && comm->queue().empty()) {
+        if (std::optional<Result<void>> result = comm->shard().run_now(call)) {
+            if (!result->ok()) {
+                comm->operation_failed(result->error());
+            }
+            return *std::move(result);
+        }
+    }
     std::vector<Bundle> bundles;
     bundles.push_back(Bundle{std::move(comm), handle, {call}, {}, stream == nullptr, {}});
     if (stream != nullptr) {
         bundles.front().streams.push_back(std::move(stream));
     }
-    TRY(self_pairs_check(bundles.front().calls, bundles.front().comm->rank()));
     return run(bundles);
 }
 

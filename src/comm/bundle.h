@@ -2,6 +2,7 @@
 // waited for. Thread rule: used by the thread that ends the group.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "src/base/result.h"
@@ -18,7 +19,7 @@ struct GroupCall {
 };
 
 // Pure: sends to oneself need as many receives from oneself in the same bundle.
-Result<void> self_pairs_check(const std::vector<Call>& calls, int32_t rank);
+Result<void> self_pairs_check(std::span<const Call> calls, int32_t rank);
 
 // Starts everything, then waits for what is synchronous on blocking communicators. in_progress when
 // something synchronous is left on a nonblocking one.

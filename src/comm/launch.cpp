@@ -54,6 +54,7 @@ bool LaunchQueue::pump_locked() {
         }
         start(launch);
         queue_.pop_front();
+        length_.store(queue_.size(), std::memory_order_release);
     }
     return false;
 }
@@ -65,6 +66,7 @@ bool LaunchQueue::add(LaunchPtr launch) {
         return false;
     }
     queue_.push_back(std::move(launch));
+    length_.store(queue_.size(), std::memory_order_release);
     return pump_locked();
 }
 
@@ -84,11 +86,6 @@ std::vector<LaunchPtr> LaunchQueue::blockers() const {
         }
     }
     return found;
-}
-
-bool LaunchQueue::empty() const {
-    const std::lock_guard lock(mutex_);
-    return queue_.empty();
 }
 
 void LaunchQueue::fail(const Error& cause) {

@@ -45,7 +45,7 @@ class LaunchQueue {
     bool pump();
     // What the first queued launch waits for; empty when nothing is queued or it may start.
     std::vector<LaunchPtr> blockers() const;
-    bool empty() const;
+    bool empty() const { return length_.load(std::memory_order_acquire) == 0; }
     // Ends queued and future launches with the cause.
     void fail(const Error& cause);
 
@@ -56,6 +56,7 @@ class LaunchQueue {
     Shard& shard_;  // borrowed for life
     mutable std::mutex mutex_;
     std::deque<LaunchPtr> queue_;
+    std::atomic<size_t> length_{0};  // of queue_
     std::optional<Error> cause_;
 };
 

@@ -1,5 +1,8 @@
 #include "src/comm/peer_info.h"
 
+#include <algorithm>
+#include <bit>
+
 #include "src/base/bytes.h"
 #include "src/base/log.h"
 
@@ -9,6 +12,29 @@ namespace {
 
 constexpr size_t text_limit = 1024;
 constexpr uint32_t settings_limit = 64;
+constexpr uint32_t cpu_words_limit = (1u << 20) / 64;
+
+// Ranks of one machine may be bound to cores of their own (mpirun does that), or be confined by a
+// quota that the ranks of their container share.
+bool cores_suffice(const std::vector<PeerInfo>& infos, const PeerInfo& mine, size_t host_ranks) {
+    std::vector<uint64_t> cpus;
+    size_t ranks = 0;
+    for (const PeerInfo& info : infos) {
+        if (info.machine != mine.machine) {
+            continue;
+        }
+        ranks++;
+        cpus.resize(std::max(cpus.size(), info.cpus.size()));
+        for (size_t i = 0; i < info.cpus.size(); i++) {
+            cpus[i] |= info.cpus[i];
+        }
+    }
+    size_t cores = 0;
+    for (const uint64_t word : cpus) {
+        cores += static_cast<size_t>(std::popcount(word));
+    }
+    return ranks <= cores && (mine.quota == 0 || host_ranks <= mine.quota);
+}
 
 }  // namespace
 
@@ -18,6 +44,10 @@ std::string peer_info_encode(const PeerInfo& info) {
     out.u32(info.pid).u64(info.process).u32(static_cast<uint32_t>(info.settings.size()));
     for (const auto& [name, value] : info.settings) {
         out.text(name).text(value);
+    }
+    out.text(info.machine).u32(info.quota).u32(static_cast<uint32_t>(info.cpus.size()));
+    for (const uint64_t word : info.cpus) {
+        out.u64(word);
     }
     return out.take();
 }
@@ -39,6 +69,12 @@ Result<PeerInfo> peer_info_decode(std::string_view bytes) {
         std::string name(TRY(in.text(text_limit)));
         std::string value(TRY(in.text(text_limit)));
         info.settings.emplace_back(std::move(name), std::move(value));
+    }
+    info.machine = TRY(in.text(text_limit));
+    info.quota = TRY(in.u32());
+    const uint32_t words = TRY(in.count(cpu_words_limit));
+    for (uint32_t i = 0; i < words; i++) {
+        info.cpus.push_back(TRY(in.u64()));
     }
     TRY(in.end());
     return info;
@@ -148,6 +184,7 @@ Locality locality_of(const std::vector<PeerInfo>& infos, int32_t rank, const Set
         found.one_host = found.one_host && same_host;
         found.one_process = found.one_process && same_process;
     }
+    found.cores_enough = cores_suffice(infos, mine, found.host_ranks.size());
     const bool memory_wires = settings.transport != "fabric";
     found.one_process = found.one_process && memory_wires && settings.transport != "shm";
     found.one_host = found.one_host && memory_wires && (found.one_process || !settings.shm_disable);

@@ -13,11 +13,14 @@
 namespace weft {
 
 struct PeerInfo {
-    std::string version;    // of the library
-    std::string host_key;   // equal: same machine and network namespace
-    std::string host_name;  // for people
-    uint32_t pid = 0;       // for people: process ids repeat between namespaces
-    uint64_t process = 0;   // nonce, equal: same process
+    std::string version;         // of the library
+    std::string host_key;        // equal: same machine and network namespace
+    std::string host_name;       // for people
+    uint32_t pid = 0;            // for people: process ids repeat between namespaces
+    uint64_t process = 0;        // nonce, equal: same process
+    std::string machine;         // equal: same kernel, and so the same cores
+    std::vector<uint64_t> cpus;  // a bit for each it may run on
+    uint32_t quota = 0;          // of its cgroup in cores, 0: none
     std::vector<std::pair<std::string, std::string>> settings;  // that must agree on all ranks
     bool operator==(const PeerInfo&) const = default;
 };
@@ -49,6 +52,7 @@ struct Locality {
     bool one_process = true;             // every pair of ranks shares an address space and uses it
     std::vector<int32_t> host_ranks;     // ranks on the host of `rank`, ascending
     std::vector<int32_t> process_ranks;  // ranks in the process of `rank`, ascending
+    bool cores_enough = true;            // every rank of the machine can have a core of its own
 };
 Locality locality_of(const std::vector<PeerInfo>& infos, int32_t rank, const Settings& settings);
 

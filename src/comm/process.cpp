@@ -121,6 +121,9 @@ PeerInfo Process::peer_info() const {
     info.host_name = host_name();
     info.pid = static_cast<uint32_t>(getpid());
     info.process = process_nonce();
+    info.machine = boot_id();
+    info.cpus = cpus_allowed();
+    info.quota = cpu_quota();
     info.settings = settings_shared(settings_);
     return info;
 }

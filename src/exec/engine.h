@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -71,10 +72,10 @@ struct ShardConfig {
     plan::Limits limits;
     bool one_host = true;
     bool peer_load = false;
-    int32_t ranks_on_host = 1;             // for the waiting policy
+    bool cores_enough = true;              // a core for every rank of the machine: waiters may spin
     std::string label;                     // "rank 2 of comm 0x1234" for reports
     Nanos late_report = 10 * nanos_per_s;  // report a wait that lasts this long, and again as often
-    int64_t spin_us = -1;                  // how long a waiter spins; -1: by ranks and cores
+    int64_t spin_us = -1;                  // how long a waiter spins; -1: by cores_enough
     // Called by the driver, once, when the shard fails for a reason of its own (mismatch, broken
     // link). Must only hand over to the reactor: the caller may hold other shards.
     std::function<void(const Error&)> on_error;
@@ -94,6 +95,10 @@ class Shard {
     // Queues a bundle. Bundles of one shard run in submission order. Buffers must stay until the
     // ticket is finished.
     Result<TicketPtr> submit(std::vector<Call> calls);
+
+    // Runs one call to its end in this thread, if there is nothing else to run and nobody else
+    // drives: the short way for a blocking call. Empty: not tried, submit it.
+    std::optional<Result<void>> run_now(const Call& call);
 
     // Leaves what was submitted to the service thread (nonblocking communicators, host streams).
     void background();

@@ -21,7 +21,7 @@ namespace weft {
 
 struct Bundle {
     std::vector<Call> calls;
-    TicketPtr ticket;
+    TicketPtr ticket;  // null: a single call, whose caller drives it to its end
 };
 
 // What the service thread holds instead of a shard: the shard empties it before it dies.
@@ -46,6 +46,8 @@ struct Shard::Impl final : LinkSink {
 
     // --- by the driver
     bool progress(Nanos now);
+    // Begins a call of the driver's own, which `single` then tells of. False: there is other work.
+    bool single_begin(const Call& call);
     void take();  // after locking: the driver is awake, the service thread is not needed
     bool idle_report(Nanos now);
     void snapshot();  // keeps the counters for whoever asks while this thread drives
@@ -70,6 +72,7 @@ struct Shard::Impl final : LinkSink {
     std::atomic<uint32_t> handover{0}, waiters{0};
     std::atomic<uint32_t> work_open{0};  // bundles queued or under way
     std::atomic<bool> fail_requested{false};
+    Ticket single;
     Nanos last_move = 0, last_report = 0;
     int spin_rounds = 0;      // idle rounds before a waiter yields
     uint64_t again_seen = 0;  // back-pressure answers at the last look
@@ -92,6 +95,8 @@ struct Shard::Impl final : LinkSink {
 
     RunContext context();
     bool bundle_begin();
+    void bundle_start();
+    TicketPtr bundle_close();
     bool bundle_advance();
     void bundle_finish();
     void self_pairs_copy();
@@ -118,7 +123,8 @@ struct Shard::Impl final : LinkSink {
     std::optional<Error> broken;       // by the driver: the shard is dead
     std::optional<Error> broken_soon;  // set inside a callback, applied after it
 
-    std::optional<Bundle> bundle;
+    Bundle bundle;  // while bundle_open
+    bool bundle_open = false;
     size_t next_call = 0;  // next collective of the bundle to run
     const Program* coll_program = nullptr;
     std::vector<PairStart> pair_starts;

@@ -1,10 +1,10 @@
 // Waiting: whoever waits, drives.
 //
-// A waiter spins while the ranks fit the cores (a hand-off costs more than the wait), yields a few
-// times, then sleeps: on the doorbell's futex while only memory wires can wake it, else on one poll
-// over the eventfd and the wires' descriptors. With more ranks than cores it does not spin at all:
-// measured on 2 cores with 16 ranks, "spin 20 us, then sleep" is 4 to 10 times slower than a few
-// yields and a futex (docs/ARCHITECTURE.md, decisions).
+// A waiter spins where every rank has a core (a hand-off costs more than the wait), else yields a
+// few times; then it sleeps: on the doorbell's futex while only memory wires can wake it, else on
+// one poll over the eventfd and the wires' descriptors. With more ranks than cores it does not spin
+// at all: measured on 2 cores with 16 ranks, "spin 20 us, then sleep" is 4 to 10 times slower than
+// a few yields and a futex (docs/ARCHITECTURE.md, decisions).
 #include <poll.h>
 #include <sched.h>
 
@@ -248,6 +248,24 @@ class Gang {
 };
 
 }  // namespace
+
+std::optional<Result<void>> Shard::run_now(const Call& call) {
+    Impl& shard = *impl_;
+    if (!shard.drive_mutex.try_lock()) {
+        return std::nullopt;
+    }
+    shard.take();
+    std::optional<Result<void>> result;
+    if (shard.single_begin(call)) {
+        drive_alone(shard, {this, &shard.single});
+        result.emplace();
+        if (shard.single.state() == Ticket::State::failed) {
+            *result = shard.single.error();
+        }
+    }
+    shard.leave();
+    return result;
+}
 
 Result<void> wait_all(std::span<const Waitable> waits) {
     if (waits.size() == 1) {

@@ -56,7 +56,8 @@ std::string Exchange::address(const Port& port) const {
 void Exchange::detach(const Port& port) {
     const Lock lock(mutex_);
     ports_.erase(port.id);
-    for (auto& [name, remote] : remotes_) {
+    for (auto& entry : remotes_) {
+        Remote& remote = entry.second;
         std::set<uint64_t> told;
         const auto tell_peer = [&](const Pairing& pairing) {
             if (pairing.local == port.id && told.insert(pairing.remote).second) {

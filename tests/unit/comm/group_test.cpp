@@ -126,10 +126,11 @@ TEST_CASE("a simulated end gives an estimate and drops") {
 
 TEST_CASE("sends to oneself need receives") {
     CHECK(self_pairs_check({}, 0).ok());
-    CHECK(self_pairs_check({pair(1, true), pair(1, true)}, 0).ok());
-    CHECK(self_pairs_check({pair(0, true), pair(0, false)}, 0).ok());
-    CHECK(self_pairs_check({pair(0, true)}, 0).error().what ==
+    CHECK(self_pairs_check(std::vector<Call>{pair(1, true), pair(1, true)}, 0).ok());
+    CHECK(self_pairs_check(std::vector<Call>{pair(0, true), pair(0, false)}, 0).ok());
+    CHECK(self_pairs_check(std::vector<Call>{pair(0, true)}, 0).error().what ==
           "Trying to send to self without a matching recv");
-    CHECK_FALSE(self_pairs_check({pair(0, false)}, 0).ok());
-    CHECK_FALSE(self_pairs_check({pair(0, true), pair(0, true), pair(0, false)}, 0).ok());
+    CHECK_FALSE(self_pairs_check(std::vector<Call>{pair(0, false)}, 0).ok());
+    CHECK_FALSE(
+        self_pairs_check(std::vector<Call>{pair(0, true), pair(0, true), pair(0, false)}, 0).ok());
 }

@@ -14,6 +14,8 @@ PeerInfo info(const std::string& host, uint64_t process) {
     made.pid = static_cast<uint32_t>(process);
     made.process = process;
     made.settings = settings_shared(Settings());
+    made.machine = "m";
+    made.cpus = {0xff};
     return made;
 }
 
@@ -74,6 +76,23 @@ TEST_CASE("which wire leads to whom") {
     CHECK_FALSE(wire_choose(mine, process, settings).ok());
     settings.transport = "pigeon";
     CHECK_FALSE(wire_choose(mine, thread, settings).ok());
+}
+
+TEST_CASE("ranks fit the cores of their machine, not of their host or process") {
+    std::vector<PeerInfo> infos{info("a", 1), info("b", 2)};
+    const auto fits = [&] { return locality_of(infos, 0, Settings()).cores_enough; };
+    infos[0].cpus = {1};
+    infos[1].cpus = {1};
+    CHECK_FALSE(fits());
+    infos[1].machine = "another";
+    CHECK(fits());
+    infos[1].machine = "m";
+    infos[1].cpus = {0, 1};  // bound to a core of its own
+    CHECK(fits());
+    infos[0].quota = 1;  // of its container, in which it is alone
+    CHECK(fits());
+    infos[1].host_key = "a";
+    CHECK_FALSE(fits());
 }
 
 TEST_CASE("locality") {

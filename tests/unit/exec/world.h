@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "src/base/machine.h"
 #include "src/exec/engine.h"
 #include "transports/hubs.h"
 
@@ -59,7 +60,7 @@ class World {
             config.reactor = options.reactor;
             config.limits = options.limits;
             config.peer_load = options.peer_load;
-            config.ranks_on_host = n;
+            config.cores_enough = n <= cores_usable();
             config.label = "rank " + std::to_string(r);
             shards_.push_back(Shard::create(std::move(config)).value());
         }
