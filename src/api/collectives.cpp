@@ -27,14 +27,15 @@ ncclResult_t enqueue(const CallArgs& args, ncclComm_t handle) {
         CommRef comm = TRY(CommRef::enter(handle, args.name));
         TRY(comm->usable());
         log_device_set(comm->device());
-        const std::optional<Call> call =
-            TRY(call_check(args, comm->rank(), comm->rank_count(), comm->operators()));
+        Call call;
+        const bool real =
+            TRY(call_check(args, comm->rank(), comm->rank_count(), comm->operators(), call));
         StreamPtr stream = TRY(Process::get().streams().for_call(args.stream, args.name));
-        if (!call) {
+        if (!real) {
             return {};
         }
         call_log(args, *comm, handle);
-        return group_call(comm, handle, *call, std::move(stream));
+        return group_call(comm, handle, call, std::move(stream));
     });
 }
 

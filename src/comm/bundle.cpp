@@ -155,7 +155,7 @@ Result<void> bundles_run(std::vector<GroupCall> calls) {
     return run(bundles);
 }
 
-Result<void> bundle_run_one(CommRef& comm, ncclComm* handle, Call call, StreamPtr stream) {
+Result<void> bundle_run_one(CommRef& comm, ncclComm* handle, const Call& call, StreamPtr stream) {
     TRY(self_pairs_check(std::span(&call, 1), comm->rank()));
     if (stream == nullptr && comm->blocking() && comm->queue().empty()) {
         if (std::optional<Result<void>> result = comm->shard().run_now(call)) {

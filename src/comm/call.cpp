@@ -53,8 +53,8 @@ Needs needs_of(const CallArgs& args, int32_t rank) {
 
 }  // namespace
 
-Result<std::optional<Call>> call_check(const CallArgs& args, int32_t rank, int32_t rank_count,
-                                       const RedOpTable& operators) {
+Result<bool> call_check(const CallArgs& args, int32_t rank, int32_t rank_count,
+                        const RedOpTable& operators, Call& call) {
     if (args.root < 0 || args.root >= rank_count) {
         return wrong(args, "invalid %s %d (ranks are 0 to %d)",
                      args.coll == Coll::send_recv ? "peer" : "root", args.root, rank_count - 1);
@@ -62,7 +62,6 @@ Result<std::optional<Call>> call_check(const CallArgs& args, int32_t rank, int32
     if (args.type < 0 || args.type >= data_type_count) {
         return wrong(args, "invalid type %d (types are 0 to %d)", args.type, data_type_count - 1);
     }
-    Call call;
     call.coll = args.coll;
     call.send = args.send;
     call.recv = args.recv;
@@ -79,12 +78,14 @@ Result<std::optional<Call>> call_check(const CallArgs& args, int32_t rank, int32
         call.scalar = choice.scalar;
         call.scalar_at = choice.scalar_at;
     }
+    // Blocks fit 32 bits, so the product of the small ones cannot overflow.
     const uint64_t blocks = many_blocks(args.coll) ? static_cast<uint64_t>(rank_count) : 1;
-    if (args.count > static_cast<uint64_t>(INT64_MAX) / size_of(call.type) / blocks) {
+    int64_t bytes = 0;
+    if (__builtin_mul_overflow(args.count, blocks * size_of(call.type), &bytes)) {
         return wrong(args, "count %zu is more than memory can hold", args.count);
     }
     if (args.count == 0) {
-        return args.coll == Coll::send_recv ? std::optional(call) : std::nullopt;
+        return args.coll == Coll::send_recv;
     }
     const Needs needs = needs_of(args, rank);
     if (needs.send && args.send == nullptr) {
@@ -93,7 +94,7 @@ Result<std::optional<Call>> call_check(const CallArgs& args, int32_t rank, int32
     if (needs.recv && args.recv == nullptr) {
         return wrong(args, "recvbuff argument is NULL, count is %zu", args.count);
     }
-    return std::optional(call);
+    return true;
 }
 
 }  // namespace weft

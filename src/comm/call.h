@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 
 #include "src/base/result.h"
 #include "src/comm/redop.h"
@@ -24,9 +23,9 @@ struct CallArgs {
     const void* stream = nullptr;
 };
 
-// Empty: a collective of nothing, checked and dropped. A send or receive of nothing is real: its
-// peer waits for it.
-Result<std::optional<Call>> call_check(const CallArgs& args, int32_t rank, int32_t rank_count,
-                                       const RedOpTable& operators);
+// Fills `call`. False: a collective of nothing, checked and to be dropped. A send or receive of
+// nothing is real: its peer waits for it.
+Result<bool> call_check(const CallArgs& args, int32_t rank, int32_t rank_count,
+                        const RedOpTable& operators, Call& call);
 
 }  // namespace weft

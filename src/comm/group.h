@@ -30,7 +30,7 @@ bool group_open();
 void group_remember(const Error& error);
 
 // Runs the call, or adds it to the open group. `stream` null: synchronous.
-Result<void> group_call(CommRef& comm, ncclComm* handle, Call call, StreamPtr stream);
+Result<void> group_call(CommRef& comm, ncclComm* handle, const Call& call, StreamPtr stream);
 Result<void> group_job(Job job);
 
 }  // namespace weft

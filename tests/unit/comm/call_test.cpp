@@ -22,7 +22,8 @@ CallArgs args(Coll coll) {
 
 // The error line, empty when the call is good.
 std::string refusal(const CallArgs& given, int32_t rank = 0) {
-    const auto checked = call_check(given, rank, 4, operators);
+    Call call;
+    const auto checked = call_check(given, rank, 4, operators, call);
     if (checked.ok()) {
         return "";
     }
@@ -78,7 +79,8 @@ TEST_CASE("nothing to do") {
     CallArgs given = args(Coll::all_reduce);
     given.count = 0;
     given.send = given.recv = nullptr;
-    CHECK_FALSE(call_check(given, 0, 4, operators).value().has_value());
+    Call call;
+    CHECK_FALSE(call_check(given, 0, 4, operators, call).value());
     given.coll = Coll::send_recv;
-    CHECK(call_check(given, 0, 4, operators).value().has_value());
+    CHECK(call_check(given, 0, 4, operators, call).value());
 }
