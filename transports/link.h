@@ -112,6 +112,8 @@ class Links {
     void put_start(uint32_t peer, const GrantBody& to, const void* from, Region from_region,
                    uint64_t cookie);
     size_t puts_under_way() const;
+    // Payload bytes of messages and puts given to the peer's link so far.
+    uint64_t bytes_to(uint32_t peer) const;
 
     // Polls the wires and pushes what waits. Returns the number of events.
     int progress(LinkSink& sink, Nanos now, int budget);

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/base/clock.h"
 #include "src/base/result.h"
@@ -98,6 +99,7 @@ struct WireCounters {
     uint64_t again = 0;         // back-pressure answers
     uint64_t registrations = 0;
     uint64_t dropped = 0;  // puts that met memory no longer exposed, counted where it shows
+    std::vector<uint64_t> rail_bytes;  // put_bytes by rail, empty where there are no rails
 };
 
 class Wire {

@@ -104,7 +104,8 @@ WEFT_EXPORT ncclResult_t weftCommStats(ncclComm_t comm, weftStats_t* stats) {
                               format("%s : stats->size is %zu: set it by WEFT_STATS_INITIALIZER",
                                      function, size));
         }
-        const RankStats now = held->stats();
+        const RankStats stats_now = held->stats();
+        const auto& now = stats_now.counters;
         weftStats_t own = WEFT_STATS_INITIALIZER;
         own.size = size;
         own.ops = now.ops.ops;

@@ -408,9 +408,7 @@ RankStats Communicator::stats() const {
     stats.comm = handle();
     const std::lock_guard lock(mutex_);
     if (parts_.shard != nullptr) {
-        Shard::Counters counters = parts_.shard->counters();
-        stats.ops = counters.ops;
-        stats.wires = std::move(counters.wires);
+        stats.counters = parts_.shard->counters();
     }
     return stats;
 }

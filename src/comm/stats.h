@@ -15,11 +15,11 @@ namespace weft {
 struct RankStats {
     int32_t rank = 0;
     const void* comm = nullptr;  // the handle, as log lines print it
-    OpCounters ops;
-    std::vector<std::pair<std::string, WireCounters>> wires;  // by transport
+    Shard::Counters counters;
 };
 
-// `weft stats: rank R comm C ops=.. copied_bytes=.. ... shm.put_bytes=..`, one line, no newline.
+// `weft stats: rank R comm C ops=.. copied_bytes=.. ... to=PEER:BYTES,.. shm.put_bytes=..
+// fabric.rails=BYTES,..`, one line, no newline.
 std::string stats_line(const RankStats& stats);
 
 class StatsRegistry {

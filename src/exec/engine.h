@@ -115,6 +115,7 @@ class Shard {
     struct Counters {
         OpCounters ops;
         std::vector<std::pair<std::string, WireCounters>> wires;  // by transport
+        std::vector<std::pair<uint32_t, uint64_t>> sent;  // bytes by peer, of those that got any
     };
     Counters counters() const;
     const ShardConfig& config() const;

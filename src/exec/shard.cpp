@@ -264,6 +264,11 @@ Shard::Counters Shard::Impl::counters_now() const {
     for (const Wire* wire : config.wires) {
         now.wires.emplace_back(wire->caps().name, wire->counters());
     }
+    for (uint32_t peer = 0; peer < config.peers.size(); peer++) {
+        if (const uint64_t bytes = links.bytes_to(peer); bytes > 0) {
+            now.sent.emplace_back(peer, bytes);
+        }
+    }
     return now;
 }
 

@@ -72,6 +72,7 @@ struct Link {
     std::vector<Grant> grants;
     std::vector<uint16_t> grants_free;
     bool credit_due = false;
+    uint64_t bytes_out = 0;
 };
 
 struct PutJob {
@@ -217,6 +218,7 @@ struct Links::Impl final : WireSink {
         channel.told = channel.taken;
         counters.messages++;
         counters.eager_bytes += bytes;
+        link.bytes_out += bytes;
         return Post::accepted;
     }
 
@@ -351,6 +353,7 @@ struct Links::Impl final : WireSink {
         puts_open++;
         counters.puts++;
         counters.put_bytes += to.bytes;
+        links[peer].bytes_out += to.bytes;
         if (!job_post(id)) {
             jobs_posting.push_back(id);
         }
@@ -552,6 +555,9 @@ void Links::put_start(uint32_t peer, const GrantBody& to, const void* from, Regi
 }
 size_t Links::puts_under_way() const {
     return impl_->puts_open;
+}
+uint64_t Links::bytes_to(uint32_t peer) const {
+    return impl_->links[peer].bytes_out;
 }
 int Links::progress(LinkSink& sink, Nanos now, int budget) {
     return impl_->progress(sink, now, budget);

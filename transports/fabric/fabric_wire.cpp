@@ -42,6 +42,7 @@ FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, uint64_t uid)
       config_(config),
       inbox_(std::make_unique<Inbox>(uid, config.rank, config.rank_count, config.doorbell)),
       peers_(config.rank_count) {
+    counters_.rail_bytes.resize(hub_.rails().size());
     hub_.wire_publish(*inbox_);
 }
 
@@ -276,6 +277,7 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
     bool accepted = posted.ok() && posted.value() == Post::accepted;
     if (accepted) {
         counters_.copied_bytes += put.bytes;
+        counters_.rail_bytes[index] += put.bytes;
     } else if (put.notify) {
         value_cookies_.erase(header.word);
     }
@@ -324,6 +326,8 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     guard.unlock();
     if (!posted.ok() || posted.value() == Post::again) {
         region.use->fetch_sub(1);
+    } else {
+        counters_.rail_bytes[index] += put.bytes;
     }
     return posted;
 }

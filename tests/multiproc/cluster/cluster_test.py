@@ -105,6 +105,11 @@ def case_count(place):
     for one in seen:
         put = int(one["put_bytes"])
         assert put == 2 * (n - 1) * size // n, f"put {put} bytes of {2 * (n - 1) * size // n}"
+        links = dict(pair.split(":") for pair in one["to"].split(","))
+        assert sum(map(int, links.values())) >= put, f"links carried {links} of {put}"
+        if "fabric.rails" in one:
+            rails = sum(map(int, one["fabric.rails"].split(",")))
+            assert rails == int(one["fabric.put_bytes"]), f"rails {one['fabric.rails']} of {one['fabric.put_bytes']}"
 
 
 # Strangers at the control port, while ranks meet and after, delay nobody.

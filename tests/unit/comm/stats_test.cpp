@@ -8,20 +8,24 @@ using namespace weft;
 TEST_CASE("one line of keys and values") {
     RankStats stats;
     stats.rank = 3;
-    stats.ops.ops = 5;
-    stats.ops.copied_bytes = 100;
-    stats.ops.again = 1;
+    stats.counters.ops.ops = 5;
+    stats.counters.ops.copied_bytes = 100;
+    stats.counters.ops.again = 1;
+    stats.counters.sent = {{1, 60}, {4, 4}};
     WireCounters wire;
     wire.put_bytes = 64;
     wire.copied_bytes = 11;
     wire.again = 2;
-    stats.wires.emplace_back("fabric(tcp;ofi_rxm)", wire);
+    wire.rail_bytes = {40, 24};
+    stats.counters.wires.emplace_back("fabric(tcp;ofi_rxm)", wire);
     const std::string line = stats_line(stats);
     CHECK(line.find("weft stats: rank 3 comm ") == 0);
     CHECK(line.find(" ops=5 ") != std::string::npos);
     CHECK(line.find(" copied_bytes=111 ") != std::string::npos);
     CHECK(line.find(" again=3 ") != std::string::npos);
     CHECK(line.find(" fabric.put_bytes=64 ") != std::string::npos);
+    CHECK(line.find(" to=1:60,4:4 ") != std::string::npos);
+    CHECK(line.find(" fabric.rails=40,24") != std::string::npos);
     CHECK(line.find('\n') == std::string::npos);
 }
 
