@@ -50,6 +50,8 @@ Result<void> Run::start(const Program* program, const Call& call, uint32_t id, u
     const uint64_t block = program->block_bytes;
     input_ = ExposedRange(const_cast<void*>(call.send), block * program->choice.shape.input_blocks);
     output_ = ExposedRange(call.recv, block * program->choice.shape.output_blocks);
+    in_place_ = input_.base() < output_.base() + output_.bytes() &&
+                output_.base() < input_.base() + input_.bytes();
     scratch_range_ = nullptr;
     if (program->scratch_slots > 0) {
         scratch_range_ =
@@ -460,6 +462,9 @@ void Run::step_compute(uint32_t lane, const ProgramStep& step, uint32_t tile) {
 }
 
 Run::Did Run::step_release(uint32_t lane, const ProgramStep& step) {
+    if (step.dst.space == Space::input && !in_place_) {
+        return Did::done;  // nobody writes there
+    }
     for (const ActivePut& put : puts_) {
         if (put.used && put.from == step.dst &&
             (step.dst.space != Space::scratch || put.lane == lane)) {

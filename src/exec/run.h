@@ -157,6 +157,7 @@ class Run {
     Args args_;
     uint32_t id_ = 0, seq_ = 0;
     bool pair_ = false, eager_ = false, scale_inputs_ = false;
+    bool in_place_ = false;  // input and output overlap
     Scalar scale_;
     uint32_t elem_bytes_ = 1;
     std::vector<LaneState> lanes_;
