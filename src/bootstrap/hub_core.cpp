@@ -496,7 +496,9 @@ void HubCore::sweep() {
     }
     for (auto at = rendezvous_.begin(); at != rendezvous_.end();) {
         Rendezvous& one = *at->second;
-        const bool lasting = one.root() != nullptr && one.meeting_listener == 0;
+        // A failed round keeps its port, too: a rank that comes late must hear why.
+        const bool lasting =
+            one.root() != nullptr && (one.meeting_listener == 0 || one.root()->failed());
         const bool has_groups = std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
             return entry.second->realm().id == one.realm().id;
         });

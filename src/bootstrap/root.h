@@ -38,6 +38,7 @@ class Root {
     void cancel(uint64_t process_nonce, const CancelMessage& message);
     void process_lost(uint64_t process_nonce, const std::string& why);
     bool collecting() const { return !processes_.empty(); }
+    bool failed() const { return failed_.has_value(); }
 
   private:
     struct Entry {

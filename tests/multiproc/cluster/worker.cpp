@@ -180,6 +180,36 @@ void mode_kill(int victim) {
     comm = nullptr;
 }
 
+// A rank dies while it waits in init for rank 1, which comes 3 s later: those who wait hear of it
+// at once, the late one when it comes.
+void mode_kill_init(int victim) {
+    const double begin = now();
+    const auto pause = [](int seconds) {
+        std::this_thread::sleep_for(std::chrono::seconds(seconds));
+    };
+    ncclUniqueId id;
+    ok(ncclGetUniqueId(&id), "ncclGetUniqueId");
+    if (env.rank == victim) {
+        std::thread([&] { ncclCommInitRank(&comm, env.rank_count, id, env.rank); }).detach();
+        pause(1);
+        raise(SIGKILL);
+    }
+    if (env.rank == 1) {
+        pause(3);
+    }
+    const ncclResult_t result = ncclCommInitRank(&comm, env.rank_count, id, env.rank);
+    const double took = now() - begin - (env.rank == 1 ? 3 : 1);
+    const std::string text = ncclGetLastError(nullptr);
+    if (result == ncclSuccess || took > 5 ||
+        text.find("rank " + std::to_string(victim)) == std::string::npos) {
+        fail("init: result %d %.1f s after the cause, said '%s'", result, took, text.c_str());
+    }
+    std::printf("result %d after %.2f s: %s\n", result, took, text.c_str());
+    std::fflush(stdout);
+    comm = nullptr;
+    pause(5);
+}
+
 void mode_abort(int who) {
     barrier();
     if (env.rank == who) {
@@ -331,6 +361,7 @@ int main(int argc, char** argv) {
         {"collectives", [] { mode_collectives(false); }},
         {"collectives-lib", [] { mode_collectives(true); }},
         {"kill", [&] { mode_kill(argument); }},
+        {"kill-init", [&] { mode_kill_init(argument); }},
         {"abort", [&] { mode_abort(argument); }},
         {"mismatch", [] { mode_mismatch(); }},
         {"computing", [] { mode_computing(); }},
@@ -344,7 +375,9 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "usage: cluster-worker MODE [ARG]\n");
         return 2;
     }
-    init();
+    if (mode != "kill-init") {
+        init();
+    }
     found->second();
     if (comm != nullptr) {
         ok(ncclCommDestroy(comm), "ncclCommDestroy");
