@@ -2,10 +2,10 @@
 #include "src/plan/planner.h"
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
 
 #include "src/base/log.h"
+#include "src/plan/algo_list.h"
 
 namespace weft::plan {
 
@@ -48,24 +48,6 @@ bool direct_only(Coll coll) {
 bool can_load(Coll coll) {
     return coll == Coll::all_reduce || coll == Coll::reduce_scatter || coll == Coll::all_gather ||
            coll == Coll::broadcast;
-}
-
-Result<std::optional<Algo>> algo_setting(const std::string& text) {
-    std::string lower = text;
-    std::transform(lower.begin(), lower.end(), lower.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (lower.empty()) {
-        return std::optional<Algo>();
-    }
-    for (const Algo algo : {Algo::direct, Algo::ring}) {
-        if (lower == to_string(algo)) {
-            return std::optional<Algo>(algo);
-        }
-    }
-    return make_error(Code::invalid_argument, Scope::call,
-                      format("algorithm \"%.64s\" is unknown: use direct or ring, or leave it out "
-                             "to have one chosen",
-                             text.c_str()));
 }
 
 Result<void> request_check(const Request& request) {
@@ -191,8 +173,8 @@ Extent chunk_extent(uint64_t count, uint32_t elem_bytes, uint32_t chunks, uint32
 
 Result<Choice> choose(const Request& request, const Limits& limits) {
     TRY(request_check(request));
-    const std::optional<Algo> forced = TRY(algo_setting(limits.algo));
-    const Way way = way_choose(request, limits, forced);
+    const AlgoWish wish = TRY(algo_list_parse(limits.algo, request.coll));
+    const Way way = way_choose(request, limits, wish.algo);
     const uint32_t slices = positions(request, way);
 
     Choice choice;
@@ -215,12 +197,16 @@ Result<Choice> choose(const Request& request, const Limits& limits) {
         tile_set(choice, largest,
                  limits.tile_bytes > 0 ? limits.tile_bytes : tile_choose(request, largest));
     }
-    choice.reason = format("%s%s because: %s; %u lanes, %u tiles of %llu bytes, %s",
-                           to_string(way.algo), way.loads ? " by loads" : "", way.why, choice.lanes,
-                           choice.tiles, static_cast<unsigned long long>(choice.tile_bytes),
-                           choice.eager ? "eager"
-                           : way.loads  ? "exposed"
-                                        : "granted");
+    const std::string unmet = wish.unmet.empty() || direct_only(request.coll)
+                                  ? ""
+                                  : '"' + wish.unmet + "\" names nothing Weft has; ";
+    choice.reason =
+        format("%s%s because: %s%s; %u lanes, %u tiles of %llu bytes, %s", to_string(way.algo),
+               way.loads ? " by loads" : "", unmet.c_str(), way.why, choice.lanes, choice.tiles,
+               static_cast<unsigned long long>(choice.tile_bytes),
+               choice.eager ? "eager"
+               : way.loads  ? "exposed"
+                            : "granted");
     return choice;
 }
 

@@ -28,7 +28,7 @@ struct Request {
 struct Limits {
     uint64_t eager_bytes = 8192;
     uint64_t tile_bytes = 0;  // 0: choose
-    std::string algo;         // "", "ring", "direct"
+    std::string algo;         // NCCL_ALGO, see algo_list.h
 };
 
 struct Choice {

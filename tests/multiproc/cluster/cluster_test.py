@@ -70,6 +70,11 @@ def case_kill_init(place):
     case_kill(place, "kill-init")
 
 
+# The victim has a child that lives on with everything it inherited.
+def case_orphan(place):
+    case_kill(place, "kill-parent")
+
+
 def case_abort(place):
     done = passes(place, "abort", 1)
     assert len(re.findall(r"result \d+ after", done.stdout)) == ranks(place) - 1

@@ -78,6 +78,33 @@ TEST_CASE("the algorithm setting is obeyed, in any case, where the collective ha
     CHECK(unknown.error().what.find("ring") != std::string::npos);
 }
 
+TEST_CASE("the algorithm setting may be a list, as scripts for NCCL write it") {
+    const Request large = request_of(Coll::all_reduce, 4, 64 << 20);
+    const Request small = request_of(Coll::all_reduce, 4, 64);
+    Limits limits;
+    limits.algo = "Tree,Ring";
+    CHECK(choice_of(small, limits).algo == Algo::ring);
+    limits.algo = "^Ring";
+    CHECK(choice_of(large, limits).algo == Algo::direct);
+    limits.algo = "^Tree";
+    CHECK(choice_of(large, limits).reason == choice_of(large).reason);
+    limits.algo = "broadcast:ring;allreduce:tree,direct";
+    CHECK(choice_of(large, limits).algo == Algo::direct);
+}
+
+TEST_CASE("a list of algorithms Weft lacks leaves the choice automatic, and the reason says so") {
+    Limits limits;
+    limits.algo = "Tree";
+    for (const uint64_t bytes : {64u, 64u << 20}) {
+        const Request request = request_of(Coll::all_reduce, 4, bytes);
+        const Choice choice = choice_of(request, limits);
+        CHECK(choice.shape == choice_of(request).shape);
+        CHECK(choice.reason.find("\"Tree\" names nothing Weft has") != std::string::npos);
+    }
+    CHECK(choice_of(request_of(Coll::gather, 4, 64), limits).reason.find("Tree") ==
+          std::string::npos);
+}
+
 TEST_CASE("requests that make no sense are refused") {
     Request request = request_of(Coll::reduce, 4, 64);
     request.root = 4;
