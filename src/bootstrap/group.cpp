@@ -55,6 +55,9 @@ GroupNode::~GroupNode() {
     net_.cancel(relink_timer_);
     net_.cancel(watch_timer_);
     net_.cancel(linger_timer_);
+    for (const auto& [index, timer] : deaths_) {
+        net_.cancel(timer);
+    }
 }
 
 bool GroupNode::ended() const {

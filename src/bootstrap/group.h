@@ -114,6 +114,8 @@ class GroupNode {
     void attach(Peer& peer, int32_t index);
     void relink_later(Nanos delay);
     void process_gone(int32_t index, const std::string& why, bool evidence);
+    void death_declare(int32_t index, const std::string& why);
+    std::vector<int32_t> ranks_present(int32_t index) const;
 
     void flood(const Message& message, const Peer* except);
     void blob_put(uint32_t sequence, int32_t rank, std::string bytes, const Peer* from);
@@ -164,6 +166,8 @@ class GroupNode {
     bool lingered_ = false;
     std::function<void()> tell_ended_;
     Net::Timer relink_timer_ = 0, watch_timer_ = 0, linger_timer_ = 0;
+    Nanos relink_at_ = 0;                   // of the timer, while it is set
+    std::map<int32_t, Net::Timer> deaths_;  // processes whose death will be told
 };
 
 }  // namespace weft

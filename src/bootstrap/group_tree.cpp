@@ -11,6 +11,8 @@ namespace {
 constexpr int32_t fan_out = 4;
 constexpr Nanos child_grace = nanos_per_s;             // a child connects first, then we try
 constexpr Nanos heal_delay = 300 * nanos_per_ms;       // at the end of a job everybody goes at once
+constexpr Nanos death_heal_delay = 50 * nanos_per_ms;  // well within the grace
+constexpr Nanos death_grace = 200 * nanos_per_ms;      // for what was said before the death
 constexpr Nanos refused_limit = 2 * nanos_per_s;       // nobody listens there: the process is gone
 constexpr Nanos unreachable_limit = 12 * nanos_per_s;  // no answer of any kind
 
@@ -101,12 +103,16 @@ void GroupNode::relink() {
 }
 
 void GroupNode::relink_later(Nanos delay) {
-    if (relink_timer_ == 0) {
-        relink_timer_ = net_.at(net_.now() + delay, [this] {
-            relink_timer_ = 0;
-            relink();
-        });
+    const Nanos when = net_.now() + delay;
+    if (relink_timer_ != 0 && relink_at_ <= when) {
+        return;
     }
+    net_.cancel(relink_timer_);
+    relink_at_ = when;
+    relink_timer_ = net_.at(when, [this] {
+        relink_timer_ = 0;
+        relink();
+    });
 }
 
 void GroupNode::reach(int32_t index, bool dial_now) {
@@ -217,21 +223,41 @@ void GroupNode::process_gone(int32_t index, const std::string& why, bool evidenc
     }
     reach_[index].gone = true;
     tree_broke_ = true;
-    const ProcessInfo& process = roster_->processes[static_cast<size_t>(index)];
-    for (size_t at = 0; at < left_.size(); ++at) {
-        const auto rank = static_cast<int32_t>(at);
-        if (roster_->process_of[at] != index || left_[at] || dead_[at]) {
-            continue;
-        }
-        if (evidence) {
-            notice_put({Notice::Kind::died, rank,
-                        rank_name(rank, process) + " died: its control connection ended: " + why},
-                       nullptr);
-        } else {
-            left_put(rank, first_missing(rank), true, nullptr);
-        }
+    if (evidence && !ranks_present(index).empty()) {
+        // What the process said last may still come, from it or from others it told: a rank that
+        // failed and went is to be heard of as failed first.
+        deaths_[index] = net_.at(net_.now() + death_grace, [this, index, why] {
+            deaths_.erase(index);
+            death_declare(index, why);
+        });
+        relink_later(death_heal_delay);
+        return;
+    }
+    for (const int32_t rank : ranks_present(index)) {
+        left_put(rank, first_missing(rank), true, nullptr);
     }
     relink_later(heal_delay);
+}
+
+void GroupNode::death_declare(int32_t index, const std::string& why) {
+    const ProcessInfo& process = roster_->processes[static_cast<size_t>(index)];
+    for (const int32_t rank : ranks_present(index)) {
+        notice_put({Notice::Kind::died, rank,
+                    rank_name(rank, process) + " died: its control connection ended: " + why},
+                   nullptr);
+    }
+    tell_ended_();
+}
+
+// Those of a process that neither left nor died, as far as is known here.
+std::vector<int32_t> GroupNode::ranks_present(int32_t index) const {
+    std::vector<int32_t> ranks;
+    for (size_t at = 0; at < left_.size(); ++at) {
+        if (roster_->process_of[at] == index && !left_[at] && !dead_[at]) {
+            ranks.push_back(static_cast<int32_t>(at));
+        }
+    }
+    return ranks;
 }
 
 }  // namespace weft

@@ -40,6 +40,12 @@ std::string Communicator::name() const {
     return format("rank %d of comm %p", rank(), static_cast<void*>(handle()));
 }
 
+// Errors of the shard begin with the name, which would then be said twice.
+std::string Communicator::unnamed(const std::string& what) const {
+    const std::string own = name() + ": ";
+    return what.compare(0, own.size(), own) == 0 ? what.substr(own.size()) : what;
+}
+
 CommState Communicator::state() const {
     const std::lock_guard lock(mutex_);
     return state_;
@@ -52,9 +58,10 @@ Error Communicator::busy_error() const {
 
 // Repeats the first cause without being logged again: its scope is not the call's.
 Error Communicator::earlier_failure_locked() const {
-    return make_error(error_->code, Scope::communicator,
-                      format("%s has failed earlier: %s", name().c_str(), error_->what.c_str()),
-                      error_->sys);
+    return make_error(
+        error_->code, Scope::communicator,
+        format("%s has failed earlier: %s", name().c_str(), unnamed(error_->what).c_str()),
+        error_->sys);
 }
 
 bool Communicator::busy_locked() {
@@ -181,9 +188,10 @@ void Communicator::fail(const Error& cause, bool announce) {
         }
         ending = end_locked(CommState::failed, cause);
     }
-    log_warn(format("%s: %s", name().c_str(), cause.what.c_str()), cause.where);
+    const std::string what = unnamed(cause.what);
+    log_warn(format("%s: %s", name().c_str(), what.c_str()), cause.where);
     if (announce && ending.group != nullptr) {
-        ending.group->announce(Notice::Kind::failed, cause.what);
+        ending.group->announce(Notice::Kind::failed, what);
     }
     end_apply(ending, cause);
 }
@@ -223,7 +231,7 @@ void Communicator::abort() {
         }
     }
     if (ending.group != nullptr) {
-        ending.group->announce(Notice::Kind::aborted, cause.what);
+        ending.group->announce(Notice::Kind::aborted, "ncclCommAbort was called");
     }
     end_apply(ending, cause);
     announcements_flush();
@@ -239,20 +247,7 @@ void Communicator::notice(const Notice& notice) {
         farewell_end();
         return;
     }
-    const char* what = "died";
-    switch (notice.kind) {
-        case Notice::Kind::died:
-            break;
-        case Notice::Kind::aborted:
-            what = "aborted";
-            break;
-        case Notice::Kind::failed:
-            what = "failed";
-            break;
-    }
-    fail(make_error(Code::remote, Scope::peer,
-                    format("rank %d %s: %s", notice.rank, what, notice.text.c_str())),
-         false);
+    fail(make_error(Code::remote, Scope::peer, notice.text), false);
 }
 
 void Communicator::leave() {

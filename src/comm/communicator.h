@@ -123,6 +123,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     explicit Communicator(CommIdentity identity);
     static void announcements_flush();
     Error earlier_failure_locked() const;
+    std::string unnamed(const std::string& what) const;
     Error busy_error() const;
     bool busy_locked();
     void finalize_step();

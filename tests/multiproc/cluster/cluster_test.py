@@ -62,8 +62,11 @@ def case_kill(place, mode="kill"):
     victim = ranks(place) - 1
     done = run(place, mode, victim, WEFT_RUN_GRACE="20")
     assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
-    told = re.findall(r"result \d+ after", done.stdout)
+    told = re.findall(r"result \d+ after.*", done.stdout)
     assert len(told) == ranks(place) - 1, f"{len(told)} survivors reported"
+    for line in told:
+        twice = re.search(r"(rank \d+ of comm \S+): \1|rank (\d+) (died|failed): rank \2 ", line)
+        assert not twice, f"said twice: {line}"
 
 
 def case_kill_init(place):

@@ -114,8 +114,11 @@ class SimNet final : public Net {
     std::string host() const override { return "host" + std::to_string(process_); }
     int64_t pid() const override { return 1000 + process_; }
     std::vector<NetInterface> interfaces() const override {
-        return {{"dead0", address_of(process_, false), true, false},
-                {"eth0", address_of(process_, true), true, false}};
+        std::vector<NetInterface> all{{"eth0", address_of(process_, true), true, false}};
+        if (world_.options_.dead_ends) {
+            all.insert(all.begin(), {"dead0", address_of(process_, false), true, false});
+        }
+        return all;
     }
     Result<std::vector<NetAddress>> resolve(const std::string&, uint16_t) override {
         return std::vector<NetAddress>{};
@@ -171,6 +174,18 @@ void World::kill(int process) {
     if (SimNet* net = nets_[static_cast<size_t>(process)]; net != nullptr && net->alive_) {
         net->die();
     }
+}
+
+// What a kernel does with a process that ends while bytes for it are unread: RST instead of FIN,
+// which may overtake and void what is still under way.
+void World::reset(int process) {
+    for (auto& [id, end] : ends_) {
+        if (end.net == nets_[static_cast<size_t>(process)] && pick(2) == 0) {
+            later(now_ + 1 + static_cast<Nanos>(pick(1000)),
+                  [this, other = end.other] { closed_deliver(other, ECONNRESET); });
+        }
+    }
+    kill(process);
 }
 
 void World::vanish(int process) {

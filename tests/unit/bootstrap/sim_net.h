@@ -25,6 +25,7 @@ class World {
         uint64_t seed = 0;
         Nanos delay_most = 20 * nanos_per_ms;
         size_t piece_most = 4096;  // bytes that arrive together, 1 for byte-wise
+        bool dead_ends = true;     // every process also has an address that leads nowhere
     };
     explicit World(const Options& options) : options_(options), random_(options.seed) {}
 
@@ -33,6 +34,7 @@ class World {
     bool run_until(const std::function<bool()>& done, Nanos limit);
     void run_for(Nanos time);
     void kill(int process);     // its kernel closes what it had open
+    void reset(int process);    // the same, and what it sent last is lost on some connections
     void vanish(int process);   // its host is gone: no answer, ever; senders give up after 4 s
     void cut(uint64_t choice);  // one connection, chosen by the number, breaks on both sides
     void stranger(int process, const std::string& bytes);  // connects, sends, stays
@@ -72,11 +74,11 @@ class World {
     Nanos now_ = nanos_per_s;
     uint64_t next_order_ = 0;
     uint64_t next_end_ = 1;
-    std::priority_queue<Event> events_;
     std::map<uint64_t, End> ends_;
     std::map<NetAddress, SimNet*> listeners_;
     std::vector<SimNet*> nets_;  // owned by the hubs, by process; null once gone
     std::set<int> vanished_;
+    std::priority_queue<Event> events_;  // last: what has not run may own a hub, and that its net
 };
 
 }  // namespace weft::sim
