@@ -78,7 +78,8 @@ class [[nodiscard]] Result<void> {
 
 }  // namespace weft
 
-// TRY(expr): the value of a Result expression, or return its Error from the enclosing function.
+// TRY(expr): the value of a Result expression, or return its Error from the enclosing function. Not
+// beside other initialisers with destructors: g++ leaks those that are made already.
 #define TRY(...)                                   \
     __extension__({                                \
         auto try_result_ = (__VA_ARGS__);          \

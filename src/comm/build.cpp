@@ -54,7 +54,8 @@ Result<void> Build::attach_one(WireKind kind, const WireConfig& config) {
     WireHub* hub = TRY(Process::get().hub(kind));
     std::unique_ptr<Wire> wire = TRY(hub->attach(config));
     if (!settings().fault.empty()) {
-        wire = fault_wrap(std::move(wire), TRY(fault_parse(settings().fault)));
+        auto faults = TRY(fault_parse(settings().fault));
+        wire = fault_wrap(std::move(wire), std::move(faults));
     }
     wires_[static_cast<size_t>(kind)] = wire.get();
     parts_.wires.push_back(std::move(wire));

@@ -121,7 +121,9 @@ Result<Appointment> appointment_give(const std::string& job, int rank_count) {
         ::listen(listener.get(), rank_count) != 0) {
         return system_error("meeting the other ranks of this machine");
     }
-    Appointment made{TRY(port_free()), TRY(secret_make())};
+    Appointment made;
+    made.port = TRY(port_free());
+    made.secret = TRY(secret_make());
     leave_behind(listener.get(), made.port + " " + made.secret + "\n", rank_count - 1);
     return made;
 }

@@ -174,13 +174,13 @@ Result<Rank> rank_start(const Options& options, const Place& place, const Meetin
     char* here = ::getcwd(nullptr, 0);
     const std::string cwd = here ? here : "/";
     std::free(here);
-    Result<Process> process = spawn(home, [&](const Ready&) {
+    Process process = TRY(spawn(home, [&](const Ready&) {
         ::dup2(input_of(place), 0);
         ::dup2(out.write.get(), 1);
         ::dup2(err.write.get(), 2);
         return program_exec(options, place, environment, cwd);
-    });
-    return Rank{place, TRY(std::move(process)), std::move(out.read), std::move(err.read)};
+    }));
+    return Rank{place, std::move(process), std::move(out.read), std::move(err.read)};
 }
 
 }  // namespace weft::run
