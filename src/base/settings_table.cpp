@@ -24,7 +24,7 @@ constexpr SettingRow rows[] = {
     {logging, "NCCL_DEBUG_FILE", &S::debug_file,
      "log to this file above level VERSION; %h is the host, %p the process id; unset is stdout"},
     {logging, "NCCL_DEBUG_TIMESTAMP_FORMAT", &S::debug_timestamp_format,
-     "strftime format of time stamps, %3f for milliseconds; unset is `[%F %T] `"},
+     "strftime format of time stamps, %3f for milliseconds, _ for a blank; unset is `[%F %T] `"},
     {logging, "NCCL_DEBUG_TIMESTAMP_LEVELS", &S::debug_timestamp_levels,
      "comma list of levels that carry a time stamp, all but these with a leading ^; unset is WARN"},
 
