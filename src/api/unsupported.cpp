@@ -16,7 +16,8 @@ using weft::reject;
 // ---- logging
 
 NCCL_ENTRY(void, ResetDebugInit, void) {
-    reject(ncclSuccess, {"ncclResetDebugInit has no effect: settings are read once per process"});
+    refuse({"ncclResetDebugInit", "settings are read once per process",
+            "set them before the first call"});
 }
 
 // NVIDIA's 2.28 library exports this name too, undeclared.

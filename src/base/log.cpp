@@ -99,13 +99,18 @@ std::string file_short(std::string_view path) {
     return std::string(path.substr(module == path.npos ? 0 : module + 1));
 }
 
+std::string log_stamp(const LogState& state, LogLevel level) {
+    if ((state.timestamp_levels >> static_cast<unsigned>(level) & 1U) == 0) {
+        return "";
+    }
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return log_timestamp(state.timestamp_format, now);
+}
+
 std::string log_prefix(const LogState& state, LogLevel level, Subsys subsys, const Where& where) {
     std::string line = level == LogLevel::warn ? "\n" : "";
-    if ((state.timestamp_levels >> static_cast<unsigned>(level) & 1U) != 0) {
-        timespec now{};
-        clock_gettime(CLOCK_REALTIME, &now);
-        line += log_timestamp(state.timestamp_format, now);
-    }
+    line += log_stamp(state, level);
     line += format("%s:%d:%ld ", state.host.c_str(), getpid(), syscall(SYS_gettid));
     const std::string file = file_short(where.file_name());
     const auto row = static_cast<unsigned>(where.line());
@@ -124,8 +129,10 @@ std::string log_prefix(const LogState& state, LogLevel level, Subsys subsys, con
 
 void line_write(const LogState& state, LogLevel level, Subsys subsys, std::string_view text,
                 const Where& where) {
+    // The version line is bare up to WARN, an ordinary line above (showVersion in NCCL's init.cc).
     const bool bare = level == LogLevel::version && state.level <= LogLevel::warn;
-    std::string line = bare ? "" : log_prefix(state, level, subsys, where);
+    const LogLevel shown = level == LogLevel::version && !bare ? LogLevel::info : level;
+    std::string line = bare ? log_stamp(state, level) : log_prefix(state, shown, subsys, where);
     line += text;
     line += '\n';
     write_whole(state.fd, line);

@@ -27,13 +27,13 @@ constexpr Word level_words[] = {
     {"ALL", ~0U},
 };
 
-// NVLS, PROFILE and RAS name parts Weft does not have; users' lists still hold them.
+// Some name parts Weft does not have; users' lists still hold them. The last two came with 2.30.
 constexpr Word subsys_words[] = {
-    {"INIT", 0x1},         {"COLL", 0x2},   {"P2P", 0x4},        {"SHM", 0x8},
-    {"NET", 0x10},         {"GRAPH", 0x20}, {"TUNING", 0x40},    {"ENV", 0x80},
-    {"ALLOC", 0x100},      {"CALL", 0x200}, {"PROXY", 0x400},    {"NVLS", 0x800},
-    {"BOOTSTRAP", 0x1000}, {"REG", 0x2000}, {"PROFILE", 0x4000}, {"RAS", 0x8000},
-    {"ALL", ~0U},
+    {"INIT", 0x1},         {"COLL", 0x2},           {"P2P", 0x4},        {"SHM", 0x8},
+    {"NET", 0x10},         {"GRAPH", 0x20},         {"TUNING", 0x40},    {"ENV", 0x80},
+    {"ALLOC", 0x100},      {"CALL", 0x200},         {"PROXY", 0x400},    {"NVLS", 0x800},
+    {"BOOTSTRAP", 0x1000}, {"REG", 0x2000},         {"PROFILE", 0x4000}, {"RAS", 0x8000},
+    {"DESTROY", 0x10000},  {"ALLOC_HOST", 0x20000}, {"ALL", ~0U},
 };
 
 bool same_word(std::string_view a, std::string_view b) {
@@ -103,7 +103,7 @@ std::string log_path_expand(std::string_view pattern, std::string_view host, int
 }
 
 std::string log_timestamp(std::string_view pattern, const timespec& time) {
-    std::string expanded;  // the pattern with %Nf replaced by digits
+    std::string expanded;  // the pattern with %Nf replaced by digits and _ by a blank, as NCCL does
     for (size_t i = 0; i < pattern.size(); ++i) {
         const bool fraction = pattern[i] == '%' && i + 2 < pattern.size() &&
                               pattern[i + 1] >= '1' && pattern[i + 1] <= '9' &&
@@ -114,7 +114,7 @@ std::string log_timestamp(std::string_view pattern, const timespec& time) {
             i += 2;
             continue;
         }
-        expanded += pattern[i];
+        expanded += pattern[i] == '_' ? ' ' : pattern[i];
         if (pattern[i] == '%' && i + 1 < pattern.size()) {
             expanded += pattern[++i];
         }

@@ -27,7 +27,7 @@ uint32_t log_levels_parse(std::string_view list, std::vector<std::string>& compl
 // %h is the host name, %p the process id, %% a percent sign.
 std::string log_path_expand(std::string_view pattern, std::string_view host, int pid);
 
-// strftime, and %1f to %9f for that many digits of the second's fraction.
+// strftime, and %1f to %9f for that many digits of the second's fraction; _ is a blank.
 std::string log_timestamp(std::string_view pattern, const timespec& time);
 
 }  // namespace weft

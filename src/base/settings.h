@@ -35,9 +35,8 @@ struct Settings {
     std::optional<int64_t> cga_cluster_size, min_ctas, max_ctas, cta_policy, collnet_enable,
         nvls_nchannels, nchannels_per_net_peer, graph_mixing_support, graph_stream_ordering,
         p2p_max_peers, num_rma_ctx;
-    std::string net;              // NCCL_NET
-    bool check_pointers = false;  // NCCL_CHECK_POINTERS
-    bool local_register = true;   // NCCL_LOCAL_REGISTER
+    std::string net;             // NCCL_NET
+    bool local_register = true;  // NCCL_LOCAL_REGISTER
     // --- transports
     bool shm_disable = false;  // NCCL_SHM_DISABLE
     bool cma_disable = false;  // WEFT_CMA_DISABLE: no process_vm_readv, always staged

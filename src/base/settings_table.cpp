@@ -24,7 +24,7 @@ constexpr SettingRow rows[] = {
     {logging, "NCCL_DEBUG_FILE", &S::debug_file,
      "log to this file above level VERSION; %h is the host, %p the process id; unset is stdout"},
     {logging, "NCCL_DEBUG_TIMESTAMP_FORMAT", &S::debug_timestamp_format,
-     "strftime format of time stamps, %3f for milliseconds; unset is `[%F %T] `"},
+     "strftime format of time stamps, %3f for milliseconds, _ for a blank; unset is `[%F %T] `"},
     {logging, "NCCL_DEBUG_TIMESTAMP_LEVELS", &S::debug_timestamp_levels,
      "comma list of levels that carry a time stamp, all but these with a leading ^; unset is WARN"},
 
@@ -78,9 +78,8 @@ constexpr SettingRow rows[] = {
     {communicators, "NCCL_P2P_MAX_PEERS", &S::p2p_max_peers, "overrides `maxP2pPeers`", nullptr, 0,
      INT32_MAX},
     {communicators, "NCCL_NUM_RMA_CTX", &S::num_rma_ctx, "overrides `numRmaCtx`", nullptr, 0, 1024},
-    {communicators, "NCCL_NET", &S::net, "overrides `netName`: the network to use"},
-    {communicators, "NCCL_CHECK_POINTERS", &S::check_pointers,
-     "check that buffers of every call are readable and writable memory"},
+    {communicators, "NCCL_NET", &S::net,
+     "overrides `netName`, which has no effect: WEFT_TRANSPORT and WEFT_PROVIDER choose"},
     {communicators, "NCCL_LOCAL_REGISTER", &S::local_register,
      "0 turns ncclCommRegister into a call without effect"},
 
@@ -115,6 +114,7 @@ constexpr SettingRow rows[] = {
     {execution, "WEFT_MEMORY_BUDGET", &S::memory_budget_mb,
      "most memory for pools and scratch of this process, in MiB", nullptr, 16, 1 << 24},
 
+    {ignored, "NCCL_CHECK_POINTERS", {}, "check that buffers are memory of the right device"},
     {ignored, "NCCL_NET_PLUGIN", {}, "network plugin to load"},
     {ignored, "NCCL_TUNER_PLUGIN", {}, "tuner plugin to load"},
     {ignored, "NCCL_PROFILER_PLUGIN", {}, "profiler plugin to load"},

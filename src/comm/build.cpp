@@ -229,10 +229,13 @@ void Build::told(Result<std::vector<std::string>> blobs) {
         wires += (wires.empty() ? "" : "+") + wire->caps().name;
     }
     comm->ready(std::move(parts_));
-    LOG(info, init, "comm %p rank %d nranks %d cudaDev %d commId 0x%llx via %s - Init COMPLETE",
+    LOG(info, init, "comm %p rank %d reaches its peers via %s", static_cast<void*>(comm->handle()),
+        comm->rank(), wires.empty() ? "nothing (one rank)" : wires.c_str());
+    // Users' scripts parse this line.
+    LOG(info, init,
+        "comm %p rank %d nranks %d cudaDev %d nvmlDev %d busId 0 commId 0x%llx - Init COMPLETE",
         static_cast<void*>(comm->handle()), comm->rank(), comm->rank_count(), comm->device(),
-        static_cast<unsigned long long>(comm->group()->id()),
-        wires.empty() ? "nothing (one rank)" : wires.c_str());
+        comm->device(), static_cast<unsigned long long>(comm->group()->id()));
 }
 
 // The whole build has one limit; the control group's own covers missing ranks, by name.

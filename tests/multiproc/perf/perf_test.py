@@ -2,6 +2,7 @@
 """weft-perf from outside: the table as scripts parse it, the JSON, checking that can fail, bad flags."""
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,50 @@ class AlgorithmSetting(unittest.TestCase):
         done = self.run_with("teapot")
         self.assertNotEqual(done.returncode, 0)
         self.assertIn('"teapot" is no algorithm', done.stdout + done.stderr)
+
+
+# What users' scripts look for in NCCL's log (formats of NCCL 2.28.9, src/init.cc and src/enqueue.cc).
+class Log(unittest.TestCase):
+    WHO = r"[^\s:.]+:\d+:\d+ \[\d+\] NCCL INFO "
+    COMMAND = [RUN, "-n", "2", "--", PERF, "all_reduce", "-b", "64", "-e", "64", "-n", "1"]
+
+    def logs(self, **env):
+        """The output, and the text of every log file by its name."""
+        with tempfile.TemporaryDirectory() as folder:
+            done = start(self.COMMAND, NCCL_DEBUG_FILE=os.path.join(folder, "log.%h.%p"), **env)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            texts = {}
+            for name in os.listdir(folder):
+                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                    texts[name] = file.read()
+        return done.stdout, texts
+
+    def test_a_file_per_process_with_the_lines_that_are_parsed(self):
+        out, texts = self.logs(NCCL_DEBUG="info", NCCL_DEBUG_SUBSYS="init,COLL")
+        host = os.uname().nodename.split(".")[0]
+        self.assertEqual(len(texts), 2)
+        self.assertNotIn("NCCL INFO", out)
+        versions = 0
+        for name, text in texts.items():
+            self.assertRegex(name, rf"\Alog\.{re.escape(host)}\.\d+\Z")
+            versions += len(re.findall(rf"^{self.WHO}NCCL version \d+\.\d+\.\d+\+\S+$", text, re.M))
+            self.assertRegex(text, rf"(?m)^{self.WHO}comm 0x[0-9a-f]+ rank [01] nranks 2 cudaDev [01] nvmlDev [01] "
+                                   r"busId [0-9a-f]+ commId 0x[0-9a-f]+ - Init COMPLETE$")
+            self.assertRegex(text, rf"(?m)^{self.WHO}AllReduce: opCount [0-9a-f]+ sendbuff 0x[0-9a-f]+ recvbuff "
+                                   r"0x[0-9a-f]+ count 16 datatype 7 op 0 root 0 comm 0x[0-9a-f]+ \[nranks=2\] "
+                                   r"stream (0x[0-9a-f]+|\(nil\))$")
+        self.assertEqual(versions, 1)
+
+    def test_all_but_a_subsystem(self):
+        _, texts = self.logs(NCCL_DEBUG="INFO", NCCL_DEBUG_SUBSYS="^COLL")
+        text = "".join(texts.values())
+        self.assertIn("Init COMPLETE", text)
+        self.assertNotIn("opCount", text)
+
+    def test_the_version_alone_stays_on_the_terminal(self):
+        out, texts = self.logs(NCCL_DEBUG="VERSION")
+        self.assertEqual(texts, {})
+        self.assertEqual(len(re.findall(r"^(?:\[\d+\] )?NCCL version \d+\.\d+\.\d+\+\S+$", out, re.M)), 1, out)
 
 
 class BadInput(unittest.TestCase):

@@ -147,6 +147,20 @@ TEST_CASE("refused calls name themselves and the reason") {
     check_refusal({"ncclCommRevoke", [](auto c) { return ncclCommRevoke(c, 0); }}, one.comm);
 }
 
+TEST_CASE("refused calls without a result leave their line") {
+    ncclParamDumpAll();
+    CHECK(ncclGetLastError(nullptr) ==
+          std::string("ncclParamDumpAll is not available: settings are not read through this "
+                      "interface; docs/SETTINGS.md lists them"));
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    ncclResetDebugInit();
+#pragma GCC diagnostic pop
+    CHECK(ncclGetLastError(nullptr) ==
+          std::string("ncclResetDebugInit is not available: settings are read once per process; "
+                      "set them before the first call"));
+}
+
 TEST_CASE("a NULL communicator is an invalid argument") {
     for (const Call& call : refused_on_comm) {
         INFO(call.name);
