@@ -118,6 +118,9 @@ Result<void> Parser::finish(Kind& kind) {
         return wrong("hosts=N and ranks=N are needed for every kind of hosts");
     }
     const auto rails = static_cast<size_t>(kind.rails);
+    if (rails == 0 && !kind.rates.empty()) {
+        return wrong("nic= needs rails=N");
+    }
     if (kind.rates.size() > 1 && kind.rates.size() != rails) {
         return wrong(format("nic= holds %zu rates for %zu rails", kind.rates.size(), rails));
     }

@@ -166,19 +166,25 @@ std::vector<int32_t> cpu_places(const Machine& machine, int32_t count) {
     return places;
 }
 
+std::vector<int32_t> rank_gpus(const Machine& machine, int32_t count) {
+    const size_t gpus = machine.gpus.size();
+    const size_t ranks = gpus == 0 ? 0 : count > 0 ? static_cast<size_t>(count) : gpus;
+    std::vector<int32_t> indices;
+    for (size_t i = 0; i < ranks; ++i) {
+        indices.push_back(static_cast<int32_t>(ranks > gpus ? i * gpus / ranks : i));
+    }
+    return indices;
+}
+
 std::vector<int32_t> rank_places(const Machine& machine, int32_t count) {
-    std::vector<int32_t> places = gpu_places(machine);
-    if (places.empty()) {
+    if (machine.gpus.empty()) {
         return cpu_places(machine, count);
     }
-    // More ranks than GPUs share them in blocks.
-    const size_t gpus = places.size();
-    const size_t ranks = count > 0 ? static_cast<size_t>(count) : gpus;
-    std::vector<int32_t> all;
-    for (size_t i = 0; i < ranks; ++i) {
-        all.push_back(places[ranks > gpus ? i * gpus / ranks : i]);
+    std::vector<int32_t> places = rank_gpus(machine, count);
+    for (int32_t& place : places) {
+        place = machine.gpus[static_cast<size_t>(place)].place;
     }
-    return all;
+    return places;
 }
 
 RailMap rails_map(const Machine& machine, const std::vector<int32_t>& rank_places) {

@@ -24,12 +24,13 @@ struct RailMap {
     bool operator==(const RailMap&) const = default;
 };
 
-// Where local ranks sit (a place each): rank i with GPU i by PCI address; `count` ranks in blocks
-// over the NUMA nodes by number; whichever the machine has (`count` 0: as many ranks as GPUs, or
-// one for each NUMA node).
+// Where local ranks sit, as places: rank i with GPU i by PCI address, more ranks than GPUs
+// (`count`) in blocks over them; without GPUs in blocks over the NUMA nodes by number. `count` 0:
+// as many ranks as GPUs, or one for each NUMA node.
+std::vector<int32_t> rank_places(const Machine& machine, int32_t count);
+std::vector<int32_t> rank_gpus(const Machine& machine, int32_t count);  // GPU indices, or none
 std::vector<int32_t> gpu_places(const Machine& machine);
 std::vector<int32_t> cpu_places(const Machine& machine, int32_t count);
-std::vector<int32_t> rank_places(const Machine& machine, int32_t count);
 
 RailMap rails_map(const Machine& machine, const std::vector<int32_t>& rank_places);
 

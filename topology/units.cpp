@@ -90,6 +90,9 @@ Result<int64_t> parse(std::string_view text, std::span<const Unit> units, int64_
     if (fraction < 0 || total % unit->divisor != 0) {
         return wrong(text, "finer than can be kept");
     }
+    if (total / unit->divisor > most) {
+        return wrong(text, "too large");
+    }
     if (total == 0) {
         return wrong(text, "must be more than 0 (leave it out where it is unknown)");
     }
