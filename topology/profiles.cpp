@@ -68,14 +68,14 @@ Comparison compare_rates(std::string what, std::optional<int64_t> expected,
     std::string texts;
     bool same = expected.has_value();
     for (const int64_t rate : found) {
-        texts += (texts.empty() ? "" : ", ") + rate_text(rate);
+        texts += (texts.empty() ? "" : ", ") + rate_rounded(rate);
         same = same && std::llabs(rate - *expected) <= *expected / 50;
     }
     const bool known = expected && !found.empty() && found.count(0) == 0;
     const Verdict verdict = !known ? Verdict::not_known : same ? Verdict::same : Verdict::different;
     const std::string wanted = !expected        ? "unknown"
                                : *expected == 0 ? "none"
-                                                : rate_text(*expected);
+                                                : rate_rounded(*expected);
     return {std::move(what), wanted, texts.empty() ? "unknown" : texts, verdict};
 }
 

@@ -121,6 +121,14 @@ std::string rate_text(int64_t bytes_per_s) {
     return bytes_per_s <= 0 ? "unknown" : print(bytes_per_s, rate_units);
 }
 
+std::string rate_rounded(int64_t bytes_per_s) {
+    int64_t step = 1;
+    while (bytes_per_s / step > 9'999) {
+        step *= 10;
+    }
+    return rate_text((bytes_per_s + step / 2) / step * step);
+}
+
 Result<int64_t> latency_parse(std::string_view text) {
     return parse(text, latency_units, latency_max_ns, "a time such as 20us or 1.5ms");
 }

@@ -17,6 +17,9 @@ inline constexpr int64_t latency_max_ns = 1'000'000'000'000;  // a quarter of an
 Result<int64_t> rate_parse(std::string_view text);
 std::string rate_text(int64_t bytes_per_s);  // "unknown" for 0
 
+// For people: four digits, "15.75GB/s".
+std::string rate_rounded(int64_t bytes_per_s);
+
 // Nanoseconds from ns, us, ms, s.
 Result<int64_t> latency_parse(std::string_view text);
 std::string latency_text(int64_t ns);  // "unknown" for 0

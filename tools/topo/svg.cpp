@@ -13,6 +13,7 @@ namespace {
 
 constexpr int device_width = 104;
 constexpr int device_height = 36;
+constexpr int letter_width = 7;  // about, at the size of the text
 constexpr int gap = 10;
 constexpr int link_gap = 44;  // between ranks and rails, room for the lines
 constexpr int title_height = 20;
@@ -49,7 +50,8 @@ Box device_box(Kind kind, std::string title, std::string detail) {
     box.kind = kind;
     box.title = std::move(title);
     box.detail = std::move(detail);
-    box.width = device_width;
+    const size_t letters = std::max(box.title.size(), box.detail.size());
+    box.width = std::max(device_width, static_cast<int>(letters) * letter_width + 2 * gap);
     box.height = device_height;
     return box;
 }
@@ -160,7 +162,7 @@ void arrange(Box& box) {
     for (Box& inner : box.inside) {
         arrange(inner);
     }
-    box.width = static_cast<int>(box.title.size()) * 7 + 2 * gap;
+    box.width = static_cast<int>(box.title.size()) * letter_width + 2 * gap;
     const int top = title_height + gap;
     const int ranks_end = rows(box, Kind::rank, top);
     const int rails_end = rows(box, Kind::rail, ranks_end > top ? ranks_end + link_gap : top);

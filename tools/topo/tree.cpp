@@ -18,7 +18,7 @@ std::string id_text(uint16_t vendor, uint16_t device) {
 }
 
 std::string rate_part(const char* what, int64_t rate) {
-    return rate == 0 ? "" : "  " + std::string(what) + " " + rate_text(rate);
+    return rate == 0 ? "" : "  " + std::string(what) + " " + rate_rounded(rate);
 }
 
 std::string gpu_line(const View& view, size_t index) {
@@ -99,7 +99,7 @@ std::string ranks_text(const View& view) {
 }
 
 std::string optional_rate(const std::optional<int64_t>& rate) {
-    return !rate ? "unknown" : *rate == 0 ? "none" : rate_text(*rate);
+    return !rate ? "unknown" : *rate == 0 ? "none" : rate_rounded(*rate);
 }
 
 }  // namespace

@@ -97,6 +97,22 @@ class Tool(unittest.TestCase):
         self.assertIn("rail 1 (EFA)", texts)
         self.assertIn("GPU 3: rank 3", texts)
 
+    def test_svg_boxes(self):
+        """Boxes stand beside or inside each other and inside the picture."""
+        picture = self.path("p.svg")
+        self.good("--xml", self.nccl, "--ranks", "64", "--svg", picture)
+        document = xml.dom.minidom.parse(picture)
+        width, height = (int(document.documentElement.getAttribute(a)) for a in ("width", "height"))
+        boxes = [tuple(int(rect.getAttribute(a)) for a in ("x", "y", "width", "height"))
+                 for rect in document.getElementsByTagName("rect")[1:]]
+        self.assertEqual(len(boxes), 10)
+        for i, (x, y, w, h) in enumerate(boxes):
+            self.assertTrue(0 <= x and 0 <= y and x + w <= width and y + h <= height)
+            for x2, y2, w2, h2 in boxes[i + 1:]:
+                apart = x + w <= x2 or x2 + w2 <= x or y + h <= y2 or y2 + h2 <= y
+                inside = x < x2 and y < y2 and x2 + w2 < x + w and y2 + h2 < y + h
+                self.assertTrue(apart or inside)
+
     def test_this_machine(self):
         self.assertTrue(self.good().startswith("machine\n"))
         found = json.loads(self.good("--json"))

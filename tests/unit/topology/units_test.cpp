@@ -21,6 +21,15 @@ TEST_CASE("rates parse exactly and print in the largest unit") {
     }
 }
 
+TEST_CASE("rates for people have four digits") {
+    CHECK(rate_rounded(15'753'846'169) == "15.75GB/s");
+    CHECK(rate_rounded(31'507'692'337) == "31.51GB/s");
+    CHECK(rate_rounded(12'500'000'000) == "12.5GB/s");
+    CHECK(rate_rounded(99'999) == "100KB/s");
+    CHECK(rate_rounded(999) == "999B/s");
+    CHECK(rate_rounded(0) == "unknown");
+}
+
 TEST_CASE("latencies parse exactly and print in the largest unit") {
     CHECK(latency_parse("20us").value() == 20'000);
     CHECK(latency_parse("1.5ms").value() == 1'500'000);
