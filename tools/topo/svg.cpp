@@ -11,13 +11,13 @@ using namespace topology;
 
 namespace {
 
-constexpr int device_width = 104;
+constexpr int device_width = 112;
 constexpr int device_height = 36;
 constexpr int letter_width = 7;  // about, at the size of the text
 constexpr int gap = 10;
 constexpr int link_gap = 44;  // between ranks and rails, room for the lines
 constexpr int title_height = 20;
-constexpr int row_width_max = 1000;
+constexpr int row_width_max = 1100;
 
 enum class Kind { place, rank, rail };
 
@@ -166,8 +166,9 @@ void arrange(Box& box) {
     const int top = title_height + gap;
     const int ranks_end = rows(box, Kind::rank, top);
     const int rails_end = rows(box, Kind::rail, ranks_end > top ? ranks_end + link_gap : top);
-    const int places_end = rows(box, Kind::place, rails_end > top ? rails_end + link_gap : top);
-    box.height = places_end + gap;
+    const int places_top = rails_end > top ? rails_end + link_gap : top;
+    const int places_end = rows(box, Kind::place, places_top);
+    box.height = (places_end > places_top ? places_end : rails_end) + gap;
 }
 
 struct Point {
