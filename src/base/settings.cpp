@@ -13,6 +13,7 @@
 
 #include "src/base/log.h"
 #include "src/base/machine.h"
+#include "src/base/names.h"
 #include "src/base/settings_table.h"
 
 extern char** environ;
@@ -36,35 +37,18 @@ bool is_foreign_name(std::string_view name) {
            std::find(std::begin(told), std::end(told), name) != std::end(told);
 }
 
-size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<size_t> row(b.size() + 1);
-    for (size_t j = 0; j <= b.size(); ++j) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= a.size(); ++i) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b.size(); ++j) {
-            const size_t swap = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            row[j] = std::min({swap, row[j] + 1, row[j - 1] + 1});
-        }
-    }
-    return row.back();
-}
-
 void unknown_report(const std::string& name, const std::string& origin,
                     std::vector<std::string>& warnings) {
-    constexpr size_t name_bytes_max = 64;  // bounds the work; no real name is longer
-    const auto known = settings_rows();
+    constexpr size_t name_bytes_max = 64;  // no real name is longer
     const std::string_view typed = std::string_view(name).substr(0, name_bytes_max);
-    const auto nearest =
-        std::min_element(known.begin(), known.end(), [&](const SettingRow& a, const SettingRow& b) {
-            return edit_distance(typed, a.name) < edit_distance(typed, b.name);
-        });
+    std::vector<std::string_view> known;
+    for (const SettingRow& row : settings_rows()) {
+        known.emplace_back(row.name);
+    }
+    const std::string nearest(nearest_name(typed, known));
     warnings.push_back(format("%.*s (%s) is not a setting of Weft; the nearest one is %s",
                               static_cast<int>(typed.size()), typed.data(), origin.c_str(),
-                              nearest->name));
+                              nearest.c_str()));
 }
 
 // Integers as NCCL reads them: strtoll with base 0, the whole text.
