@@ -28,7 +28,7 @@ const char* verb(Notice::Kind kind) {
 
 }  // namespace
 
-GroupNode::GroupNode(Net& net, Links& links, Options options)
+GroupNode::GroupNode(Net& net, ControlLinks& links, Options options)
     : net_(net),
       links_(links),
       realm_(std::move(options.realm)),

@@ -41,7 +41,7 @@ class GroupNode {
         std::function<void()> ended;        // ended() may have become true by time alone
         Nanos timeout = 600 * nanos_per_s;  // for getting ready
     };
-    GroupNode(Net& net, Links& links, Options options);
+    GroupNode(Net& net, ControlLinks& links, Options options);
     ~GroupNode();
     GroupNode(const GroupNode&) = delete;
     GroupNode& operator=(const GroupNode&) = delete;
@@ -139,7 +139,7 @@ class GroupNode {
     std::string missing_text() const;
 
     Net& net_;  // both owned by the hub
-    Links& links_;
+    ControlLinks& links_;
     Realm realm_;
     std::shared_ptr<Roster> roster_;  // shared with the members' handles once ready
     int32_t me_;

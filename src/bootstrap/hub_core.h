@@ -83,7 +83,7 @@ class HubCore final : public LinksClient, public std::enable_shared_from_this<Hu
 
     std::unique_ptr<Net> net_;
     const Settings settings_;
-    Links links_;
+    ControlLinks links_;
     bool endpoint_is_open_ = false;
     bool warned_no_secret_ = false;
     std::map<RealmId, std::unique_ptr<Rendezvous>> rendezvous_;

@@ -13,7 +13,7 @@ constexpr Nanos report_every = 10 * nanos_per_s;
 
 }  // namespace
 
-Rendezvous::Rendezvous(Net& net, Links& links, Options options)
+Rendezvous::Rendezvous(Net& net, ControlLinks& links, Options options)
     : net_(net),
       links_(links),
       realm_(std::move(options.realm)),

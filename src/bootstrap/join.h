@@ -38,7 +38,7 @@ class Rendezvous final : private RootClient {
         std::vector<NetAddress> root_addresses;
         Complete complete;
     };
-    Rendezvous(Net& net, Links& links, Options options);
+    Rendezvous(Net& net, ControlLinks& links, Options options);
     ~Rendezvous() override;
     Rendezvous(const Rendezvous&) = delete;
     Rendezvous& operator=(const Rendezvous&) = delete;
@@ -84,7 +84,7 @@ class Rendezvous final : private RootClient {
     void remove(std::list<Waiting>::iterator at);
 
     Net& net_;  // all owned by the hub
-    Links& links_;
+    ControlLinks& links_;
     Realm realm_;
     uint64_t dial_nonce_;
     uint64_t root_nonce_;

@@ -21,25 +21,25 @@ constexpr size_t unproven_most = 1024;  // above the processes of a large job th
 
 }  // namespace
 
-Peer* Links::find(const PeerKey& key) {
+Peer* ControlLinks::find(const PeerKey& key) {
     const auto at = peers_.find(key);
     return at == peers_.end() ? nullptr : &at->second;
 }
 
-Channel::Nonce Links::nonce_make() {
+Channel::Nonce ControlLinks::nonce_make() {
     Channel::Nonce nonce;
     net_.random(nonce);
     return nonce;
 }
 
-void Links::flush(Conn conn, Connection& connection) {
+void ControlLinks::flush(Conn conn, Connection& connection) {
     std::string bytes = connection.channel->out();
     if (!bytes.empty()) {
         net_.send(conn, std::move(bytes));
     }
 }
 
-void Links::send(Peer& peer, const Message& message) {
+void ControlLinks::send(Peer& peer, const Message& message) {
     if (peer.conn == 0) {
         peer.parked.push_back(message_encode(message));
         return;
@@ -52,7 +52,8 @@ void Links::send(Peer& peer, const Message& message) {
 
 // --- dialling
 
-void Links::dial(const Realm& realm, uint64_t nonce, const std::vector<NetAddress>& addresses) {
+void ControlLinks::dial(const Realm& realm, uint64_t nonce,
+                        const std::vector<NetAddress>& addresses) {
     const PeerKey key{realm.id, nonce};
     if (dials_.count(key) != 0 || find(key) != nullptr) {
         return;
@@ -63,12 +64,12 @@ void Links::dial(const Realm& realm, uint64_t nonce, const std::vector<NetAddres
     dial_next(key);
 }
 
-void Links::dial_stop(const PeerKey& key) {
+void ControlLinks::dial_stop(const PeerKey& key) {
     dial_end(key, 0);
 }
 
 // Tries the next address; after the last one waits for what is under way.
-void Links::dial_next(const PeerKey& key) {
+void ControlLinks::dial_next(const PeerKey& key) {
     Dial& dial = dials_.at(key);
     dial.timer = 0;
     if (dial.next == dial.addresses.size() && dial.conns.empty()) {
@@ -99,7 +100,7 @@ void Links::dial_next(const PeerKey& key) {
 }
 
 // One connection of the dial came to nothing.
-void Links::dial_drop(const PeerKey& key, Conn conn, const std::string& why, bool refused) {
+void ControlLinks::dial_drop(const PeerKey& key, Conn conn, const std::string& why, bool refused) {
     const auto at = dials_.find(key);
     if (at == dials_.end()) {
         return;
@@ -118,7 +119,7 @@ void Links::dial_drop(const PeerKey& key, Conn conn, const std::string& why, boo
     }
 }
 
-void Links::dial_handshake(const PeerKey& key) {
+void ControlLinks::dial_handshake(const PeerKey& key) {
     Dial& dial = dials_.at(key);
     if (dial.handshaking != 0) {
         return;
@@ -142,7 +143,7 @@ void Links::dial_handshake(const PeerKey& key) {
 
 // Ends the dial: `winner` stays, every other connection of it goes, apart from one that is in the
 // middle of its handshake. That one ends as a duplicate, for to break it off is what strangers do.
-void Links::dial_end(const PeerKey& key, Conn winner) {
+void ControlLinks::dial_end(const PeerKey& key, Conn winner) {
     const auto at = dials_.find(key);
     if (at == dials_.end()) {
         return;
@@ -163,7 +164,7 @@ void Links::dial_end(const PeerKey& key, Conn winner) {
 
 // --- connections
 
-void Links::connection_close(Conn conn) {
+void ControlLinks::connection_close(Conn conn) {
     const auto at = connections_.find(conn);
     net_.cancel(at->second.deadline);
     if (at->second.peer) {
@@ -173,14 +174,14 @@ void Links::connection_close(Conn conn) {
     net_.close(conn);
 }
 
-void Links::stranger_count(const Connection& connection, const std::string& why) {
+void ControlLinks::stranger_count(const Connection& connection, const std::string& why) {
     strangers.fetch_add(1, std::memory_order_relaxed);
     LOG(info, bootstrap, "dropped a connection from %s: %s", to_string(connection.address).c_str(),
         why.c_str());
 }
 
 // The one way a connection ends that was not ended by us on purpose.
-void Links::connection_drop(Conn conn, const std::string& why, bool refused) {
+void ControlLinks::connection_drop(Conn conn, const std::string& why, bool refused) {
     const Connection& connection = connections_.at(conn);
     if (connection.incoming && !connection.peer) {
         --unproven_count_;
@@ -205,7 +206,7 @@ void Links::connection_drop(Conn conn, const std::string& why, bool refused) {
     }
 }
 
-void Links::strangers_limit() {
+void ControlLinks::strangers_limit() {
     while (unproven_count_ > unproven_most && !unproven_.empty()) {
         const Conn oldest = unproven_.front();
         unproven_.pop_front();
@@ -224,7 +225,7 @@ void Links::strangers_limit() {
     }
 }
 
-void Links::accepted(Conn conn, const NetAddress& from) {
+void ControlLinks::accepted(Conn conn, const NetAddress& from) {
     Connection& connection = connections_[conn];
     connection.incoming = true;
     connection.is_open = true;
@@ -240,7 +241,7 @@ void Links::accepted(Conn conn, const NetAddress& from) {
     strangers_limit();
 }
 
-void Links::opened(Conn conn) {
+void ControlLinks::opened(Conn conn) {
     const auto at = connections_.find(conn);
     if (at != connections_.end() && at->second.dial) {
         at->second.is_open = true;
@@ -248,13 +249,13 @@ void Links::opened(Conn conn) {
     }
 }
 
-void Links::closed(Conn conn, const Error& why) {
+void ControlLinks::closed(Conn conn, const Error& why) {
     if (connections_.count(conn) != 0) {
         connection_drop(conn, why.what, why.sys == ECONNREFUSED);
     }
 }
 
-void Links::received(Conn conn, std::string_view bytes) {
+void ControlLinks::received(Conn conn, std::string_view bytes) {
     const auto at = connections_.find(conn);
     if (at == connections_.end() || !at->second.channel) {
         return;
@@ -279,7 +280,7 @@ void Links::received(Conn conn, std::string_view bytes) {
 // --- peers
 
 // False when the connection is closed afterwards.
-bool Links::message_take(Conn conn, std::string_view bytes) {
+bool ControlLinks::message_take(Conn conn, std::string_view bytes) {
     frames.fetch_add(1, std::memory_order_relaxed);
     auto message = message_decode(bytes);
     if (!message.ok()) {
@@ -301,7 +302,7 @@ bool Links::message_take(Conn conn, std::string_view bytes) {
     return connections_.count(conn) != 0;
 }
 
-void Links::retire_take(Conn conn, bool moved) {
+void ControlLinks::retire_take(Conn conn, bool moved) {
     const PeerKey key = *connections_.at(conn).peer;
     connection_close(conn);
     const auto at = peers_.find(key);
@@ -324,7 +325,7 @@ void Links::retire_take(Conn conn, bool moved) {
     });
 }
 
-bool Links::greeting_take(Conn conn, Message&& message) {
+bool ControlLinks::greeting_take(Conn conn, Message&& message) {
     const auto* process = std::get_if<ProcessInfo>(&message);
     const Connection& connection = connections_.at(conn);
     const bool wanted = process != nullptr && process->nonce != self.nonce &&
@@ -338,7 +339,7 @@ bool Links::greeting_take(Conn conn, Message&& message) {
     return connections_.count(conn) != 0;
 }
 
-void Links::peer_install(Conn conn, const ProcessInfo& process) {
+void ControlLinks::peer_install(Conn conn, const ProcessInfo& process) {
     Connection& connection = connections_.at(conn);
     net_.cancel(connection.deadline);
     connection.deadline = 0;
@@ -365,7 +366,7 @@ void Links::peer_install(Conn conn, const ProcessInfo& process) {
     }
 }
 
-Peer& Links::peer_make(Conn conn, const PeerKey& key, const ProcessInfo& process) {
+Peer& ControlLinks::peer_make(Conn conn, const PeerKey& key, const ProcessInfo& process) {
     dial_end(key, conn);  // it came to us first
     Peer& peer = peers_[key];
     peer.key = key;
@@ -377,7 +378,7 @@ Peer& Links::peer_make(Conn conn, const PeerKey& key, const ProcessInfo& process
 
 // A second connection to a peer: both sides keep the one that the process with the lower nonce
 // made, the newer one if it made both.
-void Links::peer_move(Peer& peer, Conn conn) {
+void ControlLinks::peer_move(Peer& peer, Conn conn) {
     if (peer.conn == 0) {
         peer.conn = conn;
         net_.cancel(std::exchange(peer.moving, 0));
@@ -395,7 +396,7 @@ void Links::peer_move(Peer& peer, Conn conn) {
 }
 
 // Says that this side sends nothing more on it, and closes it when the other side has read that.
-void Links::retire(Conn conn, bool moved) {
+void ControlLinks::retire(Conn conn, bool moved) {
     Connection& connection = connections_.at(conn);
     connection.channel->send(message_encode(RetireMessage{moved}));
     flush(conn, connection);
@@ -406,18 +407,18 @@ void Links::retire(Conn conn, bool moved) {
     });
 }
 
-void Links::hold(Peer& peer) {
+void ControlLinks::hold(Peer& peer) {
     ++peer.holds;
     peer.was_used = true;
 }
 
-void Links::release(Peer& peer) {
+void ControlLinks::release(Peer& peer) {
     ASSERT(peer.holds > 0);
     --peer.holds;
     use_changed(peer);
 }
 
-void Links::use_changed(Peer& peer) {
+void ControlLinks::use_changed(Peer& peer) {
     peer.was_used = peer.was_used || !peer.local.empty();
     const bool idle = peer.local.empty() && peer.remote.empty() && peer.holds == 0;
     if (idle && peer.was_used && idle_timer_ == 0) {
@@ -425,7 +426,7 @@ void Links::use_changed(Peer& peer) {
     }
 }
 
-void Links::retire_idle() {
+void ControlLinks::retire_idle() {
     idle_timer_ = 0;
     for (auto at = peers_.begin(); at != peers_.end();) {
         const Peer& peer = at->second;
@@ -439,7 +440,7 @@ void Links::retire_idle() {
     }
 }
 
-void Links::close_all() {
+void ControlLinks::close_all() {
     dials_.clear();
     peers_.clear();
     connections_.clear();

@@ -1,8 +1,8 @@
 // Authenticated connections to other processes, at most one in use per realm and process: listens,
 // dials (several addresses at once, until told to stop), drops strangers, settles simultaneous
 // connects, closes what nobody uses. Thread rule: thread-bound to the Net's thread. Lifetime rule:
-// a Peer& is valid until peer_lost() returned for it or the Links are gone. Failure rule: nothing
-// here fails; what went wrong is told to the client.
+// a Peer& is valid until peer_lost() returned for it or the links are gone. Failure rule:
+// nothing here fails; what went wrong is told to the client.
 #pragma once
 
 #include <atomic>
@@ -35,7 +35,7 @@ struct Peer {
     bool at_meeting_point = false;  // a dial with nonce 0 found it
 
   private:
-    friend class Links;
+    friend class ControlLinks;
     Conn conn = 0;                    // 0 while the peer moves to another one
     std::vector<std::string> parked;  // messages for after that
     Net::Timer moving = 0;
@@ -56,11 +56,11 @@ class LinksClient {
     virtual void dial_failed(const PeerKey& key, const std::string& why, bool refused) = 0;
 };
 
-class Links final : public NetClient {
+class ControlLinks final : public NetClient {
   public:
-    Links(Net& net, LinksClient& client) : net_(net), client_(client) {}
-    Links(const Links&) = delete;
-    Links& operator=(const Links&) = delete;
+    ControlLinks(Net& net, LinksClient& client) : net_(net), client_(client) {}
+    ControlLinks(const ControlLinks&) = delete;
+    ControlLinks& operator=(const ControlLinks&) = delete;
 
     ProcessInfo self;  // told to every peer; filled before the first listen
 

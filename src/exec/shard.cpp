@@ -172,7 +172,7 @@ void Shard::Impl::service() {
         config.doorbell->arm(SleepMode::on_eventfd);
         config.reactor->modify(service_fd, EPOLLIN);
         service_armed = true;
-        soon = progress(now);
+        soon = progress_all(now);
         if (!timer_set.exchange(true)) {
             config.reactor->at(now + service_period, [held = gate, flag = &timer_set] {
                 const std::lock_guard lock(held->mutex);
@@ -237,9 +237,13 @@ bool Shard::Impl::progress(Nanos now) {
     bool moved = false;
     if (!broken && !broken_soon) {
         moved = !bundle_open && bundle_begin();
-        moved = links.progress(*this, now, wire_budget) > 0 || moved;
-        if (bundle_open && !broken_soon) {
-            moved = bundle_advance() || moved;
+        // What has just begun sends before it listens; later only news can move it.
+        if (advance_due) {
+            moved = bundle_progress() || moved;
+        }
+        if (!broken_soon && links.progress(*this, now, wire_budget) > 0) {
+            bundle_progress();
+            moved = true;
         }
     }
     if (broken_soon && !broken) {
@@ -321,7 +325,7 @@ bool Shard::poke() {
         return false;
     }
     impl_->take();
-    const bool moved = impl_->progress(clock_now());
+    const bool moved = impl_->progress_all(clock_now());
     impl_->leave();
     return moved;
 }

@@ -46,6 +46,11 @@ struct Shard::Impl final : LinkSink {
 
     // --- by the driver
     bool progress(Nanos now);
+    // Before a sleep: nothing may have been missed.
+    bool progress_all(Nanos now) {
+        advance_due = bundle_open;
+        return progress(now);
+    }
     // Begins a call of the driver's own, which `single` then tells of. False: there is other work.
     bool single_begin(const Call& call);
     void take();  // after locking: the driver is awake, the service thread is not needed
@@ -97,6 +102,7 @@ struct Shard::Impl final : LinkSink {
     bool bundle_begin();
     void bundle_start();
     TicketPtr bundle_close();
+    bool bundle_progress();
     bool bundle_advance();
     void bundle_finish();
     void self_pairs_copy();
@@ -125,7 +131,8 @@ struct Shard::Impl final : LinkSink {
 
     Bundle bundle;  // while bundle_open
     bool bundle_open = false;
-    size_t next_call = 0;  // next collective of the bundle to run
+    bool advance_due = false;  // it may move although nothing arrives
+    size_t next_call = 0;      // next collective of the bundle to run
     const Program* coll_program = nullptr;
     std::vector<PairStart> pair_starts;
     Slot coll;

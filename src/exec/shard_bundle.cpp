@@ -36,7 +36,7 @@ bool Shard::Impl::single_begin(const Call& call) {
 }
 
 void Shard::Impl::bundle_start() {
-    bundle_open = true;
+    bundle_open = advance_due = true;
     next_call = 0;
     coll_program = nullptr;
     self_pairs_copy();
@@ -180,6 +180,14 @@ Result<void> Shard::Impl::run_begin(Slot& slot, const Program* program, const Ca
     TRY(slot.run->start(program, call, slot.id, seq));
     early_replay(*slot.run);
     return {};
+}
+
+// Back-pressure is all that goes away without news.
+bool Shard::Impl::bundle_progress() {
+    const uint64_t again = links.counters().again;
+    const bool moved = bundle_open && !broken_soon && bundle_advance();
+    advance_due = bundle_open && links.counters().again != again;
+    return moved;
 }
 
 bool Shard::Impl::bundle_advance() {

@@ -88,7 +88,7 @@ void sleep_alone(Impl& shard, const Waitable& wait, int sleeps) {
     Doorbell& doorbell = *shard.config.doorbell;
     const bool futex = shard.may_sleep_on_doorbell();
     doorbell.arm(futex ? SleepMode::on_futex : SleepMode::on_eventfd);
-    if (!shard.progress(now) && pending(wait)) {
+    if (!shard.progress_all(now) && pending(wait)) {
         if (futex) {
             doorbell.sleep(limit);
         } else if (shard.wires_armed()) {
@@ -201,12 +201,13 @@ class Gang {
         return left > 0;
     }
 
-    bool round() {
+    bool round(bool before_sleep = false) {
         const Nanos now = clock_now();
         bool moved = false;
         for (Member& member : members_) {
             if (member.driving && pending(member.wait)) {
-                moved = member.shard->progress(now) || moved;
+                Impl& shard = *member.shard;
+                moved = (before_sleep ? shard.progress_all(now) : shard.progress(now)) || moved;
             }
         }
         return moved;
@@ -233,7 +234,7 @@ class Gang {
             }
             awake = awake || !shard.wires_armed();
         }
-        if (!round() && !awake) {
+        if (!round(true) && !awake) {
             const timespec ts{limit / nanos_per_s, limit % nanos_per_s};
             ppoll(fds.data(), fds.size(), &ts, nullptr);
         }

@@ -5,6 +5,7 @@ arrows   #include lines only follow the module table below; no header cycles; pl
 headers  every header compiles alone (COMPILER... = the C++ compiler; public headers as C too)
 files    no source is dead, no name says nothing
 words    words that do not belong in the tree
+types    no two types of one namespace have the same name: one library holds them all
 format   clang-format 14 has nothing to change (77 where it is not installed)
 """
 import concurrent.futures
@@ -232,6 +233,28 @@ def words(_):
                     yield f"{name}:{number}: {why}: {line.strip()}"
 
 
+# Types of the library that other files see, or that the linker could take for each other: those of
+# nameless namespaces are left out. Namespace bodies are not indented here.
+def types(_):
+    seen = {}
+    for name in tracked(".h", ".cpp"):
+        if not name.startswith(("src/", "transports/", "topology/")):
+            continue
+        spaces = []
+        for number, line in enumerate(text_of(name).splitlines(), 1):
+            opened = re.match(r"(?:inline )?namespace ?([\w:]*) ?{", line)
+            if opened and not line.rstrip().endswith("}"):
+                spaces.append(opened.group(1))
+            elif re.match(r"}  // namespace", line) and spaces:
+                spaces.pop()
+            found = re.match(r"(?:class|struct|union|enum(?: class)?) (?:\[\[\w+\]\] |alignas\(\w+\) )*(\w+)(?=[ {:<])(?!::)(.*)", line)
+            if not found or "" in spaces or line.endswith(";") or found.group(2).startswith("<"):
+                continue  # nameless, declared only, a member's type, a specialisation
+            key = "::".join(spaces + [found.group(1)])
+            if seen.setdefault(key, name) != name:
+                yield f"{name}:{number}: {key} is the name of a type in {seen[key]}, too"
+
+
 def clang_format():
     for program in ("clang-format-14", "clang-format"):
         path = shutil.which(program)
@@ -253,7 +276,7 @@ def style(_):
         yield f"{name}: run {os.path.basename(program)} -i"
 
 
-PARTS = {"arrows": arrows, "headers": headers, "files": files, "words": words, "format": style}
+PARTS = {"arrows": arrows, "headers": headers, "files": files, "words": words, "types": types, "format": style}
 
 
 def main(part, *compiler):
