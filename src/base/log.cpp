@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -162,6 +163,8 @@ LogState* state_make() {
     if (!complaint.empty()) {
         complaints.push_back(complaint);
     }
+    // WARN lines become the last error even if they are not printed.
+    log_threshold.store(std::max(state->level, LogLevel::warn), std::memory_order_relaxed);
     for (const std::string& line : complaints) {
         last_error().set(line);
         if (state->level >= LogLevel::warn) {
@@ -184,6 +187,8 @@ bool level_prints(const LogState& state, LogLevel level) {
 }
 
 }  // namespace
+
+std::atomic<LogLevel> log_threshold{LogLevel::trace};
 
 bool log_enabled(LogLevel level, Subsys subsys) {
     if (level == LogLevel::warn) {

@@ -4,8 +4,8 @@
 // host:pid:tid [dev] file:line NCCL WARN text`.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-
 #include <string>
 #include <string_view>
 
@@ -34,6 +34,8 @@ enum class Subsys : uint32_t {
 };
 
 bool log_enabled(LogLevel level, Subsys subsys);
+// The most verbose level that prints; all of them until the settings have been read.
+extern std::atomic<LogLevel> log_threshold;
 void log_write(LogLevel level, Subsys subsys, std::string_view text,
                Where where = Where::current());
 void log_device_set(int dev);  // thread-local: the [dev] column
@@ -49,10 +51,11 @@ std::string format(const char* fmt, ...) __attribute__((format(printf, 1, 2)));
 }  // namespace weft
 
 // LOG(info, init, "fmt", ...): composes the text only when the level and subsystem are on.
-#define LOG(level, subsys, ...)                                                     \
-    do {                                                                            \
-        if (::weft::log_enabled(::weft::LogLevel::level, ::weft::Subsys::subsys)) { \
-            ::weft::log_write(::weft::LogLevel::level, ::weft::Subsys::subsys,      \
-                              ::weft::format(__VA_ARGS__));                         \
-        }                                                                           \
+#define LOG(level, subsys, ...)                                                                 \
+    do {                                                                                        \
+        if (::weft::LogLevel::level <= ::weft::log_threshold.load(std::memory_order_relaxed) && \
+            ::weft::log_enabled(::weft::LogLevel::level, ::weft::Subsys::subsys)) {             \
+            ::weft::log_write(::weft::LogLevel::level, ::weft::Subsys::subsys,                  \
+                              ::weft::format(__VA_ARGS__));                                     \
+        }                                                                                       \
     } while (false)

@@ -94,6 +94,7 @@ struct Builder {
         std::vector<StreamCounts> counts;
         for (const Step& step : lane.steps) {
             ProgramStep made;
+            made.number = static_cast<uint32_t>(out.steps.size());
             made.kind = step.kind;
             made.finish = step.finish;
             made.peer = step.peer;
@@ -119,6 +120,21 @@ struct Builder {
         }
         program.lanes.push_back(std::move(out));
     }
+
+    // Eager puts are given away by value: there is nothing to grant, and nothing under way from
+    // user memory. Positions in `after` would have to move along, so plans that have any stay as
+    // they are.
+    void leave_out_idle_steps() {
+        if (!program.choice.eager || !program.afters.empty()) {
+            return;
+        }
+        for (ProgramLane& lane : program.lanes) {
+            std::erase_if(lane.steps, [](const ProgramStep& step) {
+                return step.kind == StepKind::grant ||
+                       (step.kind == StepKind::release && step.dst.space != Space::scratch);
+            });
+        }
+    }
 };
 
 }  // namespace
@@ -140,6 +156,7 @@ Result<Program> program_build(const plan::Choice& choice, const plan::RankPlan& 
     for (const plan::Lane& lane : part.lanes) {
         builder.add_lane(lane);
     }
+    builder.leave_out_idle_steps();
     return std::move(builder.program);
 }
 

@@ -32,6 +32,7 @@ struct ProgramStep {
     plan::Operand dst;
     uint32_t src_begin = 0, src_count = 0;      // into Program::operands
     uint32_t after_begin = 0, after_count = 0;  // into Program::afters
+    uint32_t number = 0;  // in the plan, for messages: steps that do nothing here are left out
     StreamIndex message;  // put, wait: the i-th put; expose and its wait: the i-th expose
     StreamIndex grant;    // grant, put with a source, wait on own memory: the i-th grant
 };

@@ -43,6 +43,7 @@ Result<void> Run::start(const Program* program, const Call& call, uint32_t id, u
     } else {
         scale_ = call.scalar;
     }
+    failed_ = false;
     lanes_.assign(program->lanes.size(), LaneState{});
     lanes_left_ = lanes_.size();
     streams_.resize(program->lanes.size() * program->peers.size());
@@ -167,12 +168,12 @@ const std::byte* Run::source(uint32_t lane, const Operand& operand, uint32_t til
     return nullptr;
 }
 
-Result<bool> Run::advance() {
+bool Run::advance() {
     bool moved = false;
     for (bool again = true; again;) {
         again = false;
-        for (uint32_t lane = 0; lane < lanes_.size(); lane++) {
-            if (!lanes_[lane].done && TRY(lane_advance(lane))) {
+        for (uint32_t lane = 0; lane < lanes_.size() && !failed_; lane++) {
+            if (!lanes_[lane].done && lane_advance(lane)) {
                 again = moved = true;
             }
         }
@@ -181,7 +182,13 @@ Result<bool> Run::advance() {
     return moved;
 }
 
-Result<bool> Run::lane_advance(uint32_t lane) {
+Run::Did Run::fail(Error error) {
+    failure_ = std::move(error);
+    failed_ = true;
+    return Did::failed;
+}
+
+bool Run::lane_advance(uint32_t lane) {
     LaneState& state = lanes_[lane];
     const ProgramLane& program = program_->lanes[lane];
     bool moved = false;
@@ -201,7 +208,7 @@ Result<bool> Run::lane_advance(uint32_t lane) {
             if (step.after_count > 0 && !after_met(step, state.tile)) {
                 return moved;
             }
-            if (TRY(step_run(lane, step, state.tile)) == Did::blocked) {
+            if (step_run(lane, step, state.tile) != Did::done) {
                 return moved;
             }
         }
@@ -226,16 +233,16 @@ bool Run::after_met(const ProgramStep& step, uint32_t tile) const {
     return true;
 }
 
-Result<Run::Did> Run::step_run(uint32_t lane, const ProgramStep& step, uint32_t tile) {
+Run::Did Run::step_run(uint32_t lane, const ProgramStep& step, uint32_t tile) {
     switch (step.kind) {
         case StepKind::grant:
-            return eager_ ? Did::done : TRY(step_grant(lane, step, tile));
+            return eager_ ? Did::done : settle(step_grant(lane, step, tile));
         case StepKind::put:
             return step_put(lane, step, tile);
         case StepKind::wait:
             return step_wait(lane, step, tile);
         case StepKind::expose:
-            return step_expose(lane, step, tile);
+            return settle(step_expose(lane, step, tile));
         case StepKind::copy:
         case StepKind::reduce:
             step_compute(lane, step, tile);
@@ -290,10 +297,10 @@ Result<Run::Did> Run::step_expose(uint32_t lane, const ProgramStep& step, uint32
                                                                                  : Did::done;
 }
 
-Result<Run::Did> Run::step_put(uint32_t lane, const ProgramStep& step, uint32_t tile) {
+Run::Did Run::step_put(uint32_t lane, const ProgramStep& step, uint32_t tile) {
     const auto peer = static_cast<uint32_t>(step.peer);
     if (step.src_count > 0 && !eager_) {
-        return put_granted(lane, step, tile);
+        return settle(put_granted(lane, step, tile));
     }
     const MsgKind kind = step.src_count > 0 ? MsgKind::data : MsgKind::signal;
     const std::byte* from = nullptr;
@@ -354,9 +361,9 @@ Result<Run::Did> Run::put_granted(uint32_t lane, const ProgramStep& step, uint32
     return Did::done;
 }
 
-Result<Run::Did> Run::step_wait(uint32_t lane, const ProgramStep& step, uint32_t tile) {
+Run::Did Run::step_wait(uint32_t lane, const ProgramStep& step, uint32_t tile) {
     if (step.dst.peer >= 0) {
-        return wait_exposed(lane, step, tile);
+        return settle(wait_exposed(lane, step, tile));
     }
     if (step.dst.space == Space::none || eager_) {
         return wait_message(lane, step, tile);
@@ -372,11 +379,11 @@ Result<Run::Did> Run::step_wait(uint32_t lane, const ProgramStep& step, uint32_t
             return Did::done;
         }
     }
-    return make_error(Code::internal, Scope::operation,
-                      format("%s: a wait without its grant", context_.config->label.c_str()));
+    return fail(make_error(Code::internal, Scope::operation,
+                           format("%s: a wait without its grant", context_.config->label.c_str())));
 }
 
-Result<Run::Did> Run::wait_message(uint32_t lane, const ProgramStep& step, uint32_t tile) {
+Run::Did Run::wait_message(uint32_t lane, const ProgramStep& step, uint32_t tile) {
     auto& messages = stream(lane, step.peer_slot).messages;
     const uint32_t index = step.message.index(tile);
     const auto found = std::find_if(messages.begin(), messages.end(),
@@ -390,7 +397,7 @@ Result<Run::Did> Run::wait_message(uint32_t lane, const ProgramStep& step, uint3
     const bool data = step.dst.space != Space::none;
     const uint64_t bytes = data ? bytes_of(step, tile) : 0;
     if (message.bytes != bytes || (message.kind == MsgKind::data) != data) {
-        return mismatch(step, bytes, message.bytes);
+        return fail(mismatch(step, bytes, message.bytes));
     }
     if (step.dst.space == Space::scratch) {
         ScratchSlot& slot = scratch_[program_->lanes[lane].scratch_base + step.dst.chunk];
@@ -528,8 +535,9 @@ std::string Run::waiting_for() const {
         }
         const ProgramStep& step = program_->lanes[lane].steps[state.step];
         const std::string name = step.peer >= 0 ? context_.config->peers[step.peer].name : "";
-        text += format("%slane %u tile %u step %u: %s %s", text.empty() ? "" : "; ", lane,
-                       state.tile, state.step, names[static_cast<size_t>(step.kind)], name.c_str());
+        text +=
+            format("%slane %u tile %u step %u: %s %s", text.empty() ? "" : "; ", lane, state.tile,
+                   step.number, names[static_cast<size_t>(step.kind)], name.c_str());
     }
     if (text.empty() && puts_open_ > 0) {
         text = format("%zu puts to be delivered", puts_open_);

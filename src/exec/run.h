@@ -60,8 +60,9 @@ class Run {
     void on_grant_filled(uint32_t entry);
     void on_put_delivered(uint32_t entry);
 
-    // Moves lanes; true if anything moved.
-    Result<bool> advance();
+    // Moves lanes; true if anything moved. After a failure nothing moves any more.
+    bool advance();
+    const Error* failure() const { return failed_ ? &failure_ : nullptr; }
     bool finished() const { return lanes_left_ == 0 && puts_open_ == 0; }
     // Withdraws grants and regions; idempotent.
     void close();
@@ -118,7 +119,7 @@ class Run {
         plan::Operand operand;
         const std::byte* at;
     };
-    enum class Did : uint8_t { blocked, done };
+    enum class Did : uint8_t { blocked, done, failed };
 
     Stream& stream(uint32_t lane, uint32_t peer_slot) {
         return streams_[lane * program_->peers.size() + peer_slot];
@@ -137,15 +138,20 @@ class Run {
     }
     const std::byte* source(uint32_t lane, const plan::Operand& operand, uint32_t tile);
 
-    Result<bool> lane_advance(uint32_t lane);
+    bool lane_advance(uint32_t lane);
     bool after_met(const ProgramStep& step, uint32_t tile) const;
-    Result<Did> step_run(uint32_t lane, const ProgramStep& step, uint32_t tile);
+    // Not a Result: most steps are short, and run by the million.
+    Did step_run(uint32_t lane, const ProgramStep& step, uint32_t tile);
+    Did fail(Error error);
+    Did settle(Result<Did> result) {
+        return result.ok() ? result.value() : fail(std::move(result).error());
+    }
     Result<Did> step_grant(uint32_t lane, const ProgramStep& step, uint32_t tile);
     Result<Did> step_expose(uint32_t lane, const ProgramStep& step, uint32_t tile);
-    Result<Did> step_put(uint32_t lane, const ProgramStep& step, uint32_t tile);
+    Did step_put(uint32_t lane, const ProgramStep& step, uint32_t tile);
     Result<Did> put_granted(uint32_t lane, const ProgramStep& step, uint32_t tile);
-    Result<Did> step_wait(uint32_t lane, const ProgramStep& step, uint32_t tile);
-    Result<Did> wait_message(uint32_t lane, const ProgramStep& step, uint32_t tile);
+    Did step_wait(uint32_t lane, const ProgramStep& step, uint32_t tile);
+    Did wait_message(uint32_t lane, const ProgramStep& step, uint32_t tile);
     Result<Did> wait_exposed(uint32_t lane, const ProgramStep& step, uint32_t tile);
     void step_compute(uint32_t lane, const ProgramStep& step, uint32_t tile);
     Did step_release(uint32_t lane, const ProgramStep& step);
@@ -158,6 +164,8 @@ class Run {
     uint32_t id_ = 0, seq_ = 0;
     bool pair_ = false, eager_ = false, scale_inputs_ = false;
     bool in_place_ = false;  // input and output overlap
+    bool failed_ = false;
+    Error failure_;
     Scalar scale_;
     uint32_t elem_bytes_ = 1;
     std::vector<LaneState> lanes_;

@@ -39,7 +39,9 @@ void Shard::Impl::bundle_start() {
     bundle_open = advance_due = true;
     next_call = 0;
     coll_program = nullptr;
-    self_pairs_copy();
+    if (bundle.calls.size() > 1) {
+        self_pairs_copy();
+    }
     for (const Call& call : bundle.calls) {
         if (call.coll != Coll::send_recv || call.root == config.rank) {
             continue;
@@ -197,26 +199,25 @@ bool Shard::Impl::bundle_advance() {
             if (!slot->active || broken_soon) {
                 continue;
             }
-            Result<bool> step = slot->run->advance();
-            if (!step.ok()) {
-                broken_soon = step.error();
+            const bool stepped = slot->run->advance();
+            if (slot->run->failure() != nullptr) {
+                broken_soon = *slot->run->failure();
             } else if (slot->run->finished()) {
                 slot->run->close();
                 slot->active = false;
                 pairs_active--;
                 moved = true;
             } else {
-                moved = moved || step.value();
+                moved = moved || stepped;
             }
         }
     }
     while (!broken_soon && (coll.active || collective_begin())) {
-        Result<bool> step = coll.run->advance();
-        if (!step.ok()) {
-            broken_soon = step.error();
+        moved = coll.run->advance() || moved;
+        if (coll.run->failure() != nullptr) {
+            broken_soon = *coll.run->failure();
             break;
         }
-        moved = moved || step.value();
         if (!coll.run->finished()) {
             break;
         }
