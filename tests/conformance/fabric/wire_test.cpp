@@ -198,8 +198,9 @@ TEST_CASE("fabric: a rank that computes still serves its peers") {
     }
     CHECK((pair.target == pair.source));
     CHECK(pair.b.sink.arrivals.empty());
-    pair.b.progress();
-    CHECK(pair.b.sink.arrivals.size() == 10);
+    // Acknowledged is not yet reported: udp;ofi_rxd may say the last one a poll later.
+    CHECK(drive(
+        {&pair.b}, [&] { return pair.b.sink.arrivals.size() == 10; }, 1));
 }
 
 // No reader at the other end: puts are refused at the documented depth, and all of them arrive
