@@ -38,6 +38,10 @@ struct Compute {
     Workers workers = Workers::memory;
 };
 
+// How a sending port serves several large messages. posted: in the order they were posted, as one
+// send queue of a NIC does. fair: a quantum of each in turn.
+enum class Turns : uint8_t { posted, fair };
+
 // A NIC that is not like the others of its rail.
 struct RailFault {
     int32_t host = 0;
@@ -57,8 +61,11 @@ struct Network {
     double cross_rail_rate = 1;
     // A put is cut over the rails of its rank, in parts no smaller than this.
     uint64_t stripe_bytes_min = 64 << 10;
-    // Ports serve their messages in turn, this many bytes at a time; 0: one message after another.
+    // Large messages are served this many bytes at a time; 0: whole.
     uint64_t quantum_bytes = 64 << 10;
+    Turns turns = Turns::posted;
+    // Messages up to a packet slip in between the packets of larger ones. EFA's is about 8 KiB.
+    uint32_t packet_bytes = 8 << 10;
     uint32_t header_bytes = 32;   // of every message by value
     uint32_t control_bytes = 96;  // a grant or expose, header included
     std::vector<RailFault> faults;

@@ -278,7 +278,7 @@ Error Run::deadlock() const {
     while (chains_[chain].ended) {
         chain++;
     }
-    std::string text = "deadlock: ";
+    std::string text = parts_.folded ? "deadlock, the same on every host: " : "deadlock: ";
     for (int shown = 0; shown < shown_max && !chains_[chain].ended; shown++) {
         text += step_place(parts_, chains_[chain].step) + waits_for(chain);
         chain = chains_[chain].blocked_on;

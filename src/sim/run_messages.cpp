@@ -53,7 +53,8 @@ void Run::route(uint32_t index, uint32_t rank, int32_t peer, uint64_t bytes, uin
     const uint32_t from = wires_.intra_port(rank);
     message.latency = wires_.latency(from);
     message.unarrived = message.unnoticed = 1;
-    wires_.send(index, from, wires_.intra_port(image(peer)), bytes, payload, false, late(), now_);
+    wires_.send(from, wires_.intra_port(image(peer)), {index, bytes, payload, false, false, late()},
+                now_);
 }
 
 // A large put is cut by the rates of its rails. What is too small to be cut takes them in turn.
@@ -85,8 +86,8 @@ void Run::route_rails(uint32_t index, uint32_t rank, int32_t peer, uint64_t byte
         rate_left -= wires_.rate(from);
         bytes -= cut;
         message.latency = std::max(message.latency, wires_.latency(from));
-        wires_.send(index, from, wires_.nic_port(image(peer), far_rail), cut,
-                    by_value ? payload : cut, far_rail != rail, delay, now_);
+        wires_.send(from, wires_.nic_port(image(peer), far_rail),
+                    {index, cut, by_value ? payload : cut, far_rail != rail, false, delay}, now_);
     }
     turn += pieces;
 }
@@ -115,8 +116,8 @@ void Run::load_send(uint32_t chain, int32_t peer, uint64_t bytes) {
     message.load = true;
     message.chain = chain;
     const Picoseconds request = wires_.latency(from);
-    wires_.send(message_new(message), from, wires_.intra_port(parts_.chains[chain].rank), bytes,
-                bytes, false, request + late(), now_);
+    wires_.send(from, wires_.intra_port(parts_.chains[chain].rank),
+                {message_new(message), bytes, bytes, false, true, request + late()}, now_);
 }
 
 void Run::load_arrived(uint32_t index) {

@@ -43,10 +43,11 @@ inline Job job_make(const plan::Plan& plan, uint64_t block_bytes, uint64_t tile_
 
 // A plan from text, its shape being of no interest but for ranks and chunks.
 inline plan::Plan plan_of(int32_t ranks, uint32_t chunks, const std::string& steps) {
-    const std::string text =
-        "weft-plan 1\nshape coll=all_to_all algo=direct ranks=" + std::to_string(ranks) +
-        " root=0 chunks=" + std::to_string(chunks) + " in=" + std::to_string(ranks) +
-        " out=" + std::to_string(ranks) + " slots=2 loads=0\n" + steps;
+    const std::string text = "weft-plan 1\nshape coll=" + std::string(to_string(Coll::all_to_all)) +
+                             " algo=direct ranks=" + std::to_string(ranks) +
+                             " root=0 chunks=" + std::to_string(chunks) +
+                             " in=" + std::to_string(ranks) + " out=" + std::to_string(ranks) +
+                             " slots=2 loads=0\n" + steps;
     Result<plan::Plan> plan = plan::plan_parse(text);
     INFO(text);
     if (!plan.ok()) {
