@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 #include <unordered_map>
+#include <vector>
 
 #include "src/base/log.h"
 #include "src/sim/parts.h"
@@ -14,6 +15,7 @@ using plan::Operand;
 using plan::RankPlan;
 using plan::Space;
 using plan::Step;
+using plan::StepKind;
 
 namespace {
 
@@ -41,9 +43,28 @@ class Images {
   private:
     bool same(const Step& a, const Step& b) {
         return a.kind == b.kind && a.after == b.after && sizes_at(a.chunk) == sizes_at(b.chunk) &&
-               image(a.peer) == b.peer && same(a.dst, b.dst) &&
-               std::equal(a.src.begin(), a.src.end(), b.src.begin(), b.src.end(),
+               image(a.peer) == b.peer && a.src.size() == b.src.size() &&
+               (a.kind == StepKind::reduce ? same_loads(a, b) : same_memory(a, b));
+    }
+    bool same_memory(const Step& a, const Step& b) {
+        return same(a.dst, b.dst) &&
+               std::equal(a.src.begin(), a.src.end(), b.src.begin(),
                           [&](const Operand& x, const Operand& y) { return same(x, y); });
+    }
+    // Sources stand in the order of ranks, which a rotation changes: what is near costs the same.
+    bool same_loads(const Step& a, const Step& b) const {
+        std::vector<int32_t> first, other;
+        for (const Operand& source : a.src) {
+            if (source.peer >= 0) {
+                first.push_back(image(source.peer));
+            }
+        }
+        for (const Operand& source : b.src) {
+            if (source.peer >= 0) {
+                other.push_back(source.peer);
+            }
+        }
+        return first == other;
     }
     bool same(const Operand& a, const Operand& b) {
         if (a.space != b.space || image(a.peer) != b.peer) {
