@@ -32,7 +32,6 @@ struct Event {
     uint32_t who() const { return what >> 3; }
 };
 static_assert(sizeof(Event) == 16);
-inline constexpr uint32_t event_who_max = UINT32_MAX >> 3;
 
 class EventQueue {
   public:

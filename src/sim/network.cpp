@@ -60,6 +60,7 @@ Result<void> network_check(const Network& network) {
     const double least =
         std::min({network.intra_overhead.post_ns, network.inter_overhead.post_ns,
                   network.intra_overhead.completion_ns, network.inter_overhead.completion_ns,
+                  network.intra_overhead.post_ns_per_byte, network.inter_overhead.post_ns_per_byte,
                   compute.step_ns, compute.copy_bytes_per_ns, compute.reduce_bytes_per_ns});
     if (least < 0) {
         return bad("an overhead or a rate of computing is negative");

@@ -25,6 +25,9 @@ struct Port {
 struct Overhead {
     double post_ns = 0;        // handing one message, or one piece of it, to the port
     double completion_ns = 0;  // noticing an arrival, or the delivery of an own put
+    // Where the poster itself copies (shared memory): its thread is busy that long, besides the
+    // port.
+    double post_ns_per_byte = 0;
 };
 
 // Who does a rank's work. thread: one thread posts, completes, copies and reduces. memory: lanes

@@ -46,9 +46,12 @@ Picoseconds Run::put_begin(uint32_t chain, const SimStep& step) {
         under_way_[step.operand]++;
         ranks_[rank].puts_open++;
     }
-    const uint32_t pieces = by_value ? 1 : piece_count(rank, step.peer, payload_of(step, at.tile));
-    return thread_use(
-        rank, pieces * ps(overhead(inter(rank, step.peer)).post_ns) + ps(network_.compute.step_ns));
+    const uint64_t payload = payload_of(step, at.tile);
+    const uint32_t pieces = by_value ? 1 : piece_count(rank, step.peer, payload);
+    const Overhead& cost = overhead(inter(rank, step.peer));
+    return thread_use(rank, pieces * ps(cost.post_ns) +
+                                ps(static_cast<double>(payload) * cost.post_ns_per_byte) +
+                                ps(network_.compute.step_ns));
 }
 
 Picoseconds Run::wait_begin(uint32_t chain, const SimStep& step) {

@@ -99,14 +99,15 @@ double Forms::direct() const {
     return exchange(b, false);
 }
 
-// Two shots, the second begun when the own slice is reduced.
+// Two shots. The grants of the second travel while the own slice is reduced: they wait for the
+// inputs, whose memory may be the output's.
 double Forms::mesh() const {
     if (ask_.coll != Coll::all_reduce) {
         return direct();
     }
     const double b = ask_.block_bytes / n_;
-    const double first = exchange(b, true) - std::max(0.0, tail() - p_ * reduce(b));
-    return first + flight(b) + (p_ - 1) * spacing(b) + level_.completion_ns +
+    const double shot = flight(b) + (p_ - 1) * spacing(b) + level_.completion_ns;
+    return start(p_) + shot + std::max(p_ * reduce(b), start(p_)) + shot +
            std::max(slot_copy(b), tail());
 }
 

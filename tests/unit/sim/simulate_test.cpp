@@ -249,6 +249,94 @@ TEST_CASE("every generated plan moves its bytes, each byte once") {
     }
 }
 
+TEST_CASE("every NIC carries what the plan says, no more and no less") {
+    for (const Coll coll : {Coll::all_reduce, Coll::reduce_scatter, Coll::all_gather}) {
+        for (const plan::Kind kind : {plan::Kind::direct, plan::Kind::ring}) {
+            const plan::Plan plan = plan::plan_make(coll, kind, 6, 2);
+            const Network network = network_with_overheads(3, 2);
+            const Job job = job_make(plan, 6000, 160);
+            std::vector<uint64_t> bytes(6, 0), messages(6, 0), inside(6, 0);
+            for (const plan::RankPlan& part : plan.ranks) {
+                const auto rank = static_cast<size_t>(part.rank);
+                for (const plan::Lane& lane : part.lanes) {
+                    for (const plan::Step& step : lane.steps) {
+                        if (step.kind != plan::StepKind::put) {
+                            continue;
+                        }
+                        const uint64_t chunk =
+                            plan::chunk_extent(job.count, 1, plan.shape.chunks, step.chunk).bytes();
+                        const bool out = network.host_of(step.peer) != network.host_of(part.rank);
+                        (out ? bytes : inside)[rank] += chunk;
+                        messages[rank] += out ? (chunk + 159) / 160 : 0;
+                    }
+                }
+            }
+            INFO(plan::plan_name(plan));
+            const Report report = run_ok(network, job, plan, unfolded());
+            for (size_t rank = 0; rank < 6; rank++) {  // one rail per rank
+                CHECK(report.nics[rank].sent.payload_bytes == bytes[rank]);
+                CHECK(report.nics[rank].sent.data_messages == messages[rank]);
+                CHECK(report.intra[rank].sent.payload_bytes == inside[rank]);
+            }
+        }
+    }
+}
+
+TEST_CASE("a release waits until the put is known to be delivered, where the memory is written") {
+    const std::string steps =
+        "rank 0\nlane scratch=0\nput <- in1 to 1 chunk 0\nrelease in1 chunk 0\n"
+        "rank 1\nlane scratch=0\ngrant out0 to 0 chunk 0\nwait out0 from 0 chunk 0\n";
+    const plan::Plan plan = plan_of(2, 1, steps);
+    const Network network = network_with_overheads(2, 1);
+    Job job = job_make(plan, 1000);
+    Options options;
+    options.record = true;
+    const double posted = 50 + 0.1 + 1000 + 30 + 50;
+    CHECK(run_ok(network, job, plan, options).spans.back().kind != plan::StepKind::release);
+    job.in_place = true;
+    const Report report = run_ok(network, job, plan, options);
+    CHECK(report.spans.back().kind == plan::StepKind::release);
+    CHECK(report.spans.back().began == Approx(posted + 1000 + 100 + 1000 + 30));
+}
+
+TEST_CASE("in place, the own block is not copied") {
+    const plan::Plan plan = plan::plan_make(Coll::all_gather, plan::Kind::direct, 2, 1);
+    Network network = network_make(2, 1);
+    network.compute.copy_bytes_per_ns = 0.01;
+    Job job = job_make(plan, 1000);
+    CHECK(run_ok(network, job, plan).time_ns == Approx(1000.1 + 100000).margin(1001));
+    job.in_place = true;
+    CHECK(run_ok(network, job, plan).time_ns == Approx(1000.1 + 1000 + 100 + 1000));
+}
+
+TEST_CASE("lanes of a rank share its thread or its memory, or neither") {
+    // Two lanes that only reduce.
+    const std::string steps =
+        "rank 0\nlane scratch=0\nreduce out0 <- in0 in1 chunk 0\n"
+        "lane scratch=0\nreduce out1 <- in0 in1 chunk 0\n";
+    const plan::Plan plan = plan_of(1, 1, steps);
+    Network network;
+    network.compute.reduce_bytes_per_ns = 10;
+    network.compute.step_ns = 7;
+    const Job job = job_make(plan, 1000);
+    const auto time = [&](Workers workers) {
+        network.compute.workers = workers;
+        return run_ok(network, job, plan).time_ns;
+    };
+    CHECK(time(Workers::thread) == Approx(2 * (7 + 100)));
+    CHECK(time(Workers::memory) == Approx(200));
+    CHECK(time(Workers::lane) == Approx(100));
+}
+
+TEST_CASE("a poster that copies is busy for as long") {
+    const plan::Plan plan = plan_of(2, 1, one_put);
+    Network network = network_make(1, 2);
+    const Job job = job_make(plan, 1000, 0, true);
+    const double before = run_ok(network, job, plan).time_ns;
+    network.intra_overhead.post_ns_per_byte = 0.25;
+    CHECK(run_ok(network, job, plan).time_ns == Approx(before + 250));
+}
+
 TEST_CASE("loads run for every collective that has them") {
     for (const Coll coll : plan::collectives) {
         if (plan::has_plan(coll, plan::Kind::loads)) {

@@ -45,15 +45,21 @@ class Writer {
     plan::Lane& lane_;
 };
 
+inline plan::Shape shape_make(Coll coll, int32_t ranks, uint32_t chunks) {
+    plan::Shape shape;
+    shape.coll = coll;
+    shape.rank_count = ranks;
+    shape.chunks = chunks;
+    shape.slots_min = static_cast<uint32_t>(ranks);
+    const auto n = static_cast<uint32_t>(ranks);
+    shape.input_blocks = coll == Coll::reduce_scatter ? n : 1;
+    shape.output_blocks = coll == Coll::all_gather ? n : 1;
+    return shape;
+}
+
 inline plan::Plan plan_empty(Coll coll, int32_t ranks, uint32_t chunks, uint32_t lanes) {
     plan::Plan plan;
-    plan.shape.coll = coll;
-    plan.shape.rank_count = ranks;
-    plan.shape.chunks = chunks;
-    plan.shape.slots_min = static_cast<uint32_t>(ranks);
-    const auto n = static_cast<uint32_t>(ranks);
-    plan.shape.input_blocks = coll == Coll::reduce_scatter ? n : 1;
-    plan.shape.output_blocks = coll == Coll::all_gather ? n : 1;
+    plan.shape = shape_make(coll, ranks, chunks);
     for (int32_t rank = 0; rank < ranks; rank++) {
         plan.ranks.push_back({rank, std::vector<plan::Lane>(lanes)});
     }
@@ -188,49 +194,88 @@ inline plan::Plan binomial(int32_t ranks) {
     return plan;
 }
 
+// all_reduce: every rank reduces its slice from all, then gives it to all.
+inline plan::Plan two_shot(int32_t ranks) {
+    plan::Plan plan = plan_empty(Coll::all_reduce, ranks, static_cast<uint32_t>(ranks), 1);
+    for (int32_t rank = 0; rank < ranks; rank++) {
+        Writer to(plan.ranks[static_cast<size_t>(rank)].lanes[0]);
+        const auto own = static_cast<uint32_t>(rank);
+        const auto peers = [&](int32_t direction, auto use) {
+            for (int32_t i = 1; i < ranks; i++) {
+                const int32_t peer = (rank + direction * i + ranks) % ranks;
+                use(peer, static_cast<uint32_t>(peer));
+            }
+        };
+        const auto slot = [&](uint32_t peer) {
+            return Writer::scratch(peer < own ? peer : peer - 1);
+        };
+        peers(-1, [&](int32_t peer, uint32_t p) { to.grant(peer, slot(p), own); });
+        peers(1, [&](int32_t peer, uint32_t p) { to.put(peer, Writer::input(p), p); });
+        peers(-1, [&](int32_t peer, uint32_t p) { to.wait(peer, slot(p), own); });
+        std::vector<plan::Operand> sources;
+        for (uint32_t p = 0; p < static_cast<uint32_t>(ranks); p++) {
+            sources.push_back(p == own ? Writer::input(own) : slot(p));
+        }
+        // The grants of the second shot wait for the inputs; in the first's last arrivals they
+        // are long out, and travel while the slice is reduced.
+        peers(1, [&](int32_t, uint32_t p) {
+            to.add(plan::StepKind::release, -1, Writer::input(p), {}, p);
+        });
+        peers(-1, [&](int32_t peer, uint32_t p) { to.grant(peer, Writer::output(p), p); });
+        to.add(plan::StepKind::reduce, -1, Writer::output(own), sources, own).finish = true;
+        peers(-1,
+              [&](int32_t, uint32_t p) { to.add(plan::StepKind::release, -1, slot(p), {}, own); });
+        peers(1, [&](int32_t peer, uint32_t) { to.put(peer, Writer::output(own), own); });
+        peers(-1, [&](int32_t peer, uint32_t p) { to.wait(peer, Writer::output(p), p); });
+    }
+    return plan;
+}
+
 // all_gather over hosts of k ranks: lane 0 between hosts, lane 1 inside, tied by `after`.
+inline plan::RankPlan hierarchical_part(int32_t hosts, int32_t k, bool staged, int32_t rank) {
+    plan::RankPlan part{rank, std::vector<plan::Lane>(2)};
+    const int32_t host = rank / k, local = rank % k;
+    const auto block = [&](int32_t of_host, int32_t of_local) {
+        return Writer::output(static_cast<uint32_t>((of_host + hosts) % hosts * k + of_local % k));
+    };
+    const auto image = [&](int32_t other) { return (other + hosts) % hosts * k + local; };
+    Writer out(part.lanes[0]);
+    for (int32_t i = 1; i < hosts; i++) {
+        out.grant(image(host - i), block(host - i, local));
+    }
+    for (int32_t i = 1; i < hosts; i++) {
+        out.put(image(host + i), Writer::input(0));
+    }
+    out.copy(block(host, local), Writer::input(0));
+    std::vector<uint16_t> arrived(1, 0);
+    for (int32_t i = 1; i < hosts; i++) {
+        out.wait(image(host - i), block(host - i, local));
+        arrived.push_back(out.last());
+    }
+    Writer in(part.lanes[1]);
+    const auto inside = [&](int32_t direction, auto use) {
+        for (int32_t i = 0; i < hosts; i++) {
+            for (int32_t j = 1; j < k; j++) {
+                const int32_t other = (local + direction * j + k) % k;
+                use(i, host * k + other, block(host - i, other));
+            }
+        }
+    };
+    inside(-1, [&](int32_t, int32_t peer, plan::Operand at) { in.grant(peer, at); });
+    inside(1, [&](int32_t i, int32_t peer, plan::Operand) {
+        plan::Step& put = in.put(peer, i == 0 ? Writer::input(0) : block(host - i, local));
+        if (hosts > 1 && (staged || i > 0)) {
+            put.after = {{0, staged ? arrived.back() : arrived[static_cast<size_t>(i)], 0}};
+        }
+    });
+    inside(-1, [&](int32_t, int32_t peer, plan::Operand at) { in.wait(peer, at); });
+    return part;
+}
+
 inline plan::Plan hierarchical(int32_t hosts, int32_t k, bool staged) {
     plan::Plan plan = plan_empty(Coll::all_gather, hosts * k, 1, 2);
-    const auto block = [&](int32_t host, int32_t local) {
-        return Writer::output(static_cast<uint32_t>((host + hosts) % hosts * k + local % k));
-    };
     for (int32_t rank = 0; rank < hosts * k; rank++) {
-        const int32_t host = rank / k, local = rank % k;
-        const auto image = [&](int32_t other) { return (other + hosts) % hosts * k + local; };
-        Writer out(plan.ranks[static_cast<size_t>(rank)].lanes[0]);
-        for (int32_t i = 1; i < hosts; i++) {
-            out.grant(image(host - i), block(host - i, local));
-        }
-        for (int32_t i = 1; i < hosts; i++) {
-            out.put(image(host + i), Writer::input(0));
-        }
-        out.copy(block(host, local), Writer::input(0));
-        std::vector<uint16_t> arrived(1, 0);
-        for (int32_t i = 1; i < hosts; i++) {
-            out.wait(image(host - i), block(host - i, local));
-            arrived.push_back(out.last());
-        }
-        Writer in(plan.ranks[static_cast<size_t>(rank)].lanes[1]);
-        for (int32_t i = 0; i < hosts; i++) {
-            for (int32_t j = 1; j < k; j++) {
-                in.grant(host * k + (local + k - j) % k, block(host - i, local + k - j));
-            }
-        }
-        for (int32_t i = 0; i < hosts; i++) {
-            for (int32_t j = 1; j < k; j++) {
-                plan::Step& put = in.put(host * k + (local + j) % k,
-                                         i == 0 ? Writer::input(0) : block(host - i, local));
-                const uint16_t step = staged ? arrived.back() : arrived[static_cast<size_t>(i)];
-                if (hosts > 1 && (staged || i > 0)) {
-                    put.after = {{0, step, 0}};
-                }
-            }
-        }
-        for (int32_t i = 0; i < hosts; i++) {
-            for (int32_t j = 1; j < k; j++) {
-                in.wait(host * k + (local + k - j) % k, block(host - i, local + k - j));
-            }
-        }
+        plan.ranks[static_cast<size_t>(rank)] = hierarchical_part(hosts, k, staged, rank);
     }
     return plan;
 }
