@@ -36,8 +36,8 @@ MAY_INCLUDE = {
     "src/reduce": ["src/base", CONTRACT, "src/gpu"],
     "src/plan": ["src/base", "topology"],
     "src/bootstrap": ["src/base", CONTRACT, "src/gpu"],
-    "src/tune": ["src/base", "src/plan", "topology", CONTRACT, "src/reduce", "src/gpu"],
-    "src/sim": ["src/base", "src/plan", "topology", CONTRACT, "src/reduce", "src/gpu"],
+    "src/tune": ["src/base", "src/plan", "topology"],
+    "src/sim": ["src/base", "src/plan", "topology"],
     "src/exec": ["src/base", "src/plan", "topology", CONTRACT, "src/reduce", "src/gpu"],
     "src/comm": ["include"] + LOWER + LINKS + ["src/tune", "src/exec"],
     "src/api": ["include", "src/base", "src/comm"],
@@ -57,8 +57,8 @@ FOREIGN = [
 ]
 # Include-only, and shared beyond its module: (header, who else may include it).
 SHARED = {("perf/launch_env.h", "tools")}
-# Planning is a function of its arguments: no clock, thread, socket or environment.
-PURE = ["src/plan", "src/tune"]
+# Planning and pricing are functions of their arguments: no clock, thread, socket or environment.
+PURE = ["src/plan", "src/tune", "src/sim"]
 IMPURE = r"chrono|thread|mutex|atomic|condition_variable|filesystem|fstream|random|unistd\.h|sys/.*|time\.h|ctime"
 IMPURE_OURS = ["src/base/clock.h", "src/base/settings.h", "src/base/reactor.h", "topology/discover.h",
                "topology/hwloc_import.h", "topology/system_facts.h"]
@@ -218,7 +218,8 @@ WORDS = [
     (r"\bTO" r"DO\b|\bFIX" r"ME\b", ("",), (), "unfinished work belongs into an issue"),
     (r"\b(secure_)?getenv\s*\(", ("src/", "transports/", "topology/"), ("src/base/settings.cpp",),
      "the environment is read in src/base/settings.cpp only"),
-    (r"\bstd::(cout|cerr)\b|\bf?printf\s*\(", ("src/plan/", "src/exec/", "src/bootstrap/", "transports/", "topology/"),
+    (r"\bstd::(cout|cerr)\b|\bf?printf\s*\(",
+     ("src/plan/", "src/tune/", "src/sim/", "src/exec/", "src/bootstrap/", "transports/", "topology/"),
      (), "messages go through src/base/log.h"),
     (r"\busing namespace\b", ("src/", "transports/", "topology/", "include/"), (), "name what is used"),
     (r"\bsleep_(for|until)\s*\(|\bu?sleep\s*\((?<![.>]sleep\()", ("tests/unit/",), (), "unit tests do not sleep"),
