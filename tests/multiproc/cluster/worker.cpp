@@ -69,6 +69,12 @@ void barrier() {
     }
 }
 
+// Whoever ends the communicator after a barrier waits until nobody is in it any more: a rank that
+// has not returned yet would hear of the end in there.
+void all_out_of_barrier() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+}
+
 int32_t value(int rank, size_t i) {
     return static_cast<int32_t>(rank * 1000 + static_cast<int>(i % 997));
 }
@@ -185,8 +191,7 @@ void mode_kill(int victim, bool has_child) {
         if (has_child) {
             child_leave_behind();
         }
-        std::this_thread::sleep_for(
-            std::chrono::milliseconds(200));  // until nobody is in the barrier any more
+        all_out_of_barrier();
         raise(SIGKILL);
     }
     until_error(now(), 5, "rank " + std::to_string(victim));
@@ -227,8 +232,7 @@ void mode_kill_init(int victim) {
 void mode_abort(int who) {
     barrier();
     if (env.rank == who) {
-        std::this_thread::sleep_for(
-            std::chrono::milliseconds(200));  // until nobody is in the barrier any more
+        all_out_of_barrier();
         ok(ncclCommAbort(comm), "ncclCommAbort");
         comm = nullptr;
         std::this_thread::sleep_for(std::chrono::seconds(2));
@@ -242,6 +246,7 @@ void mode_abort(int who) {
 // One rank asks for another count: everybody hears of both.
 void mode_mismatch() {
     barrier();
+    all_out_of_barrier();
     std::vector<float> data(70'000, 1.0f);
     const size_t count = env.rank == 1 ? 60'000 : 70'000;
     const double begin = now();
