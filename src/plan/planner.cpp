@@ -117,11 +117,6 @@ Way way_choose(const Request& request, const Limits& limits, std::optional<Algo>
     return {Algo::ring, false, "large, the ring moves the fewest bytes"};
 }
 
-uint32_t positions(const Request& request, const Way& way) {
-    const bool sliced = request.coll == Coll::all_reduce && (way.algo == Algo::ring || way.loads);
-    return sliced ? static_cast<uint32_t>(request.rank_count) : 1;
-}
-
 uint64_t largest_chunk(const Request& request, uint32_t chunks) {
     uint64_t most = 0;
     for (uint32_t c = 0; c < chunks; c++) {
@@ -154,17 +149,6 @@ uint64_t tile_choose(const Request& request, uint64_t chunk_bytes) {
     return std::clamp(chunk_bytes / tiles_wanted, tile_bytes_min, most);
 }
 
-void blocks_set(const Request& request, Shape& shape) {
-    const auto ranks = static_cast<uint32_t>(request.rank_count);
-    const Coll coll = request.coll;
-    const bool many_in =
-        coll == Coll::reduce_scatter || coll == Coll::all_to_all || coll == Coll::scatter;
-    const bool many_out =
-        coll == Coll::all_gather || coll == Coll::all_to_all || coll == Coll::gather;
-    shape.input_blocks = many_in ? ranks : 1;
-    shape.output_blocks = many_out ? ranks : 1;
-}
-
 }  // namespace
 
 const char* to_string(Algo algo) {
@@ -173,6 +157,18 @@ const char* to_string(Algo algo) {
             return "direct";
         case Algo::ring:
             return "ring";
+        case Algo::halving:
+            return "halving";
+        case Algo::tree:
+            return "tree";
+        case Algo::mesh:
+            return "mesh";
+        case Algo::chain:
+            return "chain";
+        case Algo::binomial:
+            return "binomial";
+        case Algo::hier:
+            return "hier";
     }
     return "?";
 }
@@ -193,8 +189,6 @@ Result<Choice> choose(const Request& request, const Limits& limits) {
     TRY(request_check(request));
     const std::optional<Algo> forced = TRY(algo_setting(limits.algo));
     const Way way = way_choose(request, limits, forced);
-    const uint32_t slices = positions(request, way);
-
     Choice choice;
     choice.algo = way.algo;
     choice.shape.coll = request.coll;
@@ -202,12 +196,12 @@ Result<Choice> choose(const Request& request, const Limits& limits) {
     choice.shape.rank_count = request.rank_count;
     choice.shape.root = request.root;
     choice.shape.loads = way.loads;
-    blocks_set(request, choice.shape);
+    shape_fit(choice.shape, 1);
 
-    const uint64_t position_bytes = largest_chunk(request, slices);
+    const uint64_t position_bytes = largest_chunk(request, choice.shape.chunks);
     choice.eager = position_bytes <= limits.eager_bytes && !way.loads;
     choice.lanes = choice.eager ? 1 : lanes_choose(request, position_bytes);
-    choice.shape.chunks = slices * choice.lanes;
+    shape_fit(choice.shape, choice.lanes);
     const uint64_t largest = largest_chunk(request, choice.shape.chunks);
     if (choice.eager) {
         tile_set(choice, largest, largest);

@@ -34,7 +34,7 @@ struct Limits {
 struct Choice {
     Algo algo = Algo::direct;
     Shape shape;
-    uint32_t lanes = 1;
+    uint32_t lanes = 1;       // strands of the plan
     uint64_t tile_bytes = 0;  // > 0
     uint32_t tiles = 1;       // passes of every lane
     bool eager = false;       // tile fits a slot: grants are implied
@@ -42,8 +42,14 @@ struct Choice {
 };
 
 Result<Choice> choose(const Request& request, const Limits& limits);
-// One rank's part; time grows with its own steps only.
-Result<RankPlan> generate(const Shape& shape, uint32_t lanes, int32_t rank);
+// One rank's part of a plan of `strands` strands; time grows with its own steps only. A strand is
+// one lane, or a few that hand each other tiles.
+Result<RankPlan> generate(const Shape& shape, uint32_t strands, int32_t rank);
+
+// Whether the collective has a plan by this algorithm.
+bool has_plan(Coll coll, Algo algo);
+// Derives chunks, blocks and slots from what the shape says already.
+void shape_fit(Shape& shape, uint32_t strands);
 
 // Bytes [begin, end) of chunk c of C in a block of `count` elements; the one rule of ir.h.
 struct Extent {

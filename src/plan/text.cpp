@@ -20,7 +20,8 @@ constexpr uint64_t scratch_slots_max = 1u << 20;
 
 constexpr std::array kinds = {StepKind::grant, StepKind::put,    StepKind::wait,   StepKind::expose,
                               StepKind::copy,  StepKind::reduce, StepKind::release};
-constexpr std::array algos = {Algo::direct, Algo::ring};
+constexpr std::array algos = {Algo::direct, Algo::ring,  Algo::halving,  Algo::tree,
+                              Algo::mesh,   Algo::chain, Algo::binomial, Algo::hier};
 
 std::string operand_text(const Operand& operand) {
     static constexpr std::array<const char*, 4> names = {"-", "in", "out", "s"};

@@ -13,19 +13,34 @@ inline constexpr Coll collectives[] = {Coll::all_reduce, Coll::reduce_scatter, C
                                        Coll::broadcast,  Coll::reduce,         Coll::all_to_all,
                                        Coll::gather,     Coll::scatter};
 
-enum class Kind { direct, ring, loads };
-inline constexpr Kind kinds[] = {Kind::direct, Kind::ring, Kind::loads};
+// The flat algorithms, and direct by loads.
+enum class Kind { direct, ring, loads, halving, tree, mesh, chain, binomial };
+inline constexpr Kind kinds[] = {Kind::direct, Kind::ring, Kind::loads, Kind::halving,
+                                 Kind::tree,   Kind::mesh, Kind::chain, Kind::binomial};
 
-inline bool has_plan(Coll coll, Kind kind) {
+inline Algo algo_of(Kind kind) {
     switch (kind) {
         case Kind::direct:
-            return true;
-        case Kind::ring:
-            return coll <= Coll::reduce;
         case Kind::loads:
-            return coll <= Coll::broadcast;
+            return Algo::direct;
+        case Kind::ring:
+            return Algo::ring;
+        case Kind::halving:
+            return Algo::halving;
+        case Kind::tree:
+            return Algo::tree;
+        case Kind::mesh:
+            return Algo::mesh;
+        case Kind::chain:
+            return Algo::chain;
+        case Kind::binomial:
+            return Algo::binomial;
     }
-    return false;
+    return Algo::direct;
+}
+
+inline bool has_plan(Coll coll, Kind kind) {
+    return kind == Kind::loads ? coll <= Coll::broadcast : has_plan(coll, algo_of(kind));
 }
 
 inline bool has_root(Coll coll) {
@@ -33,32 +48,28 @@ inline bool has_root(Coll coll) {
            coll == Coll::scatter;
 }
 
-inline bool many_inputs(Coll coll) {
-    return coll == Coll::reduce_scatter || coll == Coll::all_to_all || coll == Coll::scatter;
-}
-
-inline bool many_outputs(Coll coll) {
-    return coll == Coll::all_gather || coll == Coll::all_to_all || coll == Coll::gather;
-}
-
-inline Plan plan_make(Coll coll, Kind kind, int32_t ranks, uint32_t lanes, int32_t root = 0) {
+inline Plan plan_of(const Shape& shape, uint32_t strands) {
     Plan plan;
-    Shape& shape = plan.shape;
-    shape.coll = coll;
-    shape.algo = kind == Kind::ring ? Algo::ring : Algo::direct;
-    shape.loads = kind == Kind::loads;
-    shape.rank_count = ranks;
-    shape.root = root;
-    const auto n = static_cast<uint32_t>(ranks);
-    shape.chunks = lanes * (coll == Coll::all_reduce && kind != Kind::direct ? n : 1);
-    shape.input_blocks = many_inputs(coll) ? n : 1;
-    shape.output_blocks = many_outputs(coll) ? n : 1;
-    for (int32_t rank = 0; rank < ranks; rank++) {
-        Result<RankPlan> part = generate(shape, lanes, rank);
-        REQUIRE(part.ok());
+    plan.shape = shape;
+    shape_fit(plan.shape, strands);
+    for (int32_t rank = 0; rank < shape.rank_count; rank++) {
+        Result<RankPlan> part = generate(plan.shape, strands, rank);
+        if (!part.ok()) {
+            FAIL(part.error().what);
+        }
         plan.ranks.push_back(std::move(part).value());
     }
     return plan;
+}
+
+inline Plan plan_make(Coll coll, Kind kind, int32_t ranks, uint32_t strands, int32_t root = 0) {
+    Shape shape;
+    shape.coll = coll;
+    shape.algo = algo_of(kind);
+    shape.loads = kind == Kind::loads;
+    shape.rank_count = ranks;
+    shape.root = root;
+    return plan_of(shape, strands);
 }
 
 inline std::string plan_name(const Plan& plan) {

@@ -56,6 +56,12 @@ TEST_CASE("golden plans") {
     golden_check(plan_make(Coll::all_to_all, Kind::direct, 3, 1));
     golden_check(plan_make(Coll::gather, Kind::direct, 3, 1, 2));
     golden_check(plan_make(Coll::scatter, Kind::direct, 3, 1, 2));
+    golden_check(plan_make(Coll::reduce_scatter, Kind::halving, 5, 1));
+    golden_check(plan_make(Coll::all_gather, Kind::halving, 5, 1));
+    golden_check(plan_make(Coll::all_reduce, Kind::tree, 4, 2));
+    golden_check(plan_make(Coll::all_reduce, Kind::mesh, 3, 1));
+    golden_check(plan_make(Coll::reduce, Kind::chain, 3, 1, 1));
+    golden_check(plan_make(Coll::broadcast, Kind::binomial, 4, 1, 1));
 }
 
 TEST_CASE("every plan survives print and parse") {
