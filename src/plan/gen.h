@@ -31,18 +31,20 @@ class Writer {
     Step& release(Operand dst, uint32_t chunk);
 
     uint32_t chunks() const { return chunks_; }
-    // The next step comes after that one of another lane, in the same tile.
-    void hold(const After& after);
+    // The next step on the chunk comes after that one of another lane, in the same tile. On the
+    // same chunk: with another, it could be passed over while this one is not.
+    void hold(const After& after, uint32_t chunk);
     After mark() const;  // the step written last
     void reserve(size_t steps) { made_.steps.reserve(steps); }
     Lane take() { return std::move(made_); }
+    Writer next() const { return {lane_ + 1, chunks_}; }
 
   private:
     Step& add(StepKind kind, int32_t rank, uint32_t chunk);
     void use_scratch(const Operand& operand);
 
     uint32_t lane_, chunks_;
-    Few<After, 1> held_;
+    std::vector<std::pair<After, uint32_t>> held_;  // with the chunk
     Lane made_;
 };
 
@@ -65,11 +67,11 @@ class Marks {
     Marks(int32_t size, int32_t ports)
         : size_(size), steps_(static_cast<size_t>(size) * static_cast<size_t>(ports), none()) {}
     void set(int32_t port, int32_t pos, const After& step) { steps_[index(port, pos)] = step; }
-    // To `writer`: its next step comes after the marked one, if there is one.
-    void hold(Writer& writer, int32_t port, int32_t pos) const {
+    // To `writer`: its next step on the chunk comes after the marked one, if there is one.
+    void hold(Writer& writer, int32_t port, int32_t pos, uint32_t chunk) const {
         const After& step = steps_[index(port, pos)];
         if (!(step == none())) {
-            writer.hold(step);
+            writer.hold(step, chunk);
         }
     }
 
@@ -96,6 +98,7 @@ struct Stage {
     Exchange* exchange = nullptr;  // adds the inputs of the host's other ranks to own()
     const Marks* ready = nullptr;  // input(pos) may be touched after these
     Marks* written = nullptr;      // told when output(pos) holds its last value
+    Marks* passed = nullptr;       // told when tree_up has done all it does
 
     int32_t rail(int32_t port) const {
         return cluster == nullptr ? port : port * cluster->ranks_on(self) + local;
@@ -141,6 +144,7 @@ class Part {
     static Place own(int32_t pos) { return {Place::Kind::own, pos, -1}; }
     void fetch(int32_t pos);
     void used();
+    void passed(int32_t pos);
     // own(pos) as the source of a put: the input itself, or summed up in `slot`.
     Place first(int32_t pos, Place slot);
 
@@ -190,6 +194,8 @@ TreeNode binomial_node(const Stage& stage);
 TreeNode double_node(const Stage& stage, bool rooted);
 void tree_up(Part& part, const TreeNode& node);
 void tree_down(Part& part, const TreeNode& node);
+// all_reduce: up in one lane, down in another, each tile down after it went up.
+void tree_both(Writer& up, Writer& down, const Stage& stage, const TreeNode& node);
 
 // A strand of a hierarchy: appends its lanes.
 void gen_hier(const Shape& shape, uint32_t strands, uint32_t strand, RankPlan& plan);

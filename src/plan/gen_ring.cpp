@@ -91,12 +91,15 @@ void finish_sum(Part& part, Place result) {
 
 void put_first_input(Part& part) {
     for (int32_t k = 0; k < grants_ahead; k++) {
-        grant_sum(part, k);
+        part.each([&] { grant_sum(part, k); });
     }
-    const int32_t pos = part.at(-1);
-    part.fetch(pos);
-    part.put(part.at(1), part.first(pos, slot_out(part.size() - 1, part.size() > 2 ? 1 : 0)), pos);
-    part.used();
+    part.each([&] {
+        const int32_t pos = part.at(-1);
+        const Place sum = slot_out(part.size() - 1, part.size() > 2 ? 1 : 0);
+        part.fetch(pos);
+        part.put(part.at(1), part.first(pos, sum), pos);
+        part.used();
+    });
 }
 
 void pass_on_sums(Part& part) {
@@ -120,16 +123,16 @@ void pass_on_gathered(Part& part) {
 }
 
 void ring_reduce_scatter(Part& part) {
-    part.each([&] { put_first_input(part); });
+    put_first_input(part);
     pass_on_sums(part);
     part.each([&] { finish_sum(part, Part::output()); });
 }
 
 void ring_all_gather(Part& part) {
+    for (int32_t k = 0; k < grants_ahead; k++) {
+        part.each([&] { grant_gathered(part, k); });
+    }
     part.each([&] {
-        for (int32_t k = 0; k < grants_ahead; k++) {
-            grant_gathered(part, k);
-        }
         part.put(part.at(1), Part::input(), part.self());
         part.copy(Part::output(part.self()), Part::input(), part.self());
     });
@@ -137,16 +140,19 @@ void ring_all_gather(Part& part) {
 }
 
 void ring_all_reduce(Part& part) {
-    part.each([&] { put_first_input(part); });
+    put_first_input(part);
     pass_on_sums(part);
+    const int32_t self = part.self();
     part.each([&] {
         // The first finished position to come is the one put first as input: in place it must be
         // out.
         part.release(Part::input(part.at(-1)), part.at(-1));
         grant_gathered(part, 0);
-        finish_sum(part, Part::output(part.self()));
+    });
+    part.each([&] { finish_sum(part, Part::output(self)); });
+    part.each([&] {
         grant_gathered(part, 1);
-        part.put(part.at(1), Part::output(part.self()), part.self());
+        part.put(part.at(1), Part::output(self), self);
     });
     pass_on_gathered(part);
 }

@@ -126,6 +126,7 @@ void tree_up(Part& part, const TreeNode& node) {
             if (part.stage().coll == Coll::all_reduce) {
                 part.release(Part::input(), 0);  // in place, the way down overwrites it
             }
+            part.passed(0);
             return;
         }
         std::vector<Part::Place> sources;
@@ -138,6 +139,9 @@ void tree_up(Part& part, const TreeNode& node) {
             part.release(sum, 0);
             part.reduce(sum, sources, 0, false);
         } else {
+            if (part.stage().output.space == Space::scratch) {
+                part.release(Part::output(), 0);
+            }
             part.reduce(Part::output(), sources, 0, true);
         }
         for (int32_t i = 0; i < children; i++) {
@@ -147,6 +151,7 @@ void tree_up(Part& part, const TreeNode& node) {
         if (node.parent >= 0) {
             part.put(node.parent, sum, 0);
         }
+        part.passed(0);
     });
 }
 
@@ -154,6 +159,7 @@ void tree_down(Part& part, const TreeNode& node) {
     const bool from_output = node.parent >= 0 || part.stage().coll == Coll::all_reduce;
     const Part::Place source = from_output ? Part::output() : Part::input();
     part.each([&] {
+        part.fetch(0);
         if (node.parent >= 0) {
             part.grant(node.parent, Part::output(), 0);
         }
@@ -161,8 +167,6 @@ void tree_down(Part& part, const TreeNode& node) {
     part.each([&] {
         if (node.parent >= 0) {
             part.wait(node.parent, Part::output(), 0);
-        } else {
-            part.fetch(0);
         }
         for (const int32_t child : node.children) {
             part.put(child, source, 0);
@@ -171,6 +175,18 @@ void tree_down(Part& part, const TreeNode& node) {
             part.copy(Part::output(), Part::input(), 0);
         }
     });
+}
+
+void tree_both(Writer& up, Writer& down, const Stage& stage, const TreeNode& node) {
+    Marks passed(1, stage.ports);
+    Stage climbing = stage;
+    climbing.passed = &passed;
+    Part first(up, climbing);
+    tree_up(first, node);
+    Stage falling = stage;
+    falling.ready = &passed;
+    Part second(down, falling);
+    tree_down(second, node);
 }
 
 }  // namespace weft::plan

@@ -144,19 +144,14 @@ void flat_lane(const Shape& shape, Part& part) {
 }
 
 void flat_lanes(const Shape& shape, uint32_t strands, uint32_t strand, RankPlan& plan) {
-    const Stage stage = flat_stage(shape, strands, strand, plan.rank);
+    Stage stage = flat_stage(shape, strands, strand, plan.rank);
     const auto lane = static_cast<uint32_t>(plan.lanes.size());
     Writer writer(lane, shape.chunks);
     Part part(writer, stage);
     if (shape.algo == Algo::tree && shape.coll == Coll::all_reduce && shape.rank_count > 1) {
-        const TreeNode node = tree_node(shape.algo, stage);
-        tree_up(part, node);
-        const After up = writer.mark();
-        plan.lanes.push_back(writer.take());
         Writer down(lane + 1, shape.chunks);
-        down.hold(up);
-        Part second(down, stage);
-        tree_down(second, node);
+        tree_both(writer, down, stage, tree_node(shape.algo, stage));
+        plan.lanes.push_back(writer.take());
         plan.lanes.push_back(down.take());
         return;
     }
@@ -176,9 +171,8 @@ bool has_plan(Coll coll, Algo algo) {
     const bool rooted = coll == Coll::broadcast || coll == Coll::reduce;
     switch (algo) {
         case Algo::direct:
-            return coll != Coll::send_recv;
         case Algo::hier:
-            return false;
+            return coll != Coll::send_recv;
         case Algo::ring:
             return spread || rooted;
         case Algo::halving:

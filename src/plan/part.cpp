@@ -9,8 +9,14 @@ Step& Writer::add(StepKind kind, int32_t rank, uint32_t chunk) {
     step.kind = kind;
     step.peer = rank;
     step.chunk = chunk;
-    step.after = held_;
-    held_.clear();
+    if (!held_.empty()) {
+        std::erase_if(held_, [&](const auto& held) {
+            if (held.second == chunk) {
+                step.after.push_back(held.first);
+            }
+            return held.second == chunk;
+        });
+    }
     return step;
 }
 
@@ -71,10 +77,8 @@ Step& Writer::release(Operand dst, uint32_t chunk) {
     return step;
 }
 
-void Writer::hold(const After& after) {
-    if (std::find(held_.begin(), held_.end(), after) == held_.end()) {
-        held_.push_back(after);
-    }
+void Writer::hold(const After& after, uint32_t chunk) {
+    held_.emplace_back(after, chunk);
 }
 
 After Writer::mark() const {
@@ -133,13 +137,19 @@ void Part::fetch(int32_t pos) {
         stage_->exchange->fetch();
     }
     if (stage_->ready != nullptr && !absent(pos)) {
-        stage_->ready->hold(*to_, port_, pos);
+        stage_->ready->hold(*to_, port_, pos, chunk(pos));
     }
 }
 
 void Part::used() {
     if (stage_->exchange != nullptr) {
         stage_->exchange->used();
+    }
+}
+
+void Part::passed(int32_t pos) {
+    if (stage_->passed != nullptr && !absent(pos)) {
+        stage_->passed->set(port_, pos, to_->mark());
     }
 }
 

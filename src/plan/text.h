@@ -11,6 +11,7 @@
 //   wait s0 from 1 chunk 0
 //   reduce out0 <- s0 in0 chunk 0 finish after 1.3-2
 //
+// A hierarchical plan's shape goes on: inter=ring hosts=0-3/4-7, the ranks of each host.
 // Operands: in<chunk>, out<chunk>, s<slot>, with `<rank>:` in front for a peer's memory. `after`
 // names lane.step, -d for d tiles back. Empty lines and lines that begin with # are skipped.
 #pragma once

@@ -72,10 +72,46 @@ inline Plan plan_make(Coll coll, Kind kind, int32_t ranks, uint32_t strands, int
     return plan_of(shape, strands);
 }
 
+// Hosts of so many ranks each. `dealt`: ranks are dealt to the hosts in turn, not in a row.
+inline std::vector<std::vector<int32_t>> hosts_of(const std::vector<int32_t>& sizes,
+                                                  bool dealt = false) {
+    std::vector<std::vector<int32_t>> hosts(sizes.size());
+    int32_t total = 0;
+    for (const int32_t size : sizes) {
+        total += size;
+    }
+    size_t host = 0;
+    for (int32_t rank = 0; rank < total; rank++) {
+        while (hosts[host].size() == static_cast<size_t>(sizes[host])) {
+            host = (host + 1) % hosts.size();
+        }
+        hosts[host].push_back(rank);
+        host = dealt ? (host + 1) % hosts.size() : host;
+    }
+    return hosts;
+}
+
+inline ClusterRef cluster_of(const std::vector<int32_t>& sizes, bool dealt = false) {
+    return {Cluster::of(hosts_of(sizes, dealt)).value()};
+}
+
+inline Plan hier_make(Coll coll, Algo inter, const ClusterRef& cluster, uint32_t strands,
+                      int32_t root = 0) {
+    Shape shape;
+    shape.coll = coll;
+    shape.algo = Algo::hier;
+    shape.inter = inter;
+    shape.cluster = cluster;
+    shape.rank_count = cluster->rank_count();
+    shape.root = root;
+    return plan_of(shape, strands);
+}
+
 inline std::string plan_name(const Plan& plan) {
     return std::string(to_string(plan.shape.coll)) + "-" +
-           (plan.shape.loads ? "loads" : to_string(plan.shape.algo)) + "-" +
-           std::to_string(plan.shape.rank_count);
+           (plan.shape.loads ? "loads" : to_string(plan.shape.algo)) +
+           (plan.shape.algo == Algo::hier ? std::string("-") + to_string(plan.shape.inter) : "") +
+           "-" + std::to_string(plan.shape.rank_count);
 }
 
 }  // namespace weft::plan
