@@ -173,8 +173,9 @@ std::optional<std::vector<std::vector<int32_t>>> hosts_parse(std::string_view te
         auto& host = hosts.emplace_back();
         for (std::string_view list = part_take(text, '/'); !list.empty();) {
             std::string_view range = part_take(list, ',');
+            const bool single = range.find('-') == range.npos;
             const auto first = number(part_take(range, '-'), ranks_max);
-            const auto last = range.empty() ? first : number(range, ranks_max);
+            const auto last = single ? first : number(range, ranks_max);
             if (!first || !last || *last < *first || (count += *last - *first + 1) > ranks_max) {
                 return std::nullopt;
             }
