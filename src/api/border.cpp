@@ -28,6 +28,17 @@ ncclResult_t error_to_result(const Error& error) noexcept {
     return code_to_result(error.code);
 }
 
+ncclResult_t grouped(ncclResult_t result) noexcept {
+    if (result != ncclSuccess && result != ncclInProgress) {
+        Error refused;
+        refused.code = result_to_code(result);
+        refused.what =
+            "call refused";  // short enough to need no memory, of which there may be none
+        group_remember(refused);
+    }
+    return result;
+}
+
 Error forked_error() {
     return make_error(Code::invalid_usage, Scope::call,
                       format("process %d was forked from one that uses Weft and cannot use it "

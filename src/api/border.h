@@ -35,6 +35,28 @@ constexpr ncclResult_t code_to_result(Code code) {
     }
     return ncclInternalError;
 }
+constexpr Code result_to_code(ncclResult_t result) {
+    switch (result) {
+        case ncclSystemError:
+            return Code::system;
+        case ncclInvalidArgument:
+            return Code::invalid_argument;
+        case ncclInvalidUsage:
+            return Code::invalid_usage;
+        case ncclRemoteError:
+            return Code::remote;
+        case ncclInProgress:
+            return Code::in_progress;
+        case ncclTimeout:
+            return Code::timeout;
+        case ncclSuccess:
+        case ncclUnhandledCudaError:
+        case ncclInternalError:
+        case ncclNumResults:
+            break;
+    }
+    return Code::internal;
+}
 Error forked_error();
 Error null_error(const char* function, const char* argument);
 
@@ -56,16 +78,20 @@ ncclResult_t at_border(Body&& body) noexcept {
     }
 }
 
-// For calls that a group collects: an error inside a group is also what its end returns.
+// Passes on what a call returned that takes part in groups: inside one, an error is also what the
+// group's end returns, and nothing of the group runs. Which calls do follows NCCL (those that call
+// ncclGroupErrCheck in its src/); questions and buffer registration do not.
+ncclResult_t grouped(ncclResult_t result) noexcept;
+
 template <class Body>
 ncclResult_t at_border_grouped(Body&& body) noexcept {
-    return at_border([&]() -> Result<void> {
+    return grouped(at_border([&]() -> Result<void> {
         Result<void> result = body();
         if (!result.ok() && result.error().code != Code::in_progress) {
-            group_remember(result.error());
+            group_remember(result.error());  // with its text
         }
         return result;
-    });
+    }));
 }
 
 }  // namespace weft

@@ -2,6 +2,7 @@
 // configuration is refused and never ignored: its members limit device resources and algorithms,
 // and a caller who sets them relies on them.
 #include "include/weft/nccl.h"
+#include "src/api/border.h"
 #include "src/api/export.h"
 #include "src/api/refuse.h"
 
@@ -13,8 +14,8 @@ ncclResult_t plain_only(const char* function, ncclComm_t comm, const ncclCollCon
     if (config == nullptr) {
         return plain();
     }
-    return weft::refuse_on(
-        comm, {function, "per-call configurations do not apply", "pass NULL as the config"});
+    return weft::grouped(weft::refuse_on(
+        comm, {function, "per-call configurations do not apply", "pass NULL as the config"}));
 }
 
 }  // namespace

@@ -6,9 +6,11 @@
 #include <cstddef>
 
 #include "include/weft/nccl_device.h"
+#include "src/api/border.h"
 #include "src/api/export.h"
 #include "src/api/refuse.h"
 
+using weft::grouped;
 using weft::null_argument;
 using weft::refuse;
 using weft::refuse_on;
@@ -113,9 +115,9 @@ ncclResult_t pointer_refuse(std::string_view function, ncclWindow_t window,
 NCCL_ENTRY(ncclResult_t, DevCommCreate, ncclComm_t comm, const ncclDevCommRequirements_t* reqs,
            ncclDevComm_t* outDevComm) {
     if (reqs == nullptr || outDevComm == nullptr) {
-        return null_argument("ncclDevCommCreate", reqs == nullptr ? "reqs" : "outDevComm");
+        return grouped(null_argument("ncclDevCommCreate", reqs == nullptr ? "reqs" : "outDevComm"));
     }
-    return refuse_on(comm, {"ncclDevCommCreate", device_why, device_instead});
+    return grouped(refuse_on(comm, {"ncclDevCommCreate", device_why, device_instead}));
 }
 
 NCCL_ENTRY(ncclResult_t, DevCommDestroy, ncclComm_t comm, const ncclDevComm_t* devComm) {

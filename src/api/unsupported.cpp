@@ -3,9 +3,11 @@
 #include <string>
 
 #include "include/weft/nccl.h"
+#include "src/api/border.h"
 #include "src/api/export.h"
 #include "src/api/refuse.h"
 
+using weft::grouped;
 using weft::null_argument;
 using weft::refuse;
 using weft::refuse_on;
@@ -35,12 +37,12 @@ NCCL_ENTRY(ncclResult_t, CommGetUniqueId, ncclComm_t comm, ncclUniqueId* uniqueI
 NCCL_ENTRY(ncclResult_t, CommGrow, ncclComm_t comm, int, const ncclUniqueId*, int,
            ncclComm_t* newcomm, ncclConfig_t*) {
     if (newcomm == nullptr) {
-        return null_argument("ncclCommGrow", "newcomm");
+        return grouped(null_argument("ncclCommGrow", "newcomm"));
     }
     *newcomm = nullptr;
     const weft::Refusal refusal{"ncclCommGrow", "communicators do not grow",
                                 "make a new one with ncclGetUniqueId and ncclCommInitRank"};
-    return comm == nullptr ? refuse(refusal) : refuse_on(comm, refusal);
+    return grouped(comm == nullptr ? refuse(refusal) : refuse_on(comm, refusal));
 }
 
 // A NULL communicator is a success, as for ncclCommAbort (NCCL 2.28).
@@ -48,18 +50,19 @@ NCCL_ENTRY(ncclResult_t, CommRevoke, ncclComm_t comm, int) {
     if (comm == nullptr) {
         return ncclSuccess;
     }
-    return refuse_on(comm, {"ncclCommRevoke", "operations are not ended one communicator at a time",
-                            "use ncclCommShrink with NCCL_SHRINK_ABORT, or ncclCommAbort"});
+    return grouped(
+        refuse_on(comm, {"ncclCommRevoke", "operations are not ended one communicator at a time",
+                         "use ncclCommShrink with NCCL_SHRINK_ABORT, or ncclCommAbort"}));
 }
 
 NCCL_ENTRY(ncclResult_t, CommSuspend, ncclComm_t comm, int) {
-    return refuse_on(comm, {"ncclCommSuspend", "the communicator holds no device memory",
-                            "there is nothing to give back, leave the call out"});
+    return grouped(refuse_on(comm, {"ncclCommSuspend", "the communicator holds no device memory",
+                                    "there is nothing to give back, leave the call out"}));
 }
 
 NCCL_ENTRY(ncclResult_t, CommResume, ncclComm_t comm) {
-    return refuse_on(
-        comm, {"ncclCommResume", "the communicator was not suspended", "leave the call out"});
+    return grouped(refuse_on(
+        comm, {"ncclCommResume", "the communicator was not suspended", "leave the call out"}));
 }
 
 // All four are device memory figures, of which a communicator on host memory has none.
@@ -91,18 +94,19 @@ NCCL_ENTRY(ncclResult_t, WinGetUserPtr, ncclComm_t comm, ncclWindow_t win, void*
 
 NCCL_ENTRY(ncclResult_t, PutSignal, const void*, size_t, ncclDataType_t, int, ncclWindow_t, size_t,
            int, int, unsigned int, ncclComm_t comm, cudaStream_t) {
-    return refuse_on(comm, {"ncclPutSignal", "one-sided writes need windows in device memory",
-                            "use ncclSend and ncclRecv"});
+    return grouped(
+        refuse_on(comm, {"ncclPutSignal", "one-sided writes need windows in device memory",
+                         "use ncclSend and ncclRecv"}));
 }
 
 NCCL_ENTRY(ncclResult_t, Signal, int, int, int, unsigned int, ncclComm_t comm, cudaStream_t) {
-    return refuse_on(comm, {"ncclSignal", "signals need windows in device memory",
-                            "use ncclSend and ncclRecv with a count of 0"});
+    return grouped(refuse_on(comm, {"ncclSignal", "signals need windows in device memory",
+                                    "use ncclSend and ncclRecv with a count of 0"}));
 }
 
 NCCL_ENTRY(ncclResult_t, WaitSignal, int, ncclWaitSignalDesc_t*, ncclComm_t comm, cudaStream_t) {
-    return refuse_on(comm, {"ncclWaitSignal", "signals need windows in device memory",
-                            "use ncclSend and ncclRecv with a count of 0"});
+    return grouped(refuse_on(comm, {"ncclWaitSignal", "signals need windows in device memory",
+                                    "use ncclSend and ncclRecv with a count of 0"}));
 }
 
 // ---- parameters

@@ -49,7 +49,7 @@ struct Settings {
     int64_t tile_bytes = 0;      // WEFT_TILE_BYTES, 0 = choose
     std::string fault;           // WEFT_FAULT: fault injector spec (tests)
     // --- execution
-    std::string algo;                 // NCCL_ALGO: ring, direct, empty = choose
+    std::string algo;                 // NCCL_ALGO: a list (src/plan/algo_list.h), empty = choose
     int64_t spin_us = -1;             // WEFT_SPIN_US, -1 = by ranks per core
     bool stats = false;               // WEFT_STATS
     int64_t late_report_s = 10;       // WEFT_LATE_REPORT: report a wait that lasts this long

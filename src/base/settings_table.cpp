@@ -102,7 +102,11 @@ constexpr SettingRow rows[] = {
      "bytes of each chunk that one pass of a lane moves, 0 chooses", nullptr, 0, int64_t{1} << 40},
     {transports, "WEFT_FAULT", &S::fault, "faults to inject into every link, for tests"},
 
-    {execution, "NCCL_ALGO", &S::algo, "algorithm to use where it applies; unset chooses"},
+    {execution, "NCCL_ALGO", &S::algo,
+     "algorithms, in NCCL's forms (`Ring,Tree`, `^Tree`, `ring;allreduce:direct;broadcast:^ring`): "
+     "the first one named that the collective has (of direct, ring, halving, tree, mesh, chain, "
+     "binomial, hier, and hier:ring, :mesh, :halving or :tree between hosts) is used; NCCL's other "
+     "names are passed over, and where nothing is left, or unset, one is chosen"},
     {execution, "WEFT_SPIN_US", &S::spin_us,
      "microseconds a waiting caller spins before it sleeps, -1 decides by ranks per core", nullptr,
      -1, 1000000000},

@@ -15,9 +15,9 @@
 #include <set>
 #include <unordered_map>
 
-#include "src/base/handle.h"
 #include "src/base/log.h"
 #include "src/base/machine.h"
+#include "src/base/private_fd.h"
 #include "src/base/reactor.h"
 #include "src/bootstrap/address.h"
 #include "src/bootstrap/net.h"
@@ -90,6 +90,13 @@ void options_set(int fd) {
     option_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 4000);
 }
 
+PrivateFd socket_make(const NetAddress& address) {
+    return private_fd([&] {
+        return socket(address.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                      0);
+    });
+}
+
 Error socket_error(int sys) {
     const char* why = sys == 0 ? "closed by the other side" : strerror(sys);
     return make_error(Code::remote, Scope::peer, why, sys);
@@ -121,11 +128,11 @@ class TcpNet final : public Net {
 
   private:
     struct Listener {
-        Fd fd;
+        PrivateFd fd;
         Reactor::Id watch = 0;
     };
     struct Socket {
-        Fd fd;
+        PrivateFd fd;
         Reactor::Id watch = 0;
         bool connecting = false;
         bool closing = false;  // the client has closed it; the rest is being sent
@@ -133,7 +140,7 @@ class TcpNet final : public Net {
     };
 
     void accept_some(uint64_t id);
-    Conn install(Fd fd, bool connecting);
+    Conn install(PrivateFd fd, bool connecting);
     void event(Conn conn, uint32_t events);
     bool connected(Conn conn);  // false: it failed and is gone
     void read_some(Conn conn);
@@ -188,7 +195,7 @@ Result<Net::Listening> TcpNet::listen(const NetAddress& at) {
                           format("cannot listen on %s: %s", to_string(at).c_str(), strerror(sys)),
                           sys);
     };
-    Fd fd(socket(at.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    PrivateFd fd = socket_make(at);
     if (!fd) {
         return failed();
     }
@@ -227,7 +234,10 @@ void TcpNet::accept_some(uint64_t id) {
         }
         SocketName name;
         name.length = sizeof name.storage;
-        Fd fd(accept4(at->second.fd.get(), name.get(), &name.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        PrivateFd fd = private_fd([&] {
+            return accept4(at->second.fd.get(), name.get(), &name.length,
+                           SOCK_NONBLOCK | SOCK_CLOEXEC);
+        });
         if (!fd) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
                 LOG(info, bootstrap, "cannot accept a connection: %s", strerror(errno));
@@ -247,7 +257,7 @@ void TcpNet::accept_some(uint64_t id) {
     }
 }
 
-Conn TcpNet::install(Fd fd, bool connecting) {
+Conn TcpNet::install(PrivateFd fd, bool connecting) {
     options_set(fd.get());
     const Conn conn = next_id_++;
     Socket& socket = sockets_[conn];
@@ -259,7 +269,7 @@ Conn TcpNet::install(Fd fd, bool connecting) {
 }
 
 Conn TcpNet::connect(const NetAddress& to) {
-    Fd fd(socket(to.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    PrivateFd fd = socket_make(to);
     SocketName name = name_of(to);
     if (fd) {
         options_set(fd.get());  // before connecting: they bound it too

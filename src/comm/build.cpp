@@ -182,10 +182,8 @@ Result<ShardConfig> Build::shard_config(const Communicator& comm,
     config.limits.eager_bytes = static_cast<uint64_t>(from.eager_bytes);
     config.limits.tile_bytes = static_cast<uint64_t>(from.tile_bytes);
     config.limits.algo = from.algo;
-    for (char& letter : config.limits.algo) {
-        letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-    }
     config.one_host = locality_.one_host;
+    config.cluster.at = TRY(plan::Cluster::of(locality_.hosts));
     config.peer_load = locality_.one_process;
     config.cores_enough = locality_.cores_enough;
     config.label = comm.name();

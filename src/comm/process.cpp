@@ -10,6 +10,7 @@
 #include "src/base/log.h"
 #include "src/base/machine.h"
 #include "src/comm/communicator.h"
+#include "src/plan/algo_list.h"
 
 namespace weft {
 
@@ -69,6 +70,9 @@ Process& Process::get() {
 }
 
 Process::Process() : settings_(settings()) {
+    if (const std::string unmet = plan::algo_list_warning(settings_.algo); !unmet.empty()) {
+        log_warn("NCCL_ALGO: " + unmet);
+    }
     pthread_atfork(nullptr, nullptr, [] {
         if (started_.load(std::memory_order_relaxed)) {
             forked_.store(true, std::memory_order_relaxed);

@@ -15,7 +15,7 @@
 namespace weft {
 
 // Lanes map one to one onto link channels. Two strands of a hierarchy have up to eight.
-inline constexpr uint32_t lane_count_max = 8;
+inline constexpr uint32_t lane_count_max = plan::lanes_max;
 
 // Position of a step in one matched stream: index(tile) = tile * stride + at.
 struct StreamIndex {

@@ -7,6 +7,7 @@ namespace weft::plan {
 
 namespace {
 
+constexpr size_t steps_max = size_t{UINT16_MAX} + 1;  // After names a step in 16 bits
 constexpr uint32_t slots_plain = 2;
 constexpr uint32_t slots_halving = 8;  // gen_halving.cpp, eager puts on one link
 
@@ -187,6 +188,29 @@ bool has_plan(Coll coll, Algo algo) {
     return false;
 }
 
+uint32_t lanes_per_strand(const Shape& shape) {
+    const bool tree_sum = shape.coll == Coll::all_reduce && shape.rank_count > 1;
+    if (shape.algo != Algo::hier) {
+        return shape.algo == Algo::tree && tree_sum ? 2 : 1;
+    }
+    switch (shape.coll) {
+        case Coll::all_reduce:
+            return shape.inter == Algo::tree ? 4 : 3;
+        case Coll::all_gather:
+            return 2;
+        case Coll::broadcast:
+            return 3;
+        case Coll::reduce_scatter:
+        case Coll::reduce:
+        case Coll::all_to_all:
+        case Coll::gather:
+        case Coll::scatter:
+        case Coll::send_recv:
+            break;
+    }
+    return 1;
+}
+
 void shape_fit(Shape& shape, uint32_t strands) {
     const auto ranks = static_cast<uint32_t>(shape.rank_count);
     shape.chunks = strands * slices(shape);
@@ -204,6 +228,14 @@ Result<RankPlan> generate(const Shape& shape, uint32_t strands, int32_t rank) {
             gen_hier(shape, strands, strand, plan);
         } else {
             flat_lanes(shape, strands, strand, plan);
+        }
+    }
+    for (const Lane& lane : plan.lanes) {
+        if (lane.steps.size() > steps_max) {
+            return make_error(
+                Code::invalid_argument, Scope::operation,
+                format("a lane of %zu steps: at most %zu can be named; use another algorithm",
+                       lane.steps.size(), steps_max));
         }
     }
     return plan;

@@ -22,13 +22,14 @@ struct Request {
     bool one_host = true;  // all ranks share memory wires
     bool peer_load =
         false;  // all ranks may load each other's exposed memory (same process or library memory)
+    const ClusterRef* cluster = nullptr;  // borrowed for the call; null: one host
 };
 
 // Limits and settings that all ranks share (hashed and compared at init).
 struct Limits {
     uint64_t eager_bytes = 8192;
     uint64_t tile_bytes = 0;  // 0: choose
-    std::string algo;         // "", "ring", "direct"
+    std::string algo;         // NCCL_ALGO, see algo_list.h
 };
 
 struct Choice {
@@ -48,6 +49,8 @@ Result<RankPlan> generate(const Shape& shape, uint32_t strands, int32_t rank);
 
 // Whether the collective has a plan by this algorithm.
 bool has_plan(Coll coll, Algo algo);
+inline constexpr uint32_t lanes_max = 8;  // of a plan that is chosen
+uint32_t lanes_per_strand(const Shape& shape);
 // Derives chunks, blocks and slots from what the shape says already.
 void shape_fit(Shape& shape, uint32_t strands);
 

@@ -270,13 +270,12 @@ Result<void> Parser::shape(Words words) {
 Result<void> Parser::shape_levels(Words& words) {
     plan_.shape.inter = TRY(named(words, "inter", algos));
     const std::string_view word = words.take();
-    const auto hosts =
-        starts(word, "hosts=") ? hosts_parse(word.substr(6)) : hosts_parse(std::string_view("-"));
-    auto cluster = hosts ? Cluster::of(*hosts) : Result<std::shared_ptr<const Cluster>>(nullptr);
-    if (!hosts || !cluster.ok()) {
+    const Result<ClusterRef> cluster =
+        cluster_parse(starts(word, "hosts=") ? word.substr(6) : std::string_view());
+    if (!cluster.ok()) {
         return bad("expected hosts=<ranks of one host>/<ranks of the next>, each rank once", word);
     }
-    plan_.shape.cluster.at = std::move(cluster).value();
+    plan_.shape.cluster = cluster.value();
     return {};
 }
 
@@ -485,6 +484,18 @@ std::string plan_text(const Plan& plan) {
         }
     }
     return text;
+}
+
+Result<ClusterRef> cluster_parse(std::string_view text) {
+    auto hosts = hosts_parse(text);
+    if (!hosts.has_value()) {
+        return make_error(Code::invalid_argument, Scope::call,
+                          format("hosts \"%.*s\": expected lists of ranks as in 0-3/4,6,5",
+                                 static_cast<int>(std::min<size_t>(text.size(), 64)), text.data()));
+    }
+    ClusterRef cluster;
+    cluster.at = TRY(Cluster::of(std::move(*hosts)));
+    return cluster;
 }
 
 Result<Plan> plan_parse(std::string_view text) {

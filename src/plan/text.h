@@ -28,6 +28,9 @@ const char* to_string(StepKind kind);
 std::string step_text(const Step& step);
 std::string plan_text(const Plan& plan);
 
+// "0-3/4-7": the ranks of each host.
+Result<ClusterRef> cluster_parse(std::string_view text);
+
 inline constexpr size_t plan_text_bytes_max = 256u << 20;
 Result<Plan> plan_parse(std::string_view text);
 

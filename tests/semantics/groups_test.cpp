@@ -1,6 +1,8 @@
 // Groups: nesting, errors inside, what may be mixed, progress of their members.
+#include <functional>
 #include <numeric>
 
+#include "include/weft/nccl_device.h"
 #include "tests/catch.h"
 #include "tests/semantics/ranks.h"
 
@@ -62,6 +64,135 @@ TEST_CASE("an error inside is remembered and nothing runs") {
     }
     CHECK(ncclGroupEnd() == ncclSuccess);
     CHECK(out[1] == 3);
+}
+
+namespace {
+
+// A call inside a group of two all_reduces that are in order: does the group run?
+struct InGroup {
+    const char* name;
+    std::function<ncclResult_t(ncclComm_t)> call;
+};
+
+struct GroupEnd {
+    ncclResult_t called, ended;
+    bool ran;
+};
+
+GroupEnd group_with(const OneThread& world, const InGroup& tried, bool nested) {
+    float in[2] = {1, 2}, out[2] = {0, 0};
+    GroupEnd end{};
+    must(ncclGroupStart(), "start");
+    must(ncclAllReduce(&in[0], &out[0], 1, ncclFloat, ncclSum, world[0], nullptr), "all_reduce");
+    if (nested) {
+        must(ncclGroupStart(), "start");
+    }
+    end.called = tried.call(world[0]);
+    if (nested) {
+        must(ncclGroupEnd(), "the inner end");
+    }
+    must(ncclAllReduce(&in[1], &out[1], 1, ncclFloat, ncclSum, world[1], nullptr), "all_reduce");
+    end.ended = ncclGroupEnd();
+    end.ran = out[0] == 3 && out[1] == 3;
+    return end;
+}
+
+int place;  // handles that only have to differ from NULL
+const auto window = reinterpret_cast<ncclWindow_t>(&place);
+ncclComm_t made = nullptr;
+float value = 1;
+const ncclCollConfig_t coll_config = NCCL_COLLCONFIG_INITIALIZER;
+
+// What NCCL takes part in groups with (ncclGroupErrCheck in its src/).
+const std::vector<InGroup> fatal{
+    {"no communicator",
+     [](auto) { return ncclAllReduce(&value, &value, 1, ncclFloat, ncclSum, nullptr, nullptr); }},
+    {"no such type",
+     [](auto c) { return ncclAllReduce(&value, &value, 1, ncclNumTypes, ncclSum, c, nullptr); }},
+    {"no such operator",
+     [](auto c) { return ncclAllReduce(&value, &value, 1, ncclFloat, ncclMaxRedOp, c, nullptr); }},
+    {"no buffer", [](auto c) { return ncclAllGather(&value, nullptr, 1, ncclFloat, c, nullptr); }},
+    {"no such peer", [](auto c) { return ncclSend(&value, 1, ncclFloat, 2, c, nullptr); }},
+    {"nothing, to no such root",
+     [](auto c) { return ncclBcast(&value, 0, ncclFloat, -1, c, nullptr); }},
+    {"a configuration",
+     [](auto c) {
+         return ncclAllReduceConfig(&value, &value, 1, ncclFloat, ncclSum, c, nullptr,
+                                    &coll_config);
+     }},
+    {"a configuration, no communicator",
+     [](auto) {
+         return ncclAllGatherConfig(&value, &value, 1, ncclFloat, nullptr, nullptr, &coll_config);
+     }},
+    {"ncclPutSignal",
+     [](auto c) { return ncclPutSignal(&value, 1, ncclFloat, 0, window, 0, 0, 0, 0, c, nullptr); }},
+    {"ncclSignal", [](auto c) { return ncclSignal(0, 0, 0, 0, c, nullptr); }},
+    {"ncclWaitSignal", [](auto c) { return ncclWaitSignal(0, nullptr, c, nullptr); }},
+    {"ncclCommSplit of nothing", [](auto) { return ncclCommSplit(nullptr, 0, 0, &made, nullptr); }},
+    {"ncclCommGrow", [](auto c) { return ncclCommGrow(c, 3, nullptr, -1, &made, nullptr); }},
+    {"ncclCommGrow to nowhere",
+     [](auto c) { return ncclCommGrow(c, 3, nullptr, -1, nullptr, nullptr); }},
+    {"ncclCommRevoke", [](auto c) { return ncclCommRevoke(c, 0); }},
+    {"ncclCommSuspend", [](auto c) { return ncclCommSuspend(c, 1); }},
+    {"ncclCommResume", [](auto c) { return ncclCommResume(c); }},
+    {"ncclCommWindowRegister of nothing",
+     [](auto c) {
+         ncclWindow_t win = nullptr;
+         return ncclCommWindowRegister(c, nullptr, 8, &win, 0);
+     }},
+    {"ncclDevCommCreate",
+     [](auto c) {
+         return ncclDevCommCreate(c, reinterpret_cast<ncclDevCommRequirements_t*>(&place),
+                                  reinterpret_cast<ncclDevComm_t*>(&place));
+     }},
+    {"ncclDevCommCreate of nothing", [](auto c) { return ncclDevCommCreate(c, nullptr, nullptr); }},
+};
+
+// Questions are no part of a group, however they are answered.
+const std::vector<InGroup> harmless{
+    {"ncclCommCount",
+     [](auto) {
+         int count = 0;
+         return ncclCommCount(nullptr, &count);
+     }},
+    {"ncclRedOpDestroy", [](auto c) { return ncclRedOpDestroy(ncclSum, c); }},
+    {"ncclParamBind", [](auto) { return ncclParamBind(nullptr, nullptr); }},
+    {"ncclWinGetUserPtr", [](auto c) { return ncclWinGetUserPtr(c, window, nullptr); }},
+};
+
+}  // namespace
+
+TEST_CASE("a call that is refused inside a group is what the outermost end returns") {
+    OneThread world(2);
+    for (const InGroup& tried : fatal) {
+        for (const bool nested : {false, true}) {
+            INFO(tried.name << (nested ? " in a group inside" : ""));
+            const GroupEnd end = group_with(world, tried, nested);
+            CHECK(end.called != ncclSuccess);
+            CHECK(end.ended == end.called);
+            CHECK_FALSE(end.ran);
+        }
+    }
+    for (const InGroup& tried : harmless) {
+        INFO(tried.name);
+        const GroupEnd end = group_with(world, tried, false);
+        CHECK(end.called != ncclSuccess);
+        CHECK(end.ended == ncclSuccess);
+        CHECK(end.ran);
+    }
+}
+
+TEST_CASE("the first of two errors inside a group is its result, and nothing stays for the next") {
+    OneThread world(2);
+    REQUIRE(ncclGroupStart() == ncclSuccess);
+    CHECK(ncclCommSuspend(world[0], 1) == ncclInvalidUsage);
+    CHECK(ncclSend(&value, 1, ncclFloat, 9, world[0], nullptr) == ncclInvalidArgument);
+    CHECK(ncclGroupEnd() == ncclInvalidUsage);
+    // Outside a group an error is its own call's alone.
+    CHECK(ncclCommSuspend(world[0], 1) == ncclInvalidUsage);
+    const GroupEnd end = group_with(world, {"nothing", [](auto) { return ncclSuccess; }}, true);
+    CHECK(end.ended == ncclSuccess);
+    CHECK(end.ran);
 }
 
 TEST_CASE("communication and init do not mix") {

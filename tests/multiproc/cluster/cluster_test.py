@@ -58,12 +58,17 @@ def case_staged(place):
     passes(place, "collectives", WEFT_CMA_DISABLE="1")
 
 
-def case_kill(place):
+def case_kill(place, mode="kill"):
     victim = ranks(place) - 1
-    done = run(place, "kill", victim, WEFT_RUN_GRACE="20")
+    done = run(place, mode, victim, WEFT_RUN_GRACE="20")
     assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
     told = re.findall(r"result \d+ after", done.stdout)
     assert len(told) == ranks(place) - 1, f"{len(told)} survivors reported"
+
+
+# The victim has a child that lives on with everything it inherited.
+def case_orphan(place):
+    case_kill(place, "kill-parent")
 
 
 def case_abort(place):

@@ -168,9 +168,23 @@ void until_error(double cause, double limit, const std::string& named) {
     std::printf("result %d after %.2f s: %s\n", result, took, text.c_str());
 }
 
-void mode_kill(int victim) {
+// A child that inherits everything, does nothing with it and outlives its parent.
+void child_leave_behind() {
+    if (fork() == 0) {
+        for (int stdio = 0; stdio < 3; stdio++) {
+            close(stdio);  // or the launcher waits for it
+        }
+        std::this_thread::sleep_for(std::chrono::seconds(15));
+        std::_Exit(0);
+    }
+}
+
+void mode_kill(int victim, bool has_child) {
     barrier();
     if (env.rank == victim) {
+        if (has_child) {
+            child_leave_behind();
+        }
         std::this_thread::sleep_for(
             std::chrono::milliseconds(200));  // until nobody is in the barrier any more
         raise(SIGKILL);
@@ -330,7 +344,8 @@ int main(int argc, char** argv) {
     const std::map<std::string, std::function<void()>> modes = {
         {"collectives", [] { mode_collectives(false); }},
         {"collectives-lib", [] { mode_collectives(true); }},
-        {"kill", [&] { mode_kill(argument); }},
+        {"kill", [&] { mode_kill(argument, false); }},
+        {"kill-parent", [&] { mode_kill(argument, true); }},
         {"abort", [&] { mode_abort(argument); }},
         {"mismatch", [] { mode_mismatch(); }},
         {"computing", [] { mode_computing(); }},

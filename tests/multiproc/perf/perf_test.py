@@ -106,6 +106,28 @@ class Checking(unittest.TestCase):
         self.assertNotEqual(done.returncode, 0)
 
 
+class AlgorithmSetting(unittest.TestCase):
+    def run_with(self, setting):
+        return start([RUN, "-n", "2", "--", PERF, "all_reduce", "-b", "64", "-e", "64", "-n", "1"], NCCL_ALGO=setting)
+
+    def test_lists_written_for_nccl_run(self):
+        for setting in ("Ring,Tree", "^Tree", "allreduce:tree,ring;broadcast:ring"):
+            done = self.run_with(setting)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertNotIn("WARN", done.stdout + done.stderr)
+
+    def test_a_list_weft_has_nothing_of_is_told_once_per_process(self):
+        done = self.run_with("Tree")
+        text = done.stdout + done.stderr
+        self.assertEqual(done.returncode, 0, text)
+        self.assertEqual(text.count('NCCL_ALGO: "Tree" names nothing Weft has'), 2, text)
+
+    def test_a_name_nobody_has_is_refused(self):
+        done = self.run_with("teapot")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('"teapot" is no algorithm', done.stdout + done.stderr)
+
+
 class BadInput(unittest.TestCase):
     def refused(self, done, text):
         self.assertEqual(done.returncode, 2)

@@ -86,8 +86,11 @@ TEST_CASE("a bad value is named once and leaves the default", "[base][settings]"
 }
 
 TEST_CASE("an unknown name is answered with the nearest one", "[base][settings]") {
-    const SettingsTable table = settings_build({environment(
-        {{"WEFT_SPINUS", "1"}, {"WEFT_TEST_BIN", "x"}, {"WEFT_RUN_X", "1"}, {"NCCL_NEW", "1"}})});
+    const SettingsTable table = settings_build({environment({{"WEFT_SPINUS", "1"},
+                                                             {"WEFT_TEST_BIN", "x"},
+                                                             {"WEFT_RUN_X", "1"},
+                                                             {"WEFT_PERF_CORRUPT", "1"},
+                                                             {"NCCL_NEW", "1"}})});
     REQUIRE(table.warnings.size() == 1);
     CHECK(table.warnings[0].find("WEFT_SPINUS (environment)") == 0);
     CHECK(table.warnings[0].find("WEFT_SPIN_US") != std::string::npos);

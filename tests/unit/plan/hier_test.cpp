@@ -8,8 +8,6 @@ using namespace weft::plan;
 
 namespace {
 
-constexpr Algo inters[] = {Algo::ring, Algo::mesh, Algo::halving, Algo::tree};
-
 void require_proved(const Plan& plan) {
     const Result<void> proved = prove(plan);
     if (!proved.ok()) {

@@ -43,6 +43,11 @@ inline bool has_plan(Coll coll, Kind kind) {
     return kind == Kind::loads ? coll <= Coll::broadcast : has_plan(coll, algo_of(kind));
 }
 
+// What a hierarchy may run between hosts.
+inline constexpr Algo inters[] = {Algo::ring, Algo::mesh, Algo::halving, Algo::tree};
+
+using Steps = std::vector<Step>;
+
 inline bool has_root(Coll coll) {
     return coll == Coll::broadcast || coll == Coll::reduce || coll == Coll::gather ||
            coll == Coll::scatter;
