@@ -36,7 +36,7 @@ class Writer {
     void hold(const After& after, uint32_t chunk);
     After mark() const;  // the step written last
     void reserve(size_t steps) { made_.steps.reserve(steps); }
-    Lane take() { return std::move(made_); }
+    Lane take();
     Writer next() const { return {lane_ + 1, chunks_}; }
 
   private:
@@ -93,7 +93,7 @@ struct Stage {
     int32_t local = 0, ports = 1;  // with a cluster: port p of local rank l is rail p * k + l
     bool by_rank = false;          // the key of a position is the rank whose block it is
     uint32_t strand = 0;
-    Places input, output;
+    Places input, output;          // an output in scratch is one slot a port, from its base on
     uint32_t slot_base = 0;        // scratch slots below it are somebody else's
     Exchange* exchange = nullptr;  // adds the inputs of the host's other ranks to own()
     const Marks* ready = nullptr;  // input(pos) may be touched after these
@@ -139,14 +139,16 @@ class Part {
         return {Place::Kind::output, pos, peer};
     }
     static Place slot(int32_t number) { return {Place::Kind::slot, number, -1}; }
-    // What this member contributes to a position; in reduce() and first() only, between fetch() and
-    // used().
+    // What this member contributes to a position; in reduce(), first() and summed() only, between
+    // fetch() and used().
     static Place own(int32_t pos) { return {Place::Kind::own, pos, -1}; }
     void fetch(int32_t pos);
     void used();
     void passed(int32_t pos);
     // own(pos) as the source of a put: the input itself, or summed up in `slot`.
     Place first(int32_t pos, Place slot);
+    // The same as the source of a reduce.
+    Place summed(int32_t pos, Place slot);
 
     // `pos` says whose chunk moves.
     void grant(int32_t member, Place dst, int32_t pos);

@@ -140,7 +140,7 @@ void Hop::begin() {
     if (scattering()) {
         part_.each([&] {
             part_.fetch(part_.self());
-            own_ = part_.first(part_.self(), Part::slot(slots()));
+            own_ = part_.summed(part_.self(), Part::slot(slots()));
             part_.used();
         });
     }

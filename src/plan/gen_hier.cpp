@@ -241,7 +241,7 @@ void hier_reduce_scatter(Strand& strand) {
     Writer lane = strand.lane();
     Exchange exchange(lane, strand.home, std::move(config));
     stage.slot_base = exchange.slots();
-    stage.exchange = &exchange;
+    stage.exchange = strand.home.ranks > 1 ? &exchange : nullptr;
     Part part(lane, stage);
     exchange.start();
     between(strand, part);
@@ -378,7 +378,8 @@ void collect(Strand& strand, Writer& lane, const Stage& stage) {
                     continue;
                 }
                 if (!strand.is_root() && !waiting) {
-                    lane.put(strand.shape.root, place, chunk);
+                    const auto slot = stage.output.base + static_cast<uint32_t>(port);
+                    lane.put(strand.shape.root, {Space::scratch, slot, -1}, chunk);
                 } else if (strand.is_root() && !waiting) {
                     lane.grant(home.rank(home.at(-i)), place, chunk);
                 } else if (strand.is_root()) {
@@ -402,10 +403,10 @@ void hier_reduce(Strand& strand) {
     if (strand.is_root()) {
         stage.output = strand.slices(Space::output);
     } else if (strand.home.host == strand.root_host()) {
-        stage.output = {Space::scratch, stage.slot_base, 0, 1};
-        stage.slot_base += static_cast<uint32_t>(strand.home.cluster.rails());
+        stage.output = {Space::scratch, stage.slot_base, 0, 0};
+        stage.slot_base += static_cast<uint32_t>(strand.home.ports);
     }
-    stage.exchange = &exchange;
+    stage.exchange = strand.home.ranks > 1 ? &exchange : nullptr;
     Part part(lane, stage);
     exchange.start();
     between(strand, part);

@@ -81,6 +81,34 @@ void Writer::hold(const After& after, uint32_t chunk) {
     held_.emplace_back(after, chunk);
 }
 
+// Slots that were set aside and never needed do not count: the others close up.
+Lane Writer::take() {
+    std::vector<uint32_t> number(made_.scratch_slots, 0);
+    const auto each_slot = [&](auto&& use) {
+        for (Step& step : made_.steps) {
+            if (step.dst.space == Space::scratch) {
+                use(step.dst.chunk);
+            }
+            for (Operand& src : step.src) {
+                if (src.space == Space::scratch) {
+                    use(src.chunk);
+                }
+            }
+        }
+    };
+    if (!number.empty()) {
+        each_slot([&](uint32_t slot) { number[slot] = 1; });
+        uint32_t used = 0;
+        for (uint32_t& slot : number) {
+            used += slot;
+            slot = used - 1;
+        }
+        made_.scratch_slots = used;
+        each_slot([&](uint32_t& slot) { slot = number[slot]; });
+    }
+    return std::move(made_);
+}
+
 After Writer::mark() const {
     return {static_cast<uint16_t>(lane_), static_cast<uint16_t>(made_.steps.size() - 1), 0};
 }
@@ -115,6 +143,9 @@ Operand Part::operand(const Place& place) const {
                 -1};
             break;
         case Place::Kind::output:
+            if (stage_->output.space == Space::scratch) {
+                return {Space::scratch, stage_->output.base + static_cast<uint32_t>(port_), -1};
+            }
             operand = stage_->output.at(key(place.number), stage_->rail(port_));
             break;
         case Place::Kind::input:
@@ -158,6 +189,13 @@ Part::Place Part::first(int32_t pos, Place slot) {
         return input(pos);
     }
     release(slot, pos);
+    return summed(pos, slot);
+}
+
+Part::Place Part::summed(int32_t pos, Place slot) {
+    if (stage_->exchange == nullptr) {
+        return input(pos);
+    }
     reduce(slot, {own(pos)}, pos, false);
     return slot;
 }

@@ -186,8 +186,8 @@ const char* reason(const Plan& plan, const Operator& op, const Spot& spot) {
     if (what.find("edge") != what.npos) {
         return "an order that follows from other edges";
     }
-    if (what == "drop" && step.kind == StepKind::release) {
-        return "a put whose delivery is known from elsewhere";
+    if (step.kind == StepKind::release && (what == "drop" || what == "other destination")) {
+        return "a release of what is known to be delivered";
     }
     if (what == "drop" && step.kind == StepKind::reduce && step.src.size() == 1) {
         return "a lone input moved to where, in place, it lies";
