@@ -199,6 +199,8 @@ void tree_down(Part& part, const TreeNode& node);
 // all_reduce: up in one lane, down in another, each tile down after it went up.
 void tree_both(Writer& up, Writer& down, const Stage& stage, const TreeNode& node);
 
+// What the rails of a hierarchy run: a tree adds and copies whole slices, no blocks.
+Algo rail_algo(const Shape& shape);
 // A strand of a hierarchy: appends its lanes.
 void gen_hier(const Shape& shape, uint32_t strands, uint32_t strand, RankPlan& plan);
 

@@ -1,4 +1,6 @@
 // One rank's part of a plan: checks the shape and lets the algorithm write each lane.
+#include <algorithm>
+
 #include "src/base/log.h"
 #include "src/plan/gen.h"
 #include "src/plan/planner.h"
@@ -9,6 +11,8 @@ namespace {
 
 constexpr size_t steps_max = size_t{UINT16_MAX} + 1;  // After names a step in 16 bits
 constexpr uint32_t slots_plain = 2;
+constexpr uint32_t slots_turns = 3;    // gen_hier_pairs.cpp, under way between two of one host
+constexpr uint32_t slots_relay = 4;    // gen_hier_pairs.cpp, held while they are handed on
 constexpr uint32_t slots_halving = 8;  // gen_halving.cpp, eager puts on one link
 
 bool many_inputs(Coll coll) {
@@ -37,12 +41,17 @@ uint32_t slices(const Shape& shape) {
 }
 
 uint32_t slots_needed(const Shape& shape) {
-    const Algo algo = shape.algo == Algo::hier ? shape.inter : shape.algo;
+    const Algo algo = shape.algo == Algo::hier ? rail_algo(shape) : shape.algo;
     uint32_t slots = algo == Algo::halving ? slots_halving : slots_plain;
     if (shape.algo == Algo::hier && shape.cluster) {
         const auto shared = static_cast<uint32_t>(shape.cluster->rails_shared());
         const auto rails = static_cast<uint32_t>(shape.cluster->rails());
-        slots = std::max(slots * shared, shape.coll == Coll::all_to_all ? rails * shared : 0);
+        slots *= shared;
+        if (shape.coll == Coll::all_to_all) {
+            slots = std::max({slots, rails * shared, slots_turns});  // what a host has for one rank
+        } else if (shape.coll == Coll::scatter) {
+            slots = std::max(slots, slots_relay);
+        }
     }
     return slots;
 }
@@ -161,6 +170,11 @@ void flat_lanes(const Shape& shape, uint32_t strands, uint32_t strand, RankPlan&
 }
 
 }  // namespace
+
+Algo rail_algo(const Shape& shape) {
+    const bool blocks = shape.coll == Coll::all_gather || shape.coll == Coll::reduce_scatter;
+    return blocks && shape.inter == Algo::tree ? Algo::halving : shape.inter;
+}
 
 bool is_reducing(Coll coll) {
     return coll == Coll::all_reduce || coll == Coll::reduce_scatter || coll == Coll::reduce;

@@ -30,11 +30,7 @@ struct Strand {
         return {space, strand, one_position() ? 0 : strands, cuts * strands};
     }
 
-    // What the rails run: a tree adds and copies whole slices only.
-    Algo algo() const {
-        const bool blocks = shape.coll == Coll::all_gather || shape.coll == Coll::reduce_scatter;
-        return blocks && shape.inter == Algo::tree ? Algo::halving : shape.inter;
-    }
+    Algo algo() const { return rail_algo(shape); }
     bool one_position() const {
         return shape.coll == Coll::broadcast || shape.coll == Coll::reduce ||
                (shape.coll == Coll::all_reduce && shape.inter == Algo::tree);
