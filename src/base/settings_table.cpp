@@ -103,7 +103,8 @@ constexpr SettingRow rows[] = {
 
     {execution, "NCCL_ALGO", &S::algo,
      "algorithms, in NCCL's forms (`Ring,Tree`, `^Tree`, `ring;allreduce:direct;broadcast:^ring`): "
-     "the first one named that Weft has (direct, ring) is used where it applies; NCCL's other "
+     "the first one named that the collective has (of direct, ring, halving, tree, mesh, chain, "
+     "binomial, hier, and hier:ring, :mesh, :halving or :tree between hosts) is used; NCCL's other "
      "names are passed over, and where nothing is left, or unset, one is chosen"},
     {execution, "WEFT_SPIN_US", &S::spin_us,
      "microseconds a waiting caller spins before it sleeps, -1 decides by ranks per core", nullptr,

@@ -184,6 +184,7 @@ Result<ShardConfig> Build::shard_config(const Communicator& comm,
     config.limits.tile_bytes = static_cast<uint64_t>(from.tile_bytes);
     config.limits.algo = from.algo;
     config.one_host = locality_.one_host;
+    config.cluster.at = TRY(plan::Cluster::of(locality_.hosts));
     config.peer_load = locality_.one_process;
     config.cores_enough = locality_.cores_enough;
     config.label = comm.name();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <unordered_map>
 
 #include "src/base/bytes.h"
 #include "src/base/log.h"
@@ -168,6 +169,24 @@ std::string peer_name(int32_t rank, const PeerInfo& info) {
     return format("rank %d (host %s, pid %u)", rank, info.host_name.c_str(), info.pid);
 }
 
+namespace {
+
+// Every rank makes the same lists, whichever host it is on.
+std::vector<std::vector<int32_t>> hosts_of(const std::vector<PeerInfo>& infos) {
+    std::vector<std::vector<int32_t>> hosts;
+    std::unordered_map<std::string, size_t> known;
+    for (size_t i = 0; i < infos.size(); i++) {
+        const auto [at, is_new] = known.try_emplace(infos[i].host_key, hosts.size());
+        if (is_new) {
+            hosts.emplace_back();
+        }
+        hosts[at->second].push_back(static_cast<int32_t>(i));
+    }
+    return hosts;
+}
+
+}  // namespace
+
 Locality locality_of(const std::vector<PeerInfo>& infos, int32_t rank, const Settings& settings) {
     Locality found;
     const PeerInfo& mine = infos[static_cast<size_t>(rank)];
@@ -185,6 +204,7 @@ Locality locality_of(const std::vector<PeerInfo>& infos, int32_t rank, const Set
         found.one_process = found.one_process && same_process;
     }
     found.cores_enough = cores_suffice(infos, mine, found.host_ranks.size());
+    found.hosts = hosts_of(infos);
     const bool memory_wires = settings.transport != "fabric";
     found.one_process = found.one_process && memory_wires && settings.transport != "shm";
     found.one_host = found.one_host && memory_wires && (found.one_process || !settings.shm_disable);

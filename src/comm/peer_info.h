@@ -48,11 +48,12 @@ std::string peer_name(int32_t rank, const PeerInfo& info);
 
 // What all ranks can tell alike from the same infos.
 struct Locality {
-    bool one_host = true;                // every pair of ranks is joined by a memory wire
-    bool one_process = true;             // every pair of ranks shares an address space and uses it
-    std::vector<int32_t> host_ranks;     // ranks on the host of `rank`, ascending
-    std::vector<int32_t> process_ranks;  // ranks in the process of `rank`, ascending
-    bool cores_enough = true;            // every rank of the machine can have a core of its own
+    bool one_host = true;             // every pair of ranks is joined by a memory wire
+    bool one_process = true;          // every pair of ranks shares an address space and uses it
+    std::vector<int32_t> host_ranks;  // ranks on the host of `rank`, ascending
+    std::vector<std::vector<int32_t>> hosts;  // the ranks of every host, by their first
+    std::vector<int32_t> process_ranks;       // ranks in the process of `rank`, ascending
+    bool cores_enough = true;  // every rank of the machine can have a core of its own
 };
 Locality locality_of(const std::vector<PeerInfo>& infos, int32_t rank, const Settings& settings);
 

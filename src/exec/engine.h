@@ -72,6 +72,7 @@ struct ShardConfig {
     plan::Limits limits;
     bool one_host = true;
     bool peer_load = false;
+    plan::ClusterRef cluster;              // the ranks of every host; null: one host
     bool cores_enough = true;              // a core for every rank of the machine: waiters may spin
     std::string label;                     // "rank 2 of comm 0x1234" for reports
     Nanos late_report = 10 * nanos_per_s;  // report a wait that lasts this long, and again as often

@@ -21,15 +21,16 @@ struct StreamCounts {
 
 struct Builder {
     Program program;
-    int32_t rank;
+
+    std::unordered_map<int32_t, uint16_t> slots;  // by peer
 
     uint16_t peer_slot(int32_t peer) {
-        const auto at = std::find(program.peers.begin(), program.peers.end(), peer);
-        if (at == program.peers.end()) {
+        const auto [at, is_new] =
+            slots.try_emplace(peer, static_cast<uint16_t>(program.peers.size()));
+        if (is_new) {
             program.peers.push_back(peer);
-            return static_cast<uint16_t>(program.peers.size() - 1);
         }
-        return static_cast<uint16_t>(at - program.peers.begin());
+        return at->second;
     }
 
     static void index_step(const Step& step, StreamCounts& count, ProgramStep& out) {
@@ -146,7 +147,7 @@ Result<Program> program_build(const plan::Choice& choice, const plan::RankPlan& 
                           format("a plan with %zu lanes cannot run: at most %u", part.lanes.size(),
                                  lane_count_max));
     }
-    Builder builder{{}, part.rank};
+    Builder builder;
     builder.program.choice = choice;
     builder.program.block_bytes = count * elem_bytes;
     for (uint32_t c = 0; c < choice.shape.chunks; c++) {

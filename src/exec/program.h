@@ -14,7 +14,8 @@
 
 namespace weft {
 
-inline constexpr uint32_t lane_count_max = 4;  // lanes map one to one onto link channels
+// Lanes map one to one onto link channels. Two strands of a hierarchy have up to eight.
+inline constexpr uint32_t lane_count_max = plan::lanes_max;
 
 // Position of a step in one matched stream: index(tile) = tile * stride + at.
 struct StreamIndex {

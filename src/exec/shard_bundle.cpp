@@ -88,6 +88,7 @@ plan::Request Shard::Impl::request_for(const Call& call) const {
     request.count = call.count;
     request.elem_bytes = static_cast<uint32_t>(size_of(call.type));
     request.one_host = config.one_host;
+    request.cluster = &config.cluster;
     // A peer's raw input cannot be loaded where every rank scales its own first.
     request.peer_load = config.peer_load && call.op != RedOp::pre_mul_sum &&
                         !(call.op == RedOp::avg && is_float(call.type));

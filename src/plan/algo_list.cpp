@@ -11,9 +11,10 @@ namespace weft::plan {
 
 namespace {
 
-constexpr Algo owned[] = {Algo::direct, Algo::ring};
-constexpr std::string_view foreign[] = {"tree", "collnetdirect", "collnetchain",
-                                        "nvls", "nvlstree",      "pat"};
+constexpr Algo owned[] = {Algo::direct, Algo::ring,  Algo::halving,  Algo::tree,
+                          Algo::mesh,   Algo::chain, Algo::binomial, Algo::hier};
+constexpr Algo between_hosts[] = {Algo::ring, Algo::mesh, Algo::halving, Algo::tree};
+constexpr std::string_view foreign[] = {"collnetdirect", "collnetchain", "nvls", "nvlstree", "pat"};
 
 // NCCL's lists know the first five; the others have one algorithm only, here as there.
 struct Function {
@@ -68,14 +69,24 @@ Error refusal(std::string_view text, std::string_view piece, const char* why) {
                              text.data(), static_cast<int>(piece.size()), piece.data(), why));
 }
 
-struct Names {
-    std::optional<Algo> first;
-    bool named[std::size(owned)] = {};
-};
+template <size_t N>
+const Algo* find_word(std::string_view word, const Algo (&among)[N]) {
+    const auto* const found = std::find_if(std::begin(among), std::end(among), [&](Algo algo) {
+        return same_word(word, to_string(algo));
+    });
+    return found == std::end(among) ? nullptr : found;
+}
+
+constexpr std::string_view hier_mark = "hier:";
+
+bool begins_hier(std::string_view name) {
+    return name.size() >= hier_mark.size() &&
+           same_word(name.substr(0, hier_mark.size()), hier_mark);
+}
 
 // Empty names (a stray comma) are skipped, as NCCL does, but not all may be empty.
-Result<Names> names_parse(std::string_view text, std::string_view list) {
-    Names found;
+Result<std::vector<AlgoName>> names_parse(std::string_view text, std::string_view list) {
+    std::vector<AlgoName> found;
     size_t count = 0;
     for (std::string_view rest = list; !rest.empty();) {
         const std::string_view name = next_part(rest, ',');
@@ -83,46 +94,67 @@ Result<Names> names_parse(std::string_view text, std::string_view list) {
             continue;
         }
         count++;
-        const auto* const own = std::find_if(std::begin(owned), std::end(owned), [&](Algo algo) {
-            return same_word(name, to_string(algo));
-        });
-        if (own != std::end(owned)) {
-            found.named[own - owned] = true;
-            found.first = found.first.value_or(*own);
+        if (begins_hier(name)) {
+            const Algo* inter = find_word(unpadded(name.substr(hier_mark.size())), between_hosts);
+            if (inter == nullptr) {
+                return refusal(text, name,
+                               "is no algorithm: between hosts use ring, mesh, halving or tree, as "
+                               "in hier:mesh");
+            }
+            found.push_back({Algo::hier, *inter});
+        } else if (const Algo* own = find_word(name, owned)) {
+            found.push_back({*own, Algo::ring});
         } else if (std::none_of(std::begin(foreign), std::end(foreign),
                                 [&](std::string_view word) { return same_word(name, word); })) {
             return refusal(text, name,
-                           "is no algorithm: use direct or ring, names of NCCL's others (tree, "
-                           "collnetdirect, collnetchain, nvls, nvlstree, pat), or leave the "
+                           "is no algorithm: use direct, ring, halving, tree, mesh, chain, "
+                           "binomial, hier, hier:mesh and so on, names of NCCL's others "
+                           "(collnetdirect, collnetchain, nvls, nvlstree, pat), or leave the "
                            "setting out to have one chosen");
         }
     }
     if (count == 0) {
-        return refusal(text, list, "names no algorithm: use direct, ring, or both");
+        return refusal(text, list, "names no algorithm: use direct, ring, or several");
     }
     return found;
 }
 
-Result<AlgoWish> wish_parse(std::string_view text, std::string_view list) {
+Result<AlgoWish> wish_parse(std::string_view text, std::string_view list, Coll coll) {
     const bool all_but = !list.empty() && list.front() == '^';
-    const Names names = TRY(names_parse(text, list.substr(all_but ? 1 : 0)));
+    const std::vector<AlgoName> names = TRY(names_parse(text, list.substr(all_but ? 1 : 0)));
     AlgoWish wish;
-    wish.algo = names.first;
+    wish.list = list;
+    bool left = false;
     if (all_but) {
-        const auto left = std::count(std::begin(names.named), std::end(names.named), false);
-        const auto* const kept = std::find(std::begin(names.named), std::end(names.named), false);
-        wish.algo.reset();
-        if (left == 1) {
-            wish.algo = owned[kept - names.named];
+        for (const AlgoName& name : names) {
+            wish.barred |= 1u << static_cast<uint32_t>(name.algo);
         }
-        if (left > 0) {
-            return wish;
+        for (const Algo algo : owned) {
+            // hier needs hosts: what is left must do without.
+            left = left || (algo != Algo::hier && has_plan(coll, algo) && !wish.bars(algo));
         }
     }
-    if (!wish.algo.has_value()) {
+    for (const AlgoName& name : names) {
+        if (!all_but && has_plan(coll, name.algo)) {
+            wish.algos.push_back(name);
+            left = true;
+        }
+    }
+    if (!left) {
         wish.unmet = list;
+        wish.barred = 0;
     }
     return wish;
+}
+
+// An entry for one function begins with its name; the mark in "hier:ring" is not that one.
+bool names_function(std::string_view entry) {
+    std::string_view first = entry.substr(0, entry.find(':'));
+    if (first.size() == entry.size()) {
+        return false;
+    }
+    const size_t word = first.find_last_of(",^ \t");
+    return !same_word(word == first.npos ? first : first.substr(word + 1), "hier");
 }
 
 }  // namespace
@@ -132,13 +164,13 @@ Result<AlgoWish> algo_list_parse(std::string_view text, Coll coll) {
     std::string_view rest = unpadded(text);
     for (bool is_first = true; !rest.empty(); is_first = false) {
         std::string_view entry = next_part(rest, ';');
-        if (entry.find(':') == entry.npos) {
+        if (!names_function(entry)) {
             if (!is_first) {
                 return refusal(text, entry,
                                "names no function: all entries but the first begin with one, as in "
                                "ring;allreduce:direct");
             }
-            wish = TRY(wish_parse(text, entry));
+            wish = TRY(wish_parse(text, entry, coll));
             continue;
         }
         const std::string_view name = next_part(entry, ':');
@@ -150,7 +182,7 @@ Result<AlgoWish> algo_list_parse(std::string_view text, Coll coll) {
                            "is no function: use allreduce, broadcast, reduce, allgather or "
                            "reducescatter");
         }
-        AlgoWish own = TRY(wish_parse(text, unpadded(entry)));
+        AlgoWish own = TRY(wish_parse(text, unpadded(entry), function->coll));
         if (function->coll == coll) {
             wish = std::move(own);
         }
@@ -159,21 +191,28 @@ Result<AlgoWish> algo_list_parse(std::string_view text, Coll coll) {
 }
 
 std::string algo_list_warning(std::string_view text) {
-    std::string lists;
+    std::vector<AlgoWish> wishes;
     for (const Function& function : functions) {
-        const Result<AlgoWish> wish = algo_list_parse(text, function.coll);
+        Result<AlgoWish> wish = algo_list_parse(text, function.coll);
         if (!wish.ok()) {
             return "";
         }
-        const std::string& unmet = wish.value().unmet;
-        if (!unmet.empty() && lists.find('"' + unmet + '"') == lists.npos) {
-            lists += (lists.empty() ? "\"" : ", \"") + unmet + '"';
+        wishes.push_back(std::move(wish).value());
+    }
+    std::string lists;
+    for (const AlgoWish& wish : wishes) {
+        // One list may be for several functions, and mean something to some.
+        const bool has_effect = std::any_of(wishes.begin(), wishes.end(), [&](const AlgoWish& w) {
+            return w.list == wish.list && w.unmet.empty();
+        });
+        if (!has_effect && lists.find('"' + wish.unmet + '"') == lists.npos) {
+            lists += (lists.empty() ? "\"" : ", \"") + wish.unmet + '"';
         }
     }
     return lists.empty() ? ""
                          : lists +
-                               " names nothing Weft has (direct, ring): algorithms are chosen "
-                               "as if it were not set";
+                               " names nothing Weft has (direct, ring, halving, tree, mesh, chain, "
+                               "binomial, hier): algorithms are chosen as if it were not set";
 }
 
 }  // namespace weft::plan

@@ -1,22 +1,34 @@
 // The text of NCCL_ALGO, in the forms NCCL takes since 2.24 (parseList in its src/graph/tuning.cc):
 // names joined by ',', or all names but these after a leading '^'; entries joined by ';', of which
 // all but the first begin with the function they are for: "ring;allreduce:^tree;broadcast:ring".
-// Case does not matter. Names of NCCL's that Weft has no plan for are passed over. Thread rule:
-// reentrant.
+// `hier` may say what runs between the hosts: "hier:mesh". Case does not matter. Names of NCCL's
+// that Weft has no plan for are passed over, as are names the collective has no plan by. Thread
+// rule: reentrant.
 #pragma once
 
-#include <optional>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/base/result.h"
 #include "src/plan/ir.h"
 
 namespace weft::plan {
 
+struct AlgoName {
+    Algo algo = Algo::direct;
+    Algo inter = Algo::ring;  // of hier
+    bool operator==(const AlgoName&) const = default;
+};
+
 struct AlgoWish {
-    std::optional<Algo> algo;  // the first one named that Weft has; none: choose
-    std::string unmet;         // the list, if it asks for nothing that Weft has
+    std::vector<AlgoName> algos;  // named, and known for the collective; the first that applies
+    uint32_t barred = 0;          // bit by Algo: not to be chosen
+    std::string list;             // the text of it
+    std::string unmet;            // the same, if it asks for nothing the collective has
+
+    bool bars(Algo algo) const { return (barred >> static_cast<uint32_t>(algo) & 1) != 0; }
 };
 
 // What the text says about one collective. The whole text is checked, so that a name that is wrong

@@ -1,23 +1,37 @@
-// Direct plans: every contribution goes straight from the rank that has it to the rank that needs
-// it. One step, any rank count, lowest latency.
+// One hop: every contribution goes straight from the rank that has it to the rank that needs it.
+// Any rank count, lowest latency.
 //
-// 1. Grant every sender one place: its block of the output, or, when reducing, a scratch slot.
-// 2. Put to every receiver, the next rank first, so that n ranks do not all begin with rank 0.
-// 3. Copy the own block while the others travel.
-// 4. Wait for every sender. When reducing: one step over all inputs in rank order, so that every
-//    rank that computes the same result gets the same bits; then give the slots back.
+// Peers are taken in groups, the next rank first, so that n ranks do not all begin with rank 0.
+// 1. Grant the senders of the first two groups one place each: their block of the output, or, when
+//    reducing, a scratch slot.
+// 2. Group by group: put to its receivers; wait for the senders of the group before, add what they
+//    gave, and grant the group after the next.
+// 3. Copy the own block while the last group travels. When reducing, the last step finishes.
 //
-// Bytes each rank sends and receives, blocks of B bytes, n ranks: all_reduce, all_gather,
-// reduce_scatter and all_to_all (n-1)B; the rooted ones (n-1)B at the root and B elsewhere.
-// all_reduce is thus the choice for small B only; the others are as good as any other algorithm in
-// bytes and lose only where paths are shared.
+// direct: one group of all peers, and one step over all inputs in rank order, so that every rank
+// that computes the same result gets the same bits. mesh: groups of a few, so that what is under
+// way, the slots and the tokens stay bounded at any size; a group is added in rank order to what
+// the groups before it made. Its all_reduce is reduce_scatter over n slices, then all_gather of the
+// finished slices; direct all_reduce sends everything everywhere, once.
+//
+// Bytes each rank sends and receives, blocks of B bytes, n ranks: all_gather, reduce_scatter and
+// all_to_all (n-1)B; all_reduce direct (n-1)B, mesh 2B(n-1)/n; the rooted ones (n-1)B at the root
+// and B elsewhere. direct all_reduce is thus the choice for small B only; the others are as good as
+// any other algorithm in bytes and lose only where paths are shared.
 // Reference: Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in
 // MPICH", IJHPCA 19(1), 2005 (pairwise exchange).
+#include <algorithm>
+
 #include "src/plan/gen.h"
 
 namespace weft::plan {
 
 namespace {
+
+using Place = Part::Place;
+
+constexpr int32_t mesh_group = 8;
+constexpr int32_t sums_under_way = 4;  // puts of sums, before the first slot is written again
 
 bool per_peer_input(Coll coll) {
     return coll == Coll::reduce_scatter || coll == Coll::all_to_all || coll == Coll::scatter;
@@ -27,65 +41,210 @@ bool per_peer_output(Coll coll) {
     return coll == Coll::all_gather || coll == Coll::all_to_all || coll == Coll::gather;
 }
 
-Operand source_for(const Part& part, int32_t to) {
-    return part.input(per_peer_input(part.shape().coll) ? to : 0);
+// Who contributes to whose result.
+bool sends(const Stage& stage, int32_t from, int32_t to) {
+    switch (stage.coll) {
+        case Coll::all_reduce:
+        case Coll::reduce_scatter:
+        case Coll::all_gather:
+        case Coll::all_to_all:
+            return true;
+        case Coll::reduce:
+        case Coll::gather:
+            return to == stage.root;
+        case Coll::broadcast:
+        case Coll::scatter:
+            return from == stage.root;
+        case Coll::send_recv:
+            return false;
+    }
+    return false;
 }
 
-Operand place_of(const Part& part, int32_t from) {
-    if (!is_reducing(part.shape().coll)) {
-        return part.output(per_peer_output(part.shape().coll) ? from : 0);
+// One exchange among all members. all_reduce by mesh is two of them.
+class Hop {
+  public:
+    Hop(Part& part, Coll coll, int32_t group)
+        : part_(part),
+          coll_(coll),
+          reducing_(is_reducing(coll)),
+          sliced_(part.stage().coll == Coll::all_reduce && coll != Coll::all_reduce),
+          group_(std::max(group, 1)),
+          groups_(std::max((part.size() - 1 + group_ - 1) / group_, 1)) {}
+
+    void run();
+
+  private:
+    bool scattering() const { return coll_ == Coll::reduce_scatter; }
+    bool second_half() const { return sliced_ && coll_ == Coll::all_gather; }
+    int32_t group_begin(int32_t group) const { return 1 + group * group_; }
+    int32_t group_end(int32_t group) const {
+        return std::min(group_begin(group) + group_, part_.size());
     }
-    return Part::scratch(static_cast<uint32_t>(from < part.rank() ? from : from - 1));
+    // The chunk that moves from one member to another.
+    int32_t pos(int32_t from, int32_t to) const {
+        return scattering() ? to : coll_ == Coll::all_gather ? from : 0;
+    }
+    int32_t own_pos() const { return pos(part_.self(), part_.self()); }
+    Place place_of(int32_t offset) const;
+    Place source_for(int32_t to, int32_t offset);
+    Place result() const { return Part::output(sliced_ ? part_.self() : 0); }
+    int32_t slots() const { return std::min(2 * group_, part_.size() - 1); }
+    template <class Each>
+    void each_in(int32_t group, Each each);
+    void begin();
+    void grant(int32_t group);
+    void put(int32_t group);
+    void take(int32_t group);
+    void add(int32_t group);
+
+    Part& part_;
+    Coll coll_;
+    bool reducing_, sliced_;
+    int32_t group_, groups_;
+    Place own_;  // what this rank adds to its own result
+};
+
+// each(offset), once for every port.
+template <class Each>
+void Hop::each_in(int32_t group, Each each) {
+    for (int32_t i = group_begin(group); i < group_end(group); i++) {
+        part_.each([&] { each(i); });
+    }
 }
 
-void reduce_all(Part& part) {
-    const Coll coll = part.shape().coll;
-    if (coll == Coll::all_reduce && part.ranks() > 1) {
-        part.release(part.input(), part.chunk());  // in place, the reduce overwrites what was put
+// Where the member `offset` places before this one puts its part.
+Place Hop::place_of(int32_t offset) const {
+    const int32_t from = part_.at(-offset);
+    if (!reducing_) {
+        return Part::output(per_peer_output(coll_) ? from : 0);
     }
-    std::vector<Operand> sources;
-    sources.reserve(static_cast<size_t>(part.ranks()));
-    for (int32_t from = 0; from < part.ranks(); from++) {
-        sources.push_back(from == part.rank() ? source_for(part, part.rank())
-                                              : place_of(part, from));
+    if (groups_ > 1) {
+        return Part::slot((offset - 1) % slots());
     }
-    part.reduce(part.output(), std::move(sources), part.chunk(), true);
-    for (int32_t i = 1; i < part.ranks(); i++) {
-        part.release(place_of(part, part.at(-i)), part.chunk());
+    return Part::slot(from < part_.self() ? from : from - 1);
+}
+
+Place Hop::source_for(int32_t to, int32_t offset) {
+    if (second_half()) {
+        return result();
     }
+    if (scattering()) {
+        return part_.first(to, Part::slot(slots() + 1 + offset % sums_under_way));
+    }
+    return Part::input(per_peer_input(coll_) ? to : 0);
+}
+
+void Hop::begin() {
+    own_ = Part::input(scattering() ? part_.self() : 0);
+    if (scattering()) {
+        part_.each([&] {
+            part_.fetch(part_.self());
+            own_ = part_.summed(part_.self(), Part::slot(slots()));
+            part_.used();
+        });
+    }
+}
+
+void Hop::grant(int32_t group) {
+    each_in(group, [&](int32_t i) {
+        const int32_t from = part_.at(-i);
+        if (sends(part_.stage(), from, part_.self())) {
+            if (second_half()) {
+                part_.release(Part::input(from), from);  // in place, its put must be out
+            }
+            part_.grant(from, place_of(i), pos(from, part_.self()));
+        }
+    });
+}
+
+void Hop::put(int32_t group) {
+    each_in(group, [&](int32_t i) {
+        const int32_t to = part_.at(i);
+        if (!sends(part_.stage(), part_.self(), to)) {
+            return;
+        }
+        if (scattering()) {
+            part_.fetch(to);
+        }
+        part_.put(to, source_for(to, i), pos(part_.self(), to));
+        if (scattering()) {
+            part_.used();
+        }
+    });
+}
+
+void Hop::take(int32_t group) {
+    each_in(group, [&](int32_t i) {
+        const int32_t from = part_.at(-i);
+        if (sends(part_.stage(), from, part_.self())) {
+            part_.wait(from, place_of(i), pos(from, part_.self()));
+        }
+    });
+    if (reducing_ && sends(part_.stage(), part_.self(), part_.self())) {
+        part_.each([&] { add(group); });
+    }
+}
+
+void Hop::add(int32_t group) {
+    if (coll_ == Coll::all_reduce && part_.size() > 1) {
+        part_.release(Part::input(), 0);  // in place, the reduce overwrites what was put
+    }
+    std::vector<int32_t> members;
+    for (int32_t i = group_begin(group); i < group_end(group); i++) {
+        members.push_back(part_.at(-i));
+    }
+    std::vector<Place> sources;
+    if (group == 0) {
+        members.push_back(part_.self());
+    } else {
+        sources.push_back(result());
+    }
+    std::sort(members.begin(), members.end());
+    for (const int32_t from : members) {
+        const int32_t offset = (part_.self() - from + part_.size()) % part_.size();
+        sources.push_back(offset == 0 ? own_ : place_of(offset));
+    }
+    part_.reduce(result(), sources, own_pos(), group + 1 >= groups_);
+    for (int32_t i = group_begin(group); i < group_end(group); i++) {
+        part_.release(place_of(i), own_pos());
+    }
+}
+
+void Hop::run() {
+    grant(0);
+    grant(1);
+    begin();
+    for (int32_t group = 0; group < groups_; group++) {
+        put(group);
+        if (group > 0) {
+            take(group - 1);
+            grant(group + 1);
+        }
+    }
+    if (!reducing_ && !second_half() && sends(part_.stage(), part_.self(), part_.self())) {
+        const int32_t own = part_.self();
+        part_.each([&] {
+            part_.copy(Part::output(per_peer_output(coll_) ? own : 0),
+                       Part::input(per_peer_input(coll_) ? own : 0), own_pos());
+        });
+    }
+    take(groups_ - 1);
 }
 
 }  // namespace
 
 void gen_direct(Part& part) {
-    const Shape& shape = part.shape();
-    const int32_t rank = part.rank();
-    const bool reducing = is_reducing(shape.coll);
-    for (int32_t i = 1; i < part.ranks(); i++) {
-        const int32_t from = part.at(-i);
-        if (sends(shape, from, rank)) {
-            part.grant(from, place_of(part, from), part.chunk());
-        }
+    Hop(part, part.stage().coll, part.size() - 1).run();
+}
+
+void gen_mesh(Part& part) {
+    if (part.stage().coll != Coll::all_reduce) {
+        Hop(part, part.stage().coll, mesh_group).run();
+        return;
     }
-    for (int32_t i = 1; i < part.ranks(); i++) {
-        const int32_t to = part.at(i);
-        if (sends(shape, rank, to)) {
-            part.put(to, source_for(part, to), part.chunk());
-        }
-    }
-    const bool own = sends(shape, rank, rank);
-    if (own && !reducing) {
-        part.copy(place_of(part, rank), source_for(part, rank), part.chunk());
-    }
-    for (int32_t i = 1; i < part.ranks(); i++) {
-        const int32_t from = part.at(-i);
-        if (sends(shape, from, rank)) {
-            part.wait(from, place_of(part, from), part.chunk());
-        }
-    }
-    if (own && reducing) {
-        reduce_all(part);
-    }
+    Hop(part, Coll::reduce_scatter, mesh_group).run();
+    Hop(part, Coll::all_gather, mesh_group).run();
 }
 
 }  // namespace weft::plan

@@ -22,80 +22,76 @@ namespace {
 // Peers one after the other, starting behind this rank, so that not all read rank 0 first.
 template <class Each>
 void each_peer(const Part& part, Each each) {
-    for (int32_t i = 1; i < part.ranks(); i++) {
+    for (int32_t i = 1; i < part.size(); i++) {
         each(part.at(i));
     }
 }
 
 // Every rank reduces its own position from all inputs.
-void reduce_own(Part& part, Operand result) {
-    const int32_t own = part.rank();
-    each_peer(part, [&](int32_t q) { part.expose(q, part.input(q), part.chunk(q)); });
-    each_peer(part, [&](int32_t q) { part.wait(q, part.input_of(q, own), part.chunk(own)); });
-    std::vector<Operand> sources;
-    sources.reserve(static_cast<size_t>(part.ranks()));
-    for (int32_t q = 0; q < part.ranks(); q++) {
-        sources.push_back(q == own ? part.input(own) : part.input_of(q, own));
+void reduce_own(Part& part, Part::Place result) {
+    const int32_t own = part.self();
+    each_peer(part, [&](int32_t q) { part.expose(q, Part::input(q), q); });
+    each_peer(part, [&](int32_t q) { part.wait(q, Part::input(own, q), own); });
+    std::vector<Part::Place> sources;
+    sources.reserve(static_cast<size_t>(part.size()));
+    for (int32_t q = 0; q < part.size(); q++) {
+        sources.push_back(Part::input(own, q == own ? -1 : q));
     }
-    part.reduce(result, std::move(sources), part.chunk(own), true);
-    each_peer(part, [&](int32_t q) { part.signal(q, part.chunk(own)); });
+    part.reduce(result, sources, own, true);
+    each_peer(part, [&](int32_t q) { part.signal(q, own); });
 }
 
 // Every rank copies every peer's own position out of that peer's output.
 void gather_outputs(Part& part) {
-    const int32_t own = part.rank();
-    each_peer(part, [&](int32_t q) { part.expose(q, part.output(own), part.chunk(own)); });
+    const int32_t own = part.self();
+    each_peer(part, [&](int32_t q) { part.expose(q, Part::output(own), own); });
     each_peer(part, [&](int32_t q) {
-        part.wait(q, part.output_of(q, q), part.chunk(q));
-        part.copy(part.output(q), part.output_of(q, q), part.chunk(q));
-        part.signal(q, part.chunk(q));
+        part.wait(q, Part::output(q, q), q);
+        part.copy(Part::output(q), Part::output(q, q), q);
+        part.signal(q, q);
     });
 }
 
 void await_readers(Part& part, bool of_input) {
-    each_peer(part, [&](int32_t q) {
-        part.wait_signal(q, of_input ? part.chunk(q) : part.chunk(part.rank()));
-    });
+    each_peer(part, [&](int32_t q) { part.wait_signal(q, of_input ? q : part.self()); });
 }
 
 void broadcast_loads(Part& part) {
-    const int32_t root = part.shape().root;
-    const uint32_t chunk = part.chunk();
+    const int32_t root = part.stage().root;
     if (part.is_root()) {
-        each_peer(part, [&](int32_t q) { part.expose(q, part.input(), chunk); });
-        part.copy(part.output(), part.input(), chunk);
-        each_peer(part, [&](int32_t q) { part.wait_signal(q, chunk); });
+        each_peer(part, [&](int32_t q) { part.expose(q, Part::input(), 0); });
+        part.copy(Part::output(), Part::input(), 0);
+        each_peer(part, [&](int32_t q) { part.wait_signal(q, 0); });
     } else {
-        part.wait(root, part.input_of(root), chunk);
-        part.copy(part.output(), part.input_of(root), chunk);
-        part.signal(root, chunk);
+        part.wait(root, Part::input(0, root), 0);
+        part.copy(Part::output(), Part::input(0, root), 0);
+        part.signal(root, 0);
     }
 }
 
 void all_gather_loads(Part& part) {
-    const uint32_t chunk = part.chunk();
-    each_peer(part, [&](int32_t q) { part.expose(q, part.input(), chunk); });
-    part.copy(part.output(part.rank()), part.input(), chunk);
+    each_peer(part, [&](int32_t q) { part.expose(q, Part::input(), 0); });
+    part.copy(Part::output(part.self()), Part::input(), 0);
     each_peer(part, [&](int32_t q) {
-        part.wait(q, part.input_of(q), chunk);
-        part.copy(part.output(q), part.input_of(q), chunk);
-        part.signal(q, chunk);
+        part.wait(q, Part::input(0, q), 0);
+        part.copy(Part::output(q), Part::input(0, q), 0);
+        part.signal(q, 0);
     });
-    each_peer(part, [&](int32_t q) { part.wait_signal(q, chunk); });
+    each_peer(part, [&](int32_t q) { part.wait_signal(q, 0); });
 }
 
 }  // namespace
 
 void gen_loads(Part& part) {
-    switch (part.shape().coll) {
+    switch (part.stage().coll) {
         case Coll::all_reduce:
-            reduce_own(part, part.output(part.rank()));
+            reduce_own(part, Part::output(part.self()));
             gather_outputs(part);
             await_readers(part, true);
             await_readers(part, false);
             break;
         case Coll::reduce_scatter:
-            reduce_own(part, part.output());
+            reduce_own(part, Part::output());
             await_readers(part, true);
             break;
         case Coll::all_gather:

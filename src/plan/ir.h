@@ -45,10 +45,11 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "src/base/types.h"
+#include "src/plan/cluster.h"
+#include "src/plan/few.h"
 
 namespace weft::plan {
 
@@ -77,9 +78,9 @@ struct Step {
         0;  // in [0, C): whose tile t this step moves; the step is skipped when that tile is empty
     Operand dst;  // input/output operands satisfy operand.chunk % C == chunk; scratch slots hold
                   // one tile of any chunk
-    std::vector<Operand> src;
+    Few<Operand, 2> src;
     bool finish = false;
-    std::vector<After> after;  // starts only when those steps of this rank are done
+    Few<After, 1> after;  // starts only when those steps of this rank are done
     bool operator==(const Step&) const = default;
 };
 
@@ -95,7 +96,7 @@ struct RankPlan {
     bool operator==(const RankPlan&) const = default;
 };
 
-enum class Algo : uint8_t { direct, ring };
+enum class Algo : uint8_t { direct, ring, halving, tree, mesh, chain, binomial, hier };
 
 // What every rank's part has in common.
 struct Shape {
@@ -106,8 +107,10 @@ struct Shape {
     uint32_t chunks = 1;        // C, per block
     uint32_t input_blocks = 1;  // 1 or rank_count
     uint32_t output_blocks = 1;
-    uint32_t slots_min = 2;  // eager slots per (sender, receiver, lane) the plan needs
-    bool loads = false;      // direct only: ranks load each other's exposed memory, nothing is put
+    uint32_t slots_min = 2;   // eager slots per (sender, receiver, lane) the plan needs
+    bool loads = false;       // direct only: ranks load each other's exposed memory, nothing is put
+    Algo inter = Algo::ring;  // hier only: ring, halving, tree or mesh between the hosts
+    ClusterRef cluster;       // hier only
     bool operator==(const Shape&) const = default;
 };
 

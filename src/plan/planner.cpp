@@ -2,7 +2,7 @@
 #include "src/plan/planner.h"
 
 #include <algorithm>
-#include <optional>
+#include <vector>
 
 #include "src/base/log.h"
 #include "src/plan/algo_list.h"
@@ -30,6 +30,9 @@ constexpr uint64_t tiles_wanted = 8;
 constexpr uint64_t tile_bytes_pair = 16 << 20;
 constexpr uint64_t tiles_max = 1u << 30;
 
+// Eager slots a link has per lane (LinkConfig); a plan that needs more is granted at any size.
+constexpr uint32_t link_slots = 8;
+
 // One lane computes while the other's bytes travel. Four when a lane's chunk stays this large.
 constexpr uint32_t lanes_large = 2;
 constexpr uint32_t lanes_huge = 4;
@@ -39,6 +42,7 @@ struct Way {
     Algo algo = Algo::direct;
     bool loads = false;
     const char* why = "";
+    Algo inter = Algo::ring;
 };
 
 bool direct_only(Coll coll) {
@@ -71,37 +75,64 @@ Result<void> request_check(const Request& request) {
     return {};
 }
 
-Way way_choose(const Request& request, const Limits& limits, std::optional<Algo> forced) {
-    const bool small = request.count * request.elem_bytes <= limits.eager_bytes;
-    const bool loads = request.peer_load && !small && can_load(request.coll);
-    if (direct_only(request.coll)) {
-        return {Algo::direct, false, "the one algorithm of this collective"};
-    }
-    if (forced.has_value()) {
-        return {*forced, loads && *forced == Algo::direct, "the algorithm setting"};
-    }
-    if (request.rank_count == 1) {
-        return {Algo::direct, false, "a single rank"};
-    }
-    if (small && request.coll == Coll::all_reduce && request.rank_count > one_shot_ranks_max) {
-        return {Algo::ring, false, "small, but too many ranks for one shot"};
-    }
-    if (small) {
-        return {Algo::direct, false, "a block fits an eager slot"};
-    }
-    if (loads) {
-        return {Algo::direct, true, "ranks can load each other's memory"};
-    }
-    const bool rooted = request.coll == Coll::broadcast || request.coll == Coll::reduce;
-    if (rooted && request.rank_count == 2) {
-        return {Algo::direct, false, "two ranks, one hop"};
-    }
-    return {Algo::ring, false, "large, the ring moves the fewest bytes"};
+bool has_hosts(const Request& request) {
+    return request.cluster != nullptr && *request.cluster && (*request.cluster)->host_count() > 1;
 }
 
-uint32_t positions(const Request& request, const Way& way) {
-    const bool sliced = request.coll == Coll::all_reduce && (way.algo == Algo::ring || way.loads);
-    return sliced ? static_cast<uint32_t>(request.rank_count) : 1;
+// What would be chosen, best first; the last is a plan in any case.
+std::vector<Way> ways(const Request& request, const Limits& limits) {
+    const bool small = request.count * request.elem_bytes <= limits.eager_bytes;
+    const bool rooted = request.coll == Coll::broadcast || request.coll == Coll::reduce;
+    const Way direct = {Algo::direct, false, "a block fits an eager slot"};
+    std::vector<Way> list;
+    if (request.rank_count == 1) {
+        return {{Algo::direct, false, "a single rank"}};
+    }
+    if (!small && has_hosts(request) && (*request.cluster)->ranks_min() > 1) {
+        list.push_back({Algo::hier, false, "large, over several hosts of several ranks"});
+    }
+    if (direct_only(request.coll)) {
+        list.push_back({Algo::direct, false, "the one flat algorithm of this collective"});
+        return list;
+    }
+    if (small && request.coll == Coll::all_reduce && request.rank_count > one_shot_ranks_max) {
+        list.push_back({Algo::ring, false, "small, but too many ranks for one shot"});
+    } else if (small) {
+        list.push_back(direct);
+    } else if (request.peer_load && can_load(request.coll)) {
+        list.push_back({Algo::direct, true, "ranks can load each other's memory"});
+    } else if (rooted && request.rank_count == 2) {
+        list.push_back({Algo::direct, false, "two ranks, one hop"});
+    }
+    list.push_back({Algo::ring, false, "large, the ring moves the fewest bytes"});
+    for (const Algo algo : {Algo::direct, Algo::halving, Algo::tree, Algo::mesh, Algo::chain}) {
+        if (has_plan(request.coll, algo)) {
+            list.push_back({algo, false, "the setting leaves nothing else"});
+        }
+    }
+    return list;
+}
+
+// A setting that bars what would be chosen gets the next best.
+Way way_choose(const Request& request, const Limits& limits, const AlgoWish& wish) {
+    const bool small = request.count * request.elem_bytes <= limits.eager_bytes;
+    const std::vector<Way> list = ways(request, limits);
+    if (direct_only(request.coll) && !has_hosts(request)) {
+        return list.back();
+    }
+    for (const AlgoName& name : wish.algos) {
+        if (name.algo == Algo::hier && !has_hosts(request)) {
+            continue;
+        }
+        const bool loads = request.peer_load && !small && can_load(request.coll);
+        return {name.algo, loads && name.algo == Algo::direct, "the algorithm setting", name.inter};
+    }
+    for (const Way& way : list) {
+        if (!wish.bars(way.algo)) {
+            return way;
+        }
+    }
+    return list.front();
 }
 
 uint64_t largest_chunk(const Request& request, uint32_t chunks) {
@@ -124,27 +155,18 @@ void tile_set(Choice& choice, uint64_t largest, uint64_t tile) {
         std::max<uint64_t>(1, (largest + choice.tile_bytes - 1) / choice.tile_bytes));
 }
 
-uint32_t lanes_choose(const Request& request, uint64_t position_bytes) {
+uint32_t strands_choose(const Request& request, const Shape& shape, uint64_t position_bytes) {
     if (request.rank_count == 1 || position_bytes < lanes_large * tile_bytes_min) {
         return 1;
     }
-    return position_bytes >= lanes_huge * chunk_bytes_huge ? lanes_huge : lanes_large;
+    const uint32_t wanted =
+        position_bytes >= lanes_huge * chunk_bytes_huge ? lanes_huge : lanes_large;
+    return std::min(wanted, lanes_max / lanes_per_strand(shape));
 }
 
 uint64_t tile_choose(const Request& request, uint64_t chunk_bytes) {
     const uint64_t most = request.one_host ? tile_bytes_max_host : tile_bytes_max_net;
     return std::clamp(chunk_bytes / tiles_wanted, tile_bytes_min, most);
-}
-
-void blocks_set(const Request& request, Shape& shape) {
-    const auto ranks = static_cast<uint32_t>(request.rank_count);
-    const Coll coll = request.coll;
-    const bool many_in =
-        coll == Coll::reduce_scatter || coll == Coll::all_to_all || coll == Coll::scatter;
-    const bool many_out =
-        coll == Coll::all_gather || coll == Coll::all_to_all || coll == Coll::gather;
-    shape.input_blocks = many_in ? ranks : 1;
-    shape.output_blocks = many_out ? ranks : 1;
 }
 
 }  // namespace
@@ -155,6 +177,18 @@ const char* to_string(Algo algo) {
             return "direct";
         case Algo::ring:
             return "ring";
+        case Algo::halving:
+            return "halving";
+        case Algo::tree:
+            return "tree";
+        case Algo::mesh:
+            return "mesh";
+        case Algo::chain:
+            return "chain";
+        case Algo::binomial:
+            return "binomial";
+        case Algo::hier:
+            return "hier";
     }
     return "?";
 }
@@ -174,9 +208,7 @@ Extent chunk_extent(uint64_t count, uint32_t elem_bytes, uint32_t chunks, uint32
 Result<Choice> choose(const Request& request, const Limits& limits) {
     TRY(request_check(request));
     const AlgoWish wish = TRY(algo_list_parse(limits.algo, request.coll));
-    const Way way = way_choose(request, limits, wish.algo);
-    const uint32_t slices = positions(request, way);
-
+    const Way way = way_choose(request, limits, wish);
     Choice choice;
     choice.algo = way.algo;
     choice.shape.coll = request.coll;
@@ -184,12 +216,17 @@ Result<Choice> choose(const Request& request, const Limits& limits) {
     choice.shape.rank_count = request.rank_count;
     choice.shape.root = request.root;
     choice.shape.loads = way.loads;
-    blocks_set(request, choice.shape);
+    if (way.algo == Algo::hier) {
+        choice.shape.inter = way.inter;
+        choice.shape.cluster = *request.cluster;
+    }
+    shape_fit(choice.shape, 1);
 
-    const uint64_t position_bytes = largest_chunk(request, slices);
-    choice.eager = position_bytes <= limits.eager_bytes && !way.loads;
-    choice.lanes = choice.eager ? 1 : lanes_choose(request, position_bytes);
-    choice.shape.chunks = slices * choice.lanes;
+    const uint64_t position_bytes = largest_chunk(request, choice.shape.chunks);
+    choice.eager =
+        position_bytes <= limits.eager_bytes && !way.loads && choice.shape.slots_min <= link_slots;
+    choice.lanes = choice.eager ? 1 : strands_choose(request, choice.shape, position_bytes);
+    shape_fit(choice.shape, choice.lanes);
     const uint64_t largest = largest_chunk(request, choice.shape.chunks);
     if (choice.eager) {
         tile_set(choice, largest, largest);
@@ -200,13 +237,14 @@ Result<Choice> choose(const Request& request, const Limits& limits) {
     const std::string unmet = wish.unmet.empty() || direct_only(request.coll)
                                   ? ""
                                   : '"' + wish.unmet + "\" names nothing Weft has; ";
-    choice.reason =
-        format("%s%s because: %s%s; %u lanes, %u tiles of %llu bytes, %s", to_string(way.algo),
-               way.loads ? " by loads" : "", unmet.c_str(), way.why, choice.lanes, choice.tiles,
-               static_cast<unsigned long long>(choice.tile_bytes),
-               choice.eager ? "eager"
-               : way.loads  ? "exposed"
-                            : "granted");
+    const std::string inter = way.algo == Algo::hier ? std::string(":") + to_string(way.inter) : "";
+    choice.reason = format("%s%s because: %s%s; %u lanes, %u tiles of %llu bytes, %s",
+                           (to_string(way.algo) + inter).c_str(), way.loads ? " by loads" : "",
+                           unmet.c_str(), way.why, choice.lanes * lanes_per_strand(choice.shape),
+                           choice.tiles, static_cast<unsigned long long>(choice.tile_bytes),
+                           choice.eager ? "eager"
+                           : way.loads  ? "exposed"
+                                        : "granted");
     return choice;
 }
 

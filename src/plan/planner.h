@@ -22,6 +22,7 @@ struct Request {
     bool one_host = true;  // all ranks share memory wires
     bool peer_load =
         false;  // all ranks may load each other's exposed memory (same process or library memory)
+    const ClusterRef* cluster = nullptr;  // borrowed for the call; null: one host
 };
 
 // Limits and settings that all ranks share (hashed and compared at init).
@@ -34,7 +35,7 @@ struct Limits {
 struct Choice {
     Algo algo = Algo::direct;
     Shape shape;
-    uint32_t lanes = 1;
+    uint32_t lanes = 1;       // strands of the plan
     uint64_t tile_bytes = 0;  // > 0
     uint32_t tiles = 1;       // passes of every lane
     bool eager = false;       // tile fits a slot: grants are implied
@@ -42,8 +43,16 @@ struct Choice {
 };
 
 Result<Choice> choose(const Request& request, const Limits& limits);
-// One rank's part; time grows with its own steps only.
-Result<RankPlan> generate(const Shape& shape, uint32_t lanes, int32_t rank);
+// One rank's part of a plan of `strands` strands; time grows with its own steps only. A strand is
+// one lane, or a few that hand each other tiles.
+Result<RankPlan> generate(const Shape& shape, uint32_t strands, int32_t rank);
+
+// Whether the collective has a plan by this algorithm.
+bool has_plan(Coll coll, Algo algo);
+inline constexpr uint32_t lanes_max = 8;  // of a plan that is chosen
+uint32_t lanes_per_strand(const Shape& shape);
+// Derives chunks, blocks and slots from what the shape says already.
+void shape_fit(Shape& shape, uint32_t strands);
 
 // Bytes [begin, end) of chunk c of C in a block of `count` elements; the one rule of ir.h.
 struct Extent {

@@ -20,7 +20,8 @@ constexpr uint64_t scratch_slots_max = 1u << 20;
 
 constexpr std::array kinds = {StepKind::grant, StepKind::put,    StepKind::wait,   StepKind::expose,
                               StepKind::copy,  StepKind::reduce, StepKind::release};
-constexpr std::array algos = {Algo::direct, Algo::ring};
+constexpr std::array algos = {Algo::direct, Algo::ring,  Algo::halving,  Algo::tree,
+                              Algo::mesh,   Algo::chain, Algo::binomial, Algo::hier};
 
 std::string operand_text(const Operand& operand) {
     static constexpr std::array<const char*, 4> names = {"-", "in", "out", "s"};
@@ -33,11 +34,35 @@ const char* peer_word(StepKind kind) {
     return kind == StepKind::wait ? "from" : "to";
 }
 
+// Hosts joined by '/', each a list of ranks and ranges: 0-3/4,6,5
+std::string hosts_text(const Cluster& cluster) {
+    std::string text;
+    for (const auto& host : cluster.hosts()) {
+        text += text.empty() ? "" : "/";
+        for (size_t at = 0; at < host.size();) {
+            size_t end = at + 1;
+            while (end < host.size() && host[end] == host[end - 1] + 1) {
+                end++;
+            }
+            text += (at == 0 ? "" : ",") + std::to_string(host[at]);
+            if (end - at > 1) {
+                text += "-" + std::to_string(host[end - 1]);
+            }
+            at = end;
+        }
+    }
+    return text;
+}
+
 std::string shape_text(const Shape& shape) {
-    return format("shape coll=%s algo=%s ranks=%d root=%d chunks=%u in=%u out=%u slots=%u loads=%d",
-                  to_string(shape.coll), to_string(shape.algo), shape.rank_count, shape.root,
-                  shape.chunks, shape.input_blocks, shape.output_blocks, shape.slots_min,
-                  shape.loads ? 1 : 0);
+    std::string text = format(
+        "shape coll=%s algo=%s ranks=%d root=%d chunks=%u in=%u out=%u slots=%u loads=%d",
+        to_string(shape.coll), to_string(shape.algo), shape.rank_count, shape.root, shape.chunks,
+        shape.input_blocks, shape.output_blocks, shape.slots_min, shape.loads ? 1 : 0);
+    if (shape.algo == Algo::hier && shape.cluster) {
+        text += format(" inter=%s hosts=", to_string(shape.inter)) + hosts_text(*shape.cluster);
+    }
+    return text;
 }
 
 // The words of one line, taken from the front.
@@ -134,6 +159,34 @@ std::optional<After> after_parse(std::string_view word) {
                  static_cast<uint16_t>(*back)};
 }
 
+// The part of `text` before the next `mark`, taken off it with the mark.
+std::string_view part_take(std::string_view& text, char mark) {
+    const std::string_view part = text.substr(0, text.find(mark));
+    text.remove_prefix(std::min(text.size(), part.size() + 1));
+    return part;
+}
+
+std::optional<std::vector<std::vector<int32_t>>> hosts_parse(std::string_view text) {
+    std::vector<std::vector<int32_t>> hosts;
+    uint64_t count = 0;
+    while (!text.empty()) {
+        auto& host = hosts.emplace_back();
+        for (std::string_view list = part_take(text, '/'); !list.empty();) {
+            std::string_view range = part_take(list, ',');
+            const bool single = range.find('-') == range.npos;
+            const auto first = number(part_take(range, '-'), ranks_max);
+            const auto last = single ? first : number(range, ranks_max);
+            if (!first || !last || *last < *first || (count += *last - *first + 1) > ranks_max) {
+                return std::nullopt;
+            }
+            for (uint64_t rank = *first; rank <= *last; rank++) {
+                host.push_back(static_cast<int32_t>(rank));
+            }
+        }
+    }
+    return hosts;
+}
+
 class Parser {
   public:
     Result<Plan> run(std::string_view text);
@@ -147,6 +200,7 @@ class Parser {
         return make_error(Code::invalid_argument, Scope::call, std::move(text));
     }
     Result<void> shape(Words words);
+    Result<void> shape_levels(Words& words);
     Result<void> rank(Words words);
     Result<void> lane(Words words);
     Result<void> step(Words words);
@@ -203,10 +257,25 @@ Result<void> Parser::shape(Words words) {
     shape.output_blocks = static_cast<uint32_t>(TRY(field(words, "out", ranks_max)));
     shape.slots_min = static_cast<uint32_t>(TRY(field(words, "slots", UINT32_MAX)));
     shape.loads = TRY(field(words, "loads", 1)) == 1;
+    if (shape.algo == Algo::hier) {
+        TRY(shape_levels(words));
+    }
     if (!words.empty()) {
         return bad("nothing may follow the shape", words.peek());
     }
     shaped_ = true;
+    return {};
+}
+
+Result<void> Parser::shape_levels(Words& words) {
+    plan_.shape.inter = TRY(named(words, "inter", algos));
+    const std::string_view word = words.take();
+    const Result<ClusterRef> cluster =
+        cluster_parse(starts(word, "hosts=") ? word.substr(6) : std::string_view());
+    if (!cluster.ok()) {
+        return bad("expected hosts=<ranks of one host>/<ranks of the next>, each rank once", word);
+    }
+    plan_.shape.cluster = cluster.value();
     return {};
 }
 
@@ -415,6 +484,18 @@ std::string plan_text(const Plan& plan) {
         }
     }
     return text;
+}
+
+Result<ClusterRef> cluster_parse(std::string_view text) {
+    auto hosts = hosts_parse(text);
+    if (!hosts.has_value()) {
+        return make_error(Code::invalid_argument, Scope::call,
+                          format("hosts \"%.*s\": expected lists of ranks as in 0-3/4,6,5",
+                                 static_cast<int>(std::min<size_t>(text.size(), 64)), text.data()));
+    }
+    ClusterRef cluster;
+    cluster.at = TRY(Cluster::of(std::move(*hosts)));
+    return cluster;
 }
 
 Result<Plan> plan_parse(std::string_view text) {

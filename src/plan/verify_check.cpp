@@ -246,7 +246,7 @@ Result<void> Checker::step_check(uint32_t chain, uint32_t index, const Step& ste
     if (step.peer == static_cast<int32_t>(rank_of(chain)) || step.chunk >= plan_.shape.chunks) {
         return fault(chain, index, "has itself as peer, or a chunk that does not exist");
     }
-    std::vector<Operand> operands = step.src;
+    std::vector<Operand> operands(step.src.begin(), step.src.end());
     if (step.dst.space != Space::none) {
         operands.push_back(step.dst);
     }

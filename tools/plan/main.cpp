@@ -19,12 +19,14 @@ using namespace weft::plan;
 
 constexpr const char* usage =
     "usage: weft-plan print|prove [--coll NAME] [--ranks N] [--root R] [--count ELEMENTS]\n"
-    "                             [--type BYTES|NAME] [--algo direct|ring] [--loads] [--net]\n"
+    "                             [--type BYTES|NAME] [--algo LIST] [--loads] [--net]\n"
+    "                             [--hosts RANKS/RANKS...]   as in 0-3/4-7; sets --ranks\n"
     "       weft-plan prove --file PLAN\n";
 
 struct Options {
     std::string action;
     std::string file;
+    ClusterRef cluster;
     Request request;
     Limits limits;
 };
@@ -79,6 +81,10 @@ Result<void> option(Options& options, const std::string& name, const std::string
         request.elem_bytes = TRY(type_bytes(value));
     } else if (name == "--algo") {
         options.limits.algo = value;
+    } else if (name == "--hosts") {
+        options.cluster = TRY(cluster_parse(value));
+        request.rank_count = options.cluster->rank_count();
+        request.one_host = options.cluster->host_count() == 1;
     } else if (name == "--file") {
         options.file = value;
     } else {
@@ -122,7 +128,9 @@ Result<Plan> plan_of_file(const std::string& path) {
 }
 
 Result<Plan> plan_of_call(const Options& options) {
-    const Choice choice = TRY(choose(options.request, options.limits));
+    Request request = options.request;
+    request.cluster = &options.cluster;
+    const Choice choice = TRY(choose(request, options.limits));
     std::cerr << "# " << choice.reason << "\n";
     Plan plan;
     plan.shape = choice.shape;

@@ -192,6 +192,46 @@ TEST_CASE("loads of peers' memory give the same results", "[exec]") {
     }
 }
 
+TEST_CASE("every algorithm gives what the definition says", "[exec]") {
+    WorldOptions options;
+    options.ranks = GENERATE(2, 3, 6, 9);
+    options.limits.algo = GENERATE("halving", "tree", "mesh", "chain", "binomial");
+    World world(options);
+    for (const Coll coll : all_colls) {
+        for (const uint64_t count : {3ul, 1001ul, 40'001ul, 150'007ul}) {
+            const int root = options.ranks - 1;
+            CAPTURE(options.ranks, options.limits.algo, to_string(coll), count);
+            CHECK(wrong_elements(world, coll, count, root, false, false) == 0);
+            if (coll < Coll::all_to_all) {
+                CHECK(wrong_elements(world, coll, count, root, true, false) == 0);
+            }
+        }
+    }
+}
+
+TEST_CASE("hierarchies give what the definition says", "[exec]") {
+    using Hosts = std::vector<std::vector<int32_t>>;
+    WorldOptions options;
+    options.hosts = GENERATE(Hosts{{0, 1}, {2, 3}}, Hosts{{0, 3}, {4, 2, 1}},
+                             Hosts{{2}, {0, 4, 5}, {1}, {6, 3}});
+    options.limits.algo = GENERATE("hier:ring", "hier:mesh", "hier:halving", "hier:tree");
+    options.ranks = 0;
+    for (const auto& host : options.hosts) {
+        options.ranks += static_cast<int>(host.size());
+    }
+    World world(options);
+    for (const Coll coll : all_colls) {
+        for (const uint64_t count : {3ul, 1001ul, 40'001ul, 300'007ul}) {
+            const int root = static_cast<int>(count % static_cast<uint64_t>(options.ranks));
+            CAPTURE(options.ranks, options.limits.algo, to_string(coll), count, root);
+            CHECK(wrong_elements(world, coll, count, root, false, false) == 0);
+            if (coll < Coll::all_to_all) {
+                CHECK(wrong_elements(world, coll, count, root, true, false) == 0);
+            }
+        }
+    }
+}
+
 TEST_CASE("a thread per rank, operations back to back", "[exec]") {
     WorldOptions options;
     options.ranks = GENERATE(2, 4, 6);
@@ -209,7 +249,8 @@ TEST_CASE("results survive a hostile wire", "[exec]") {
     options.ranks = 4;
     options.fault = "seed=" + std::to_string(GENERATE(range(1, 9))) +
                     ",delay=0.2,reorder=0.3,dup=0.2,again=0.2,stale=0.1";
-    options.limits.algo = GENERATE("ring", "direct");
+    options.limits.algo = GENERATE("ring", "direct", "halving,tree", "mesh,binomial", "hier:ring");
+    options.hosts = {{0, 2}, {1, 3}};
     World world(options);
     for (int i = 0; i < 16; i++) {
         const Coll coll = all_colls[i % 8];

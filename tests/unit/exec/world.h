@@ -18,6 +18,7 @@ struct WorldOptions {
     int ranks = 2;
     plan::Limits limits;
     bool peer_load = false;
+    std::vector<std::vector<int32_t>> hosts;  // as the planner sees them; empty: one
     Reactor* reactor = nullptr;
     std::string fault;  // FaultSpec text, empty: none
 };
@@ -60,6 +61,9 @@ class World {
             config.reactor = options.reactor;
             config.limits = options.limits;
             config.peer_load = options.peer_load;
+            if (!options.hosts.empty()) {
+                config.cluster.at = plan::Cluster::of(options.hosts).value();
+            }
             config.cores_enough = n <= cores_usable();
             config.label = "rank " + std::to_string(r);
             shards_.push_back(Shard::create(std::move(config)).value());

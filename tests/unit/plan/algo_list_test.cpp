@@ -1,6 +1,7 @@
 // NCCL_ALGO as users write it for NCCL.
 #include "src/plan/algo_list.h"
 
+#include <optional>
 #include <random>
 
 #include "tests/catch.h"
@@ -17,8 +18,13 @@ AlgoWish wish_of(std::string_view text, Coll coll = Coll::all_reduce) {
     return std::move(wish).value();
 }
 
+std::optional<Algo> algo_of(std::string_view text, Coll coll = Coll::all_reduce) {
+    const AlgoWish wish = wish_of(text, coll);
+    return wish.algos.empty() ? std::optional<Algo>() : wish.algos.front().algo;
+}
+
 bool is_free(const AlgoWish& wish) {
-    return !wish.algo.has_value() && wish.unmet.empty();
+    return wish.algos.empty() && wish.unmet.empty();
 }
 
 std::string refusal_of(std::string_view text) {
@@ -36,12 +42,14 @@ bool holds(const std::string& text, std::string_view part) {
 }  // namespace
 
 TEST_CASE("algorithm lists: the first name Weft has is taken, in any case") {
-    CHECK(wish_of("ring").algo == Algo::ring);
-    CHECK(wish_of("Ring,Tree").algo == Algo::ring);
-    CHECK(wish_of("TREE,RING").algo == Algo::ring);
-    CHECK(wish_of("CollnetDirect,CollnetChain,NVLS,NVLSTree,PAT,direct,ring").algo == Algo::direct);
-    CHECK(wish_of(" ring , tree ").algo == Algo::ring);
-    CHECK(wish_of(",tree,,ring,").algo == Algo::ring);
+    CHECK(algo_of("ring") == Algo::ring);
+    CHECK(algo_of("Ring,Tree") == Algo::ring);
+    CHECK(algo_of("TREE,RING") == Algo::tree);
+    CHECK(algo_of("TREE,RING", Coll::all_gather) == Algo::ring);
+    CHECK(algo_of("pat,mesh,chain", Coll::broadcast) == Algo::chain);
+    CHECK(algo_of("CollnetDirect,CollnetChain,NVLS,NVLSTree,PAT,direct,ring") == Algo::direct);
+    CHECK(algo_of(" ring , tree ") == Algo::ring);
+    CHECK(algo_of(",nvls,,ring,") == Algo::ring);
     CHECK(is_free(wish_of("")));
     CHECK(is_free(wish_of("  ")));
 }
@@ -49,29 +57,45 @@ TEST_CASE("algorithm lists: the first name Weft has is taken, in any case") {
 TEST_CASE("algorithm lists: a leading ^ takes all but these") {
     CHECK(is_free(wish_of("^Tree")));
     CHECK(is_free(wish_of("^nvls,PAT")));
-    CHECK(wish_of("^Ring").algo == Algo::direct);
-    CHECK(wish_of("^tree,direct").algo == Algo::ring);
-    const AlgoWish none = wish_of("^ring,direct");
-    CHECK_FALSE(none.algo.has_value());
-    CHECK(none.unmet == "^ring,direct");
+    CHECK(wish_of("^Ring").bars(Algo::ring));
+    CHECK_FALSE(wish_of("^Ring").bars(Algo::direct));
+    CHECK(wish_of("^tree,direct").bars(Algo::tree));
+    CHECK(wish_of("^hier:mesh").bars(Algo::hier));
+    const AlgoWish none = wish_of("^ring,direct,tree,mesh,halving,hier");
+    CHECK(none.barred == 0);
+    CHECK(none.unmet == "^ring,direct,tree,mesh,halving,hier");
+    CHECK(wish_of("^direct", Coll::gather).unmet == "^direct");
+}
+
+TEST_CASE("algorithm lists: a hierarchy, with what runs between the hosts") {
+    CHECK(wish_of("hier").algos == std::vector<AlgoName>{{Algo::hier, Algo::ring}});
+    const std::vector<AlgoName> both = {{Algo::hier, Algo::mesh}, {Algo::ring, Algo::ring}};
+    CHECK(wish_of("Hier:MESH, ring").algos == both);
+    CHECK(wish_of("allreduce:hier:mesh,ring").algos == both);
+    CHECK(wish_of("ring;allgather:hier:halving", Coll::all_gather).algos.front().inter ==
+          Algo::halving);
+    CHECK(algo_of("hier:tree;broadcast:ring") == Algo::hier);
+    CHECK(algo_of("hier:tree;broadcast:ring", Coll::broadcast) == Algo::ring);
+    CHECK(holds(refusal_of("hier:chain"), "between hosts use ring"));
+    CHECK(holds(refusal_of("hier:"), "between hosts use ring"));
 }
 
 TEST_CASE("algorithm lists: entries for functions go before the one for all") {
-    const std::string_view text = "ring;AllReduce:tree,direct;broadcast:^ring;reduce:tree";
-    CHECK(wish_of(text, Coll::all_reduce).algo == Algo::direct);
-    CHECK(wish_of(text, Coll::broadcast).algo == Algo::direct);
-    CHECK(wish_of(text, Coll::all_gather).algo == Algo::ring);
-    CHECK(wish_of(text, Coll::reduce).unmet == "tree");
-    CHECK_FALSE(wish_of(text, Coll::reduce).algo.has_value());
+    const std::string_view text = "ring;AllReduce:pat,direct;broadcast:^ring;reduce:mesh";
+    CHECK(algo_of(text, Coll::all_reduce) == Algo::direct);
+    CHECK(wish_of(text, Coll::broadcast).bars(Algo::ring));
+    CHECK(algo_of(text, Coll::all_gather) == Algo::ring);
+    CHECK(wish_of(text, Coll::reduce).unmet == "mesh");
+    CHECK(wish_of(text, Coll::reduce).algos.empty());
     CHECK(is_free(wish_of("allreduce:ring", Coll::broadcast)));
-    CHECK(wish_of("reducescatter:ring", Coll::reduce_scatter).algo == Algo::ring);
+    CHECK(algo_of("reducescatter:ring", Coll::reduce_scatter) == Algo::ring);
     // The last of several for one function counts.
-    CHECK(wish_of("allreduce:ring;allreduce:direct").algo == Algo::direct);
-    CHECK(wish_of("ring;").algo == Algo::ring);
+    CHECK(algo_of("allreduce:ring;allreduce:direct") == Algo::direct);
+    CHECK(algo_of("ring;") == Algo::ring);
 }
 
 TEST_CASE("algorithm lists: what is wrong is named, whatever the collective") {
-    CHECK(holds(refusal_of("ring,teapot"), "\"teapot\" is no algorithm: use direct or ring"));
+    CHECK(holds(refusal_of("ring,teapot"), "\"teapot\" is no algorithm: use direct, ring"));
     CHECK(holds(refusal_of("broadcast:teapot"), "\"teapot\" is no algorithm"));
     CHECK(holds(refusal_of("allreduce:"), "\"\" names no algorithm"));
     CHECK(holds(refusal_of("^"), "\"\" names no algorithm"));
@@ -88,9 +112,10 @@ TEST_CASE("algorithm lists: one warning names the lists without effect") {
     CHECK(algo_list_warning("ring,tree").empty());
     CHECK(algo_list_warning("^tree").empty());
     CHECK(algo_list_warning("teapot").empty());
-    CHECK(algo_list_warning("Tree").find("\"Tree\" names nothing Weft has") == 0);
-    CHECK(algo_list_warning("ring;allreduce:tree;broadcast:nvls;reduce:tree")
-              .find("\"tree\", \"nvls\" names nothing") == 0);
+    CHECK(algo_list_warning("Tree").empty());
+    CHECK(algo_list_warning("Pat").find("\"Pat\" names nothing Weft has") == 0);
+    CHECK(algo_list_warning("ring;allreduce:pat;broadcast:nvls;reduce:mesh")
+              .find("\"pat\", \"nvls\", \"mesh\" names nothing") == 0);
 }
 
 TEST_CASE("algorithm lists: no text makes the parser misbehave") {
@@ -105,7 +130,7 @@ TEST_CASE("algorithm lists: no text makes the parser misbehave") {
         }
         const Result<AlgoWish> wish = algo_list_parse(text, Coll::all_reduce);
         taken += wish.ok() ? 1 : 0;
-        CHECK(!(wish.ok() && wish.value().algo.has_value() && !wish.value().unmet.empty()));
+        CHECK(!(wish.ok() && !wish.value().algos.empty() && !wish.value().unmet.empty()));
     }
     CHECK(taken > 100);
     CHECK(taken < 4900);

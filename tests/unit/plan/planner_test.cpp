@@ -82,27 +82,69 @@ TEST_CASE("the algorithm setting may be a list, as scripts for NCCL write it") {
     const Request large = request_of(Coll::all_reduce, 4, 64 << 20);
     const Request small = request_of(Coll::all_reduce, 4, 64);
     Limits limits;
-    limits.algo = "Tree,Ring";
+    limits.algo = "PAT,Ring";
     CHECK(choice_of(small, limits).algo == Algo::ring);
+    limits.algo = "Tree,Ring";
+    CHECK(choice_of(small, limits).algo == Algo::tree);
+    CHECK(choice_of(request_of(Coll::all_gather, 4, 64), limits).algo == Algo::ring);
     limits.algo = "^Ring";
     CHECK(choice_of(large, limits).algo == Algo::direct);
     limits.algo = "^Tree";
     CHECK(choice_of(large, limits).reason == choice_of(large).reason);
-    limits.algo = "broadcast:ring;allreduce:tree,direct";
+    limits.algo = "broadcast:ring;allreduce:nvls,direct";
     CHECK(choice_of(large, limits).algo == Algo::direct);
 }
 
 TEST_CASE("a list of algorithms Weft lacks leaves the choice automatic, and the reason says so") {
     Limits limits;
-    limits.algo = "Tree";
+    limits.algo = "NVLS";
     for (const uint64_t bytes : {64u, 64u << 20}) {
         const Request request = request_of(Coll::all_reduce, 4, bytes);
         const Choice choice = choice_of(request, limits);
         CHECK(choice.shape == choice_of(request).shape);
-        CHECK(choice.reason.find("\"Tree\" names nothing Weft has") != std::string::npos);
+        CHECK(choice.reason.find("\"NVLS\" names nothing Weft has") != std::string::npos);
     }
-    CHECK(choice_of(request_of(Coll::gather, 4, 64), limits).reason.find("Tree") ==
+    CHECK(choice_of(request_of(Coll::gather, 4, 64), limits).reason.find("NVLS") ==
           std::string::npos);
+}
+
+TEST_CASE("large blocks over hosts of several ranks take the hierarchy, where it is allowed") {
+    const auto hosts = [](std::vector<std::vector<int32_t>> lists) {
+        return ClusterRef{Cluster::of(std::move(lists)).value()};
+    };
+    const ClusterRef two = hosts({{0, 2}, {1, 3}}), uneven = hosts({{0, 1, 2}, {3}}),
+                     one = hosts({{0, 1, 2, 3}});
+    for (const Coll coll :
+         {Coll::all_reduce, Coll::reduce_scatter, Coll::all_gather, Coll::broadcast, Coll::reduce,
+          Coll::all_to_all, Coll::gather, Coll::scatter}) {
+        CAPTURE(to_string(coll));
+        Request request = request_of(coll, 4, 64 << 20);
+        request.one_host = false;
+        const Choice flat = choice_of(request);
+        CHECK(flat.algo != Algo::hier);
+        request.cluster = &two;
+        const Choice choice = choice_of(request);
+        CHECK(choice.algo == Algo::hier);
+        CHECK(choice.shape.inter == Algo::ring);
+        CHECK(choice.shape.cluster == two);
+        CHECK(choice.lanes * lanes_per_strand(choice.shape) <= lanes_max);
+        CHECK(generate(choice.shape, choice.lanes, 2).ok());
+        Limits limits;
+        limits.algo = "hier:mesh";
+        CHECK(choice_of(request, limits).shape.inter == Algo::mesh);
+        limits.algo = "^hier";
+        CHECK(choice_of(request, limits).shape == flat.shape);
+        request.cluster = &one;
+        CHECK(choice_of(request).shape == flat.shape);
+        limits.algo = "hier,direct";
+        CHECK(choice_of(request, limits).algo == Algo::direct);
+        request.cluster = &uneven;
+        CHECK(choice_of(request).shape == flat.shape);
+        CHECK(choice_of(request, limits).algo == Algo::hier);
+        request.count = 16;
+        request.cluster = &two;
+        CHECK(choice_of(request).algo != Algo::hier);
+    }
 }
 
 TEST_CASE("requests that make no sense are refused") {

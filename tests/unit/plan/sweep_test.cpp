@@ -91,6 +91,38 @@ void sweep_ranks(int32_t ranks, uint32_t lanes, bool full) {
     }
 }
 
+// Hosts of up to `ranks_max` ranks each, in every order of sizes.
+std::vector<std::vector<int32_t>> host_lists(size_t hosts, int32_t ranks_max) {
+    std::vector<std::vector<int32_t>> lists = {{}};
+    for (size_t host = 0; host < hosts; host++) {
+        std::vector<std::vector<int32_t>> longer;
+        for (const auto& list : lists) {
+            for (int32_t ranks = 1; ranks <= ranks_max; ranks++) {
+                longer.push_back(list);
+                longer.back().push_back(ranks);
+            }
+        }
+        lists = std::move(longer);
+    }
+    return lists;
+}
+
+// Every collective and level between hosts; ranks dealt to the hosts where `dealt`. Returns the
+// number of plans.
+size_t sweep_hosts(const std::vector<int32_t>& sizes, bool dealt, uint32_t strands, bool full) {
+    const ClusterRef cluster = cluster_of(sizes, dealt);
+    size_t plans = 0;
+    for (const Coll coll : collectives) {
+        for (const Algo inter : inters) {
+            for (const int32_t root : roots(coll, cluster->rank_count())) {
+                sweep(hier_make(coll, inter, cluster, strands, root), full);
+                plans++;
+            }
+        }
+    }
+    return plans;
+}
+
 }  // namespace
 
 TEST_CASE("every plan of up to 8 ranks is proved in every situation") {
@@ -108,8 +140,44 @@ TEST_CASE("plans of 9 to 64 ranks, sampled") {
     sweep_ranks(64, 1, false);
 }
 
+TEST_CASE("hierarchies of hosts of any size are proved") {
+    size_t plans = 0;
+    for (const size_t hosts : {2u, 3u}) {
+        bool dealt = false;
+        for (const auto& sizes : host_lists(hosts, 4)) {
+            dealt = !dealt;
+            plans += sweep_hosts(sizes, dealt, 1, false);
+        }
+    }
+    plans += sweep_hosts({2, 2}, false, 2, true);
+    plans += sweep_hosts({2, 1, 3}, true, 2, true);
+    CHECK(plans > 3000);
+}
+
+TEST_CASE("hierarchies of more hosts, sampled") {
+    for (const auto& sizes : std::vector<std::vector<int32_t>>{
+             {4, 4, 4, 4}, {2, 2, 2, 2, 2}, {1, 1, 1, 1, 1, 1, 1}, {8, 1, 2}, {1, 2, 1, 2, 5}}) {
+        sweep_hosts(sizes, true, 1, false);
+    }
+}
+
 TEST_CASE("four lanes") {
     sweep_ranks(5, 4, true);
+}
+
+TEST_CASE("many members: log-sized slots, and eager puts that fit the links") {
+    for (const int32_t ranks : {77, 97}) {
+        for (const Coll coll : {Coll::reduce_scatter, Coll::all_gather}) {
+            const Plan plan = plan_make(coll, Kind::halving, ranks, 1);
+            for (const bool eager : {false, true}) {
+                require_proved(plan, {eager, 2, 2, {}, {}});
+            }
+            for (const RankPlan& part : plan.ranks) {
+                CHECK(part.lanes[0].scratch_slots <= 26);
+            }
+        }
+        require_proved(plan_make(Coll::all_gather, Kind::mesh, ranks, 1), {false, 2, 2, {}, {}});
+    }
 }
 
 TEST_CASE("what the choice gives passes the proof an imported plan must pass") {
@@ -138,5 +206,22 @@ TEST_CASE("every plan of 1 to 64 ranks in every situation", "[.long]") {
         for (const uint32_t lanes : {1u, 2u, 4u}) {
             sweep_ranks(ranks, lanes, lanes == 1 || ranks <= 24);
         }
+    }
+}
+
+TEST_CASE("hierarchies of up to 5 hosts of up to 4 ranks in every situation", "[.long]") {
+    for (const size_t hosts : {2u, 3u, 4u, 5u}) {
+        size_t plans = 0;
+        for (const auto& sizes : host_lists(hosts, hosts < 5 ? 4 : 2)) {
+            for (const bool dealt : {false, true}) {
+                plans += sweep_hosts(sizes, dealt, hosts < 4 ? 2 : 1, hosts < 4);
+            }
+        }
+        std::printf("%zu hosts: %zu plans\n", hosts, plans);
+        std::fflush(stdout);
+    }
+    for (const auto& sizes : std::vector<std::vector<int32_t>>{
+             {8, 8, 8, 8}, {16, 2, 1, 16}, std::vector<int32_t>(16, 2), {4, 4, 4, 4, 4, 4, 3}}) {
+        sweep_hosts(sizes, true, 2, false);
     }
 }

@@ -56,6 +56,16 @@ TEST_CASE("golden plans") {
     golden_check(plan_make(Coll::all_to_all, Kind::direct, 3, 1));
     golden_check(plan_make(Coll::gather, Kind::direct, 3, 1, 2));
     golden_check(plan_make(Coll::scatter, Kind::direct, 3, 1, 2));
+    golden_check(plan_make(Coll::reduce_scatter, Kind::halving, 5, 1));
+    golden_check(plan_make(Coll::all_gather, Kind::halving, 5, 1));
+    golden_check(plan_make(Coll::all_reduce, Kind::tree, 4, 2));
+    golden_check(plan_make(Coll::all_reduce, Kind::mesh, 3, 1));
+    golden_check(plan_make(Coll::reduce, Kind::chain, 3, 1, 1));
+    golden_check(plan_make(Coll::broadcast, Kind::binomial, 4, 1, 1));
+    golden_check(hier_make(Coll::all_gather, Algo::ring, cluster_of({2, 2}), 1));
+    golden_check(hier_make(Coll::reduce_scatter, Algo::mesh, cluster_of({2, 2, 1}), 1));
+    golden_check(hier_make(Coll::all_reduce, Algo::ring, cluster_of({2, 2}, true), 1));
+    golden_check(hier_make(Coll::all_to_all, Algo::ring, cluster_of({2, 2}), 1));
 }
 
 TEST_CASE("every plan survives print and parse") {
@@ -70,6 +80,20 @@ TEST_CASE("every plan survives print and parse") {
             }
         }
     }
+}
+
+TEST_CASE("a cluster survives print and parse, in any order of ranks") {
+    Shape shape;
+    shape.algo = Algo::hier;
+    shape.inter = Algo::tree;
+    shape.rank_count = 7;
+    shape.cluster.at = Cluster::of({{2, 3, 4}, {6}, {5, 0, 1}}).value();
+    const Plan plan = plan_of(shape, 1);
+    const std::string text = plan_text(plan);
+    CHECK(text.find("inter=tree hosts=2-4/6/5,0-1\n") != std::string::npos);
+    const Result<Plan> parsed = plan_parse(text);
+    REQUIRE(parsed.ok());
+    CHECK(parsed.value() == plan);
 }
 
 TEST_CASE("comments, empty lines and spaces do not matter") {
@@ -90,6 +114,15 @@ TEST_CASE("bad text is refused with its line") {
     CHECK(error_of(head + "rank 0\nlane scratch=99999999\n").find("line 4") != std::string::npos);
     CHECK(error_of(head + "rank 0\ncopy out0 <- in0 chunk 0").find("lane line") !=
           std::string::npos);
+    const auto hosts = [](const std::string& list) {
+        return error_of(
+            "weft-plan 1\nshape coll=gather algo=hier ranks=2 root=0 chunks=1 in=1 out=2 slots=2 "
+            "loads=0 inter=ring hosts=" +
+            list);
+    };
+    for (const char* list : {"", "0/0", "0/2", "0//1", "0-", "1-0", "0/x", "0-999999999"}) {
+        CHECK(hosts(list).find("line 2: expected hosts=") != std::string::npos);
+    }
     const std::string lane = head + "rank 0\nlane scratch=1\n";
     CHECK(error_of(lane + "copy out0 <- chunk 0").find("line 5: expected an operand") !=
           std::string::npos);

@@ -1,0 +1,291 @@
+// The prover against thousands of wrong plans: every operator on the steps of a few hundred plans.
+// Changes that mean nothing (two steps that commute, a release given twice) are no mutants. Of the
+// others at least 95 in 100 must be refused; the rest is counted by the reason why it may pass.
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+#include <map>
+
+#include "src/plan/text.h"
+#include "src/plan/verify.h"
+#include "tests/unit/plan/plans.h"
+
+using namespace weft;
+using namespace weft::plan;
+
+namespace {
+
+struct Spot {
+    size_t rank, lane, step;
+};
+
+Steps& lane_of(Plan& plan, const Spot& spot) {
+    return plan.ranks[spot.rank].lanes[spot.lane].steps;
+}
+
+// Edges from the rank's lanes to this one follow the steps they name: -1, the step is gone.
+void edges_follow(Plan& plan, const Spot& spot, const std::function<int(int)>& moved) {
+    for (Lane& lane : plan.ranks[spot.rank].lanes) {
+        for (Step& step : lane.steps) {
+            Few<After, 1> kept;
+            for (After after : step.after) {
+                const int to = after.lane == spot.lane ? moved(after.step) : after.step;
+                after.step = static_cast<uint16_t>(to);
+                if (to >= 0) {
+                    kept.push_back(after);
+                }
+            }
+            step.after = kept;
+        }
+    }
+}
+
+void drop(Plan& plan, const Spot& spot) {
+    Steps& steps = lane_of(plan, spot);
+    steps.erase(steps.begin() + static_cast<std::ptrdiff_t>(spot.step));
+    const auto at = static_cast<int>(spot.step);
+    edges_follow(plan, spot, [at](int step) { return step == at ? -1 : step - (step > at); });
+}
+
+void twice(Plan& plan, const Spot& spot) {
+    Steps& steps = lane_of(plan, spot);
+    const Step step = steps[spot.step];
+    steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(spot.step), step);
+    const auto at = static_cast<int>(spot.step);
+    edges_follow(plan, spot, [at](int of) { return of + (of >= at); });
+}
+
+void swap_next(Plan& plan, const Spot& spot) {
+    Steps& steps = lane_of(plan, spot);
+    if (spot.step + 1 < steps.size()) {
+        std::swap(steps[spot.step], steps[spot.step + 1]);
+        const auto at = static_cast<int>(spot.step);
+        edges_follow(plan, spot, [at](int of) {
+            return of == at ? at + 1 : of == at + 1 ? at : of;
+        });
+    }
+}
+
+void retarget(Plan& plan, const Spot& spot) {
+    Step& step = lane_of(plan, spot)[spot.step];
+    const int32_t ranks = plan.shape.rank_count;
+    if (step.peer >= 0 && ranks > 2) {
+        do {
+            step.peer = (step.peer + 1) % ranks;
+        } while (step.peer == plan.ranks[spot.rank].rank);
+    }
+}
+
+using Change = void (*)(Plan&, const Spot&);
+
+struct Operator {
+    const char* what;
+    Change change;
+};
+
+// The last ones change a step alone.
+constexpr Operator operators[] = {
+    {"drop", drop},
+    {"twice", twice},
+    {"swap", swap_next},
+    {"retarget", retarget},
+    {"other destination",
+     [](Plan& p, const Spot& at) {
+         Operand& dst = lane_of(p, at)[at.step].dst;
+         dst.chunk += dst.space != Space::none;
+     }},
+    {"other source",
+     [](Plan& p, const Spot& at) {
+         Step& step = lane_of(p, at)[at.step];
+         if (!step.src.empty()) {
+             step.src[0].chunk++;
+         }
+     }},
+    {"other source and chunk",
+     [](Plan& p, const Spot& at) {
+         Step& step = lane_of(p, at)[at.step];
+         if (!step.src.empty()) {
+             step.src[0].chunk++;
+             step.chunk = (step.chunk + 1) % p.shape.chunks;
+         }
+     }},
+    {"lose a source",
+     [](Plan& p, const Spot& at) {
+         Step& step = lane_of(p, at)[at.step];
+         if (!step.src.empty()) {
+             step.src.pop_back();
+         }
+     }},
+    {"other chunk",
+     [](Plan& p, const Spot& at) {
+         Step& step = lane_of(p, at)[at.step];
+         step.chunk = (step.chunk + 1) % p.shape.chunks;
+     }},
+    {"finish",
+     [](Plan& p, const Spot& at) {
+         Step& step = lane_of(p, at)[at.step];
+         step.finish = !step.finish;
+     }},
+    {"lose an edge",
+     [](Plan& p, const Spot& at) {
+         Step& step = lane_of(p, at)[at.step];
+         if (!step.after.empty()) {
+             step.after.pop_back();
+         }
+     }},
+    {"edge to the tile before",
+     [](Plan& p, const Spot& at) {
+         Step& step = lane_of(p, at)[at.step];
+         if (!step.after.empty()) {
+             step.after[0].tiles_back++;
+         }
+     }},
+    {"edge to the step before",
+     [](Plan& p, const Spot& at) {
+         Step& step = lane_of(p, at)[at.step];
+         if (!step.after.empty() && step.after[0].step > 0) {
+             step.after[0].step--;
+         }
+     }},
+};
+
+bool names(const Step& step, const Operand& operand) {
+    return step.dst == operand ||
+           std::find(step.src.begin(), step.src.end(), operand) != step.src.end();
+}
+
+// Two neighbours whose order means nothing: different streams, and neither writes (or grants, or
+// releases) what the other names.
+bool commute(const Step& a, const Step& b) {
+    const bool same_stream = a.kind == b.kind && a.peer >= 0 && a.peer == b.peer;
+    const auto touches = [](const Step& x, const Step& y) {
+        return x.dst.space != Space::none && x.kind != StepKind::expose && names(y, x.dst);
+    };
+    return !same_stream && !touches(a, b) && !touches(b, a);
+}
+
+// Why a survivor is as right as the plan it was made from; null: it is not known to be.
+const char* reason(const Plan& plan, const Operator& op, const Spot& spot) {
+    const Steps& steps = plan.ranks[spot.rank].lanes[spot.lane].steps;
+    const Step& step = steps[spot.step];
+    const std::string what = op.what;
+    const bool computes = step.kind == StepKind::copy || step.kind == StepKind::reduce;
+    if (what == "swap" && spot.step + 1 < steps.size() && commute(step, steps[spot.step + 1])) {
+        return "two steps that commute";
+    }
+    if (what == "twice") {
+        if (step.kind == StepKind::release) {
+            return "a release given twice waits for nothing more";
+        }
+        const bool reads_own_result =
+            std::find(step.src.begin(), step.src.end(), step.dst) != step.src.end();
+        if (computes && !reads_own_result) {
+            return "the same result computed twice";
+        }
+    }
+    if (what.find("edge") != what.npos) {
+        return "an order that follows from other edges";
+    }
+    if (step.kind == StepKind::release && (what == "drop" || what == "other destination")) {
+        return "a release of what is known to be delivered";
+    }
+    if (what == "drop" && step.kind == StepKind::reduce && step.src.size() == 1) {
+        return "a lone input moved to where, in place, it lies";
+    }
+    return nullptr;
+}
+
+bool means_nothing(const Plan& plan, const Operator& op, const Spot& spot) {
+    const StepKind kind = plan.ranks[spot.rank].lanes[spot.lane].steps[spot.step].kind;
+    const std::string what = op.what;
+    return reason(plan, op, spot) != nullptr &&
+           (what == "swap" || (what == "twice" && kind == StepKind::release));
+}
+
+struct Tally {
+    size_t plans = 0, mutants = 0, caught = 0, named = 0;
+    std::map<std::string, size_t> survivors;
+};
+
+// Every `stride`-th mutant of a plan.
+void mutate(const Plan& plan, size_t stride, Tally& tally) {
+    size_t turn = tally.plans++;
+    for (size_t r = 0; r < plan.ranks.size(); r++) {
+        for (size_t l = 0; l < plan.ranks[r].lanes.size(); l++) {
+            for (size_t i = 0; i < plan.ranks[r].lanes[l].steps.size(); i++) {
+                for (const Operator& op : operators) {
+                    const Spot spot{r, l, i};
+                    if (turn++ % stride != 0 || means_nothing(plan, op, spot)) {
+                        continue;
+                    }
+                    Plan changed = plan;
+                    op.change(changed, spot);
+                    if (changed == plan) {
+                        continue;
+                    }
+                    tally.mutants++;
+                    if (!prove(changed).ok()) {
+                        tally.caught++;
+                        continue;
+                    }
+                    const char* why = reason(plan, op, spot);
+                    const std::string where =
+                        std::string(op.what) + ": " +
+                        (why != nullptr ? why
+                                        : step_text(plan.ranks[r].lanes[l].steps[i]) + " of " +
+                                              plan_name(plan));
+                    tally.survivors[where]++;
+                    tally.named += why != nullptr ? 1 : 0;
+                }
+            }
+        }
+    }
+}
+
+void mutate_all(size_t stride, Tally& tally) {
+    for (const int32_t ranks : {3, 4}) {
+        for (const Coll coll : collectives) {
+            for (const Kind kind : kinds) {
+                for (const uint32_t strands : {1u, 2u}) {
+                    if (has_plan(coll, kind)) {
+                        mutate(plan_make(coll, kind, ranks, strands, has_root(coll) ? 1 : 0),
+                               stride, tally);
+                    }
+                }
+            }
+        }
+    }
+    for (const auto& sizes : std::vector<std::vector<int32_t>>{{2, 2}, {1, 2}, {2, 1, 1}, {1, 3}}) {
+        for (const Coll coll : collectives) {
+            for (const Algo inter : inters) {
+                mutate(hier_make(coll, inter, cluster_of(sizes), 1, has_root(coll) ? 1 : 0), stride,
+                       tally);
+            }
+        }
+    }
+}
+
+void judge(const Tally& tally) {
+    for (const auto& [why, count] : tally.survivors) {
+        std::printf("%6zu survived, %s\n", count, why.c_str());
+    }
+    std::printf("%zu plans, %zu mutants, %zu caught\n", tally.plans, tally.mutants, tally.caught);
+    CHECK(tally.plans >= 200);
+    CHECK(tally.caught * 100 >= tally.mutants * 95);
+    CHECK(tally.caught + tally.named == tally.mutants);
+}
+
+}  // namespace
+
+TEST_CASE("mutants are caught, sampled") {
+    Tally tally;
+    mutate_all(29, tally);
+    CHECK(tally.mutants > 2000);
+    judge(tally);
+}
+
+TEST_CASE("mutants are caught, all of them", "[.long]") {
+    Tally tally;
+    mutate_all(1, tally);
+    judge(tally);
+}
