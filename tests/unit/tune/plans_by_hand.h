@@ -17,7 +17,7 @@ class Writer {
     static plan::Operand scratch(uint32_t slot) { return {plan::Space::scratch, slot, -1}; }
 
     plan::Step& add(plan::StepKind kind, int32_t peer, plan::Operand dst,
-                    std::vector<plan::Operand> src = {}, uint32_t chunk = 0) {
+                    decltype(plan::Step::src) src = {}, uint32_t chunk = 0) {
         plan::Step step;
         step.kind = kind;
         step.peer = peer;
