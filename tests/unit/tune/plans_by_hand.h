@@ -212,7 +212,7 @@ inline plan::Plan two_shot(int32_t ranks) {
         peers(-1, [&](int32_t peer, uint32_t p) { to.grant(peer, slot(p), own); });
         peers(1, [&](int32_t peer, uint32_t p) { to.put(peer, Writer::input(p), p); });
         peers(-1, [&](int32_t peer, uint32_t p) { to.wait(peer, slot(p), own); });
-        std::vector<plan::Operand> sources;
+        decltype(plan::Step::src) sources;
         for (uint32_t p = 0; p < static_cast<uint32_t>(ranks); p++) {
             sources.push_back(p == own ? Writer::input(own) : slot(p));
         }
