@@ -118,10 +118,10 @@ class AlgorithmSetting(unittest.TestCase):
             self.assertNotIn("WARN", done.stdout + done.stderr)
 
     def test_a_list_weft_has_nothing_of_is_told_once_per_process(self):
-        done = self.run_with("Tree")
+        done = self.run_with("NVLS")
         text = done.stdout + done.stderr
         self.assertEqual(done.returncode, 0, text)
-        self.assertEqual(text.count('NCCL_ALGO: "Tree" names nothing Weft has'), 2, text)
+        self.assertEqual(text.count('NCCL_ALGO: "NVLS" names nothing Weft has'), 2, text)
 
     def test_a_name_nobody_has_is_refused(self):
         done = self.run_with("teapot")
