@@ -101,6 +101,9 @@ TEST_CASE("locality") {
     CHECK(found.host_ranks == std::vector<int32_t>{0, 2, 3});
     CHECK(found.process_ranks == std::vector<int32_t>{0, 2});
     CHECK_FALSE(found.one_host);
+    const std::vector<std::vector<int32_t>> hosts = {{0, 2, 3}, {1}};
+    CHECK(found.hosts == hosts);
+    CHECK(locality_of(infos, 1, Settings()).hosts == hosts);
     const std::vector<PeerInfo> threads(4, info("a", 1));
     CHECK(locality_of(threads, 0, Settings()).one_host);
     CHECK(locality_of(threads, 0, Settings()).one_process);
