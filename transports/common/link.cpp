@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint32_t link_version = 1;
 constexpr uint32_t grant_tokens =
-    48;  // open grants per link: more than any plan keeps, few enough for 16k links
+    48;  // open grants per link: more than any plan keeps, few enough for 15,000 links
 constexpr uint32_t slot_seq_bits =
     12;  // piece (8) and generation (4) together carry a message's slot sequence
 constexpr uint32_t slot_seq_mask = (1u << slot_seq_bits) - 1;
