@@ -5,14 +5,13 @@ Ratios come from weft-vs-mpi, which runs both libraries in the same processes an
 virtual hosts are compared with the raw TCP rate of the same rails in the same run. The median of
 five runs counts. A bar that cannot be measured here says why. Exit status: 1 if a bar is missed, 77 if none could be measured.
 """
-import datetime
 import json
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
+
+from bar_table import NotHere, Table, run
 
 # Ranks that fit are bound as mpirun does by default; ranks that do not must not spin on one
 # another's core, which Open MPI has to be told.
@@ -22,23 +21,11 @@ MEBI = 1 << 20
 RUNS = 5
 
 
-class NotHere(Exception):
-    """This machine cannot measure the bar."""
-
-
-def run(command, timeout=300):
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
-        raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}: {lines[-1]}")
-
-
-class Bench:
+class Bench(Table):
     def __init__(self, build):
+        super().__init__()
         self.bin = os.path.join(build, "bin")
         self.folder = tempfile.mkdtemp(prefix="weft-bars-")
-        self.rows = []
-        self.missed = 0
 
     def tool(self, name):
         path = os.path.join(self.bin, name)
@@ -70,19 +57,6 @@ class Bench:
             if row["wrong"]:
                 raise RuntimeError(f"{row['wrong']} bytes differ from MPI's at {row['bytes']} bytes")
         return {row["bytes"]: row for row in found["rows"]}
-
-    def bar(self, name, goal, measure):
-        """measure() gives (what was measured, as text, whether it is enough; None: no bar)."""
-        try:
-            text, enough = measure()
-            verdict = {None: "-", True: "PASS", False: "FAIL"}[enough]
-        except NotHere as reason:
-            text, verdict = str(reason), "skipped"
-        except (RuntimeError, subprocess.TimeoutExpired, OSError, ValueError, KeyError) as fault:
-            text, verdict = str(fault), "FAIL"
-        self.missed += verdict == "FAIL"
-        self.rows.append((name, goal, text, verdict))
-        print(f"{verdict:7}  {name}: {text}", file=sys.stderr, flush=True)
 
 
 def pair_bars(bench):
@@ -143,23 +117,6 @@ def rail_bar(bench):
               measure)
 
 
-def machine():
-    model = "unknown CPU"
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    return f"{len(os.sched_getaffinity(0))} cores of {model}, Linux {platform.release()}"
-
-
-def mpi_version():
-    if not shutil.which("mpirun"):
-        return "no MPI"
-    out = subprocess.run(["mpirun", "--version"], text=True, stdout=subprocess.PIPE, check=False).stdout
-    return (out.splitlines() or ["unknown MPI"])[0].replace("mpirun ", "").strip("()").replace(") ", " ")
-
-
 def main():
     build = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build")
     bench = Bench(build)
@@ -169,13 +126,7 @@ def main():
         rail_bar(bench)
     finally:
         shutil.rmtree(bench.folder, ignore_errors=True)
-    print(f"\n`perf/bars.py`, {datetime.date.today()}, {machine()}, {mpi_version()}; load "
-          f"{os.getloadavg()[0]:.1f} at the end.\n")
-    print("| bar | goal | measured | |\n| --- | --- | --- | --- |")
-    for row in bench.rows:
-        print("| " + " | ".join(row) + " |")
-    measured = [row for row in bench.rows if row[3] != "skipped"]
-    return 1 if bench.missed else 0 if measured else 77
+    return bench.print("bars.py")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,27 @@ static void broadcast_run(const void* send, void* recv, int count, MPI_Comm comm
     MPI_Bcast(rank == 0 ? (void*)send : recv, count, MPI_FLOAT, 0, comm);
 }
 
+static int vector_calls = 0;
+
+void mpi_ops_vector(int on) {
+    vector_calls = on;
+}
+
+static void reduce_scatter_run(const void* send, void* recv, int count, MPI_Comm comm) {
+    if (!vector_calls) {
+        MPI_Reduce_scatter_block(send, recv, count, MPI_FLOAT, MPI_SUM, comm);
+        return;
+    }
+    int size;
+    MPI_Comm_size(comm, &size);
+    int* const counts = malloc((size_t)size * sizeof(int));
+    for (int i = 0; i < size; ++i) {
+        counts[i] = count;
+    }
+    MPI_Reduce_scatter(send, recv, counts, MPI_FLOAT, MPI_SUM, comm);
+    free(counts);
+}
+
 void mpi_op_run(int op, const void* send, void* recv, size_t elements, MPI_Comm comm) {
     const int count = (int)elements;
     switch (op) {
@@ -53,7 +74,7 @@ void mpi_op_run(int op, const void* send, void* recv, size_t elements, MPI_Comm 
             MPI_Allgather(send, count, MPI_FLOAT, recv, count, MPI_FLOAT, comm);
             break;
         case reduce_scatter:
-            MPI_Reduce_scatter_block(send, recv, count, MPI_FLOAT, MPI_SUM, comm);
+            reduce_scatter_run(send, recv, count, comm);
             break;
         case broadcast:
             broadcast_run(send, recv, count, comm);

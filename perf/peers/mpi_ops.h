@@ -33,6 +33,9 @@ mpi_shape mpi_op_shape(int op, size_t elements, int rank_count);
 /* Bus bandwidth over algorithm bandwidth. */
 double mpi_op_bus_factor(int op, int rank_count);
 
+/* Reduce_scatter by the call that takes a count per rank: MPIs have other algorithms for it. */
+void mpi_ops_vector(int on);
+
 void mpi_op_run(int op, const void* send, void* recv, size_t count, MPI_Comm comm);
 
 /* "8", "64K", "16M", "1G" in bytes; 0 if it is no size. */

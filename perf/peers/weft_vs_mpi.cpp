@@ -1,4 +1,4 @@
-// weft-vs-mpi: Weft and MPI in the same processes, taking turns.
+// weft-vs-mpi: Weft and MPI, and Gloo if asked for, in the same processes, taking turns.
 //
 // Absolute times on a shared machine are worth little: speed changes by the second. Both libraries
 // therefore run in the same processes, a batch of calls each in turn, the order swapped from
@@ -18,6 +18,7 @@
 #include <weft/nccl.h>
 
 #include "perf/collective.h"
+#include "perf/peers/gloo_ops.h"
 #include "perf/peers/mpi_ops.h"
 #include "perf/verifiable.h"
 
@@ -31,6 +32,7 @@ struct VersusOptions {
     size_t rotate_bytes = 256 << 20;  // per buffer: several times the last-level cache's share
     int repetitions = 31;
     std::string json_file;
+    std::string gloo_folder;  // empty: not compared with Gloo
 };
 
 struct VersusRow {
@@ -40,6 +42,8 @@ struct VersusRow {
     double ratio;
     double ratio_low;   // a tenth of the repetitions is below
     double ratio_high;  // a tenth is above
+    double gloo_us;     // 0: not compared
+    double gloo_ratio;
     long long wrong;
 };
 
@@ -55,8 +59,12 @@ double quantile(std::vector<double> values, double q) {
 
 class Versus {
   public:
-    Versus(const VersusOptions& options, ncclComm_t comm, RankPlace place)
-        : options_(options), comm_(comm), place_(place), mpi_op_(mpi_op_find(options.op.c_str())) {
+    Versus(const VersusOptions& options, ncclComm_t comm, RankPlace place, GlooPeer* gloo)
+        : options_(options),
+          comm_(comm),
+          place_(place),
+          gloo_(gloo),
+          mpi_op_(mpi_op_find(options.op.c_str())) {
         for (int i = 0; i < collective_count; ++i) {
             if (options.op == collective_name(static_cast<Collective>(i))) {
                 collective_ = static_cast<Collective>(i);
@@ -76,31 +84,34 @@ class Versus {
         places_ = bytes < (64 << 10) ? 1 : std::max<size_t>(1, room_ / stride);
         // A batch is long against the clock and short against the machine's moods.
         const int batch = static_cast<int>(std::clamp<size_t>((4 << 20) / (bytes + 8192), 1, 200));
-        std::vector<double> weft_us;
-        std::vector<double> mpi_us;
-        std::vector<double> ratios;
+        const int sides = gloo_ ? 3 : 2;
+        std::vector<double> us[3];
+        std::vector<double> ratios[3];  // to Weft's, in the same repetition
         for (int r = -2; r < options_.repetitions; ++r) {
-            double us[2];
-            for (int turn = 0; turn < 2; ++turn) {
-                const int side = (r + 2 + turn) % 2;
-                us[side] = batch_us(side == 0, shape, stride, batch);
+            double now[3] = {};
+            for (int turn = 0; turn < sides; ++turn) {
+                const int side = (r + 2 + turn) % sides;
+                now[side] = batch_us(static_cast<Side>(side), shape, stride, batch);
             }
-            if (r >= 0) {
-                weft_us.push_back(us[0]);
-                mpi_us.push_back(us[1]);
-                ratios.push_back(us[1] / us[0]);
+            for (int side = 0; r >= 0 && side < sides; ++side) {
+                us[side].push_back(now[side]);
+                ratios[side].push_back(now[side] / now[0]);
             }
         }
         return {shape.row() * sizeof(float),
-                quantile(weft_us, 0.5),
-                quantile(mpi_us, 0.5),
-                quantile(ratios, 0.5),
-                quantile(ratios, 0.1),
-                quantile(ratios, 0.9),
+                quantile(us[0], 0.5),
+                quantile(us[1], 0.5),
+                quantile(ratios[1], 0.5),
+                quantile(ratios[1], 0.1),
+                quantile(ratios[1], 0.9),
+                gloo_ ? quantile(us[2], 0.5) : 0,
+                gloo_ ? quantile(ratios[2], 0.5) : 0,
                 wrong};
     }
 
   private:
+    enum class Side { weft, mpi, gloo };
+
     char* memory(bool library) const {
         void* data = nullptr;
         if (library) {
@@ -122,12 +133,24 @@ class Versus {
         mpi_op_run(mpi_op_, mpi_.send + at, mpi_.recv + at, shape.count, MPI_COMM_WORLD);
     }
 
-    double batch_us(bool weft, const Shape& shape, size_t stride, int batch) {
+    void side_run(Side side, const Shape& shape, size_t at) const {
+        switch (side) {
+            case Side::weft:
+                return weft_run(shape, at);
+            case Side::mpi:
+                return mpi_run(shape, at);
+            case Side::gloo:
+                return gloo_->run(reinterpret_cast<const float*>(mpi_.send + at),
+                                  reinterpret_cast<float*>(mpi_.recv + at), shape.count);
+        }
+    }
+
+    double batch_us(Side side, const Shape& shape, size_t stride, int batch) {
         MPI_Barrier(MPI_COMM_WORLD);
         const double start = MPI_Wtime();
         for (int i = 0; i < batch; ++i) {
             const size_t at = next_++ % places_ * stride;
-            weft ? weft_run(shape, at) : mpi_run(shape, at);
+            side_run(side, shape, at);
         }
         const double own = (MPI_Wtime() - start) * 1e6 / batch;
         double slowest = 0;
@@ -143,21 +166,33 @@ class Versus {
             std::memset(buffers.recv, 0, shape.recv * sizeof(float));
         }
         weft_run(shape, 0);
-        mpi_run(shape, 0);
-        const bool sender_only = collective_ == Collective::broadcast && place_.rank == 0;
-        const size_t bytes = sender_only ? 0 : shape.recv * sizeof(float);
         long long own = 0;
-        for (size_t i = 0; i < bytes; ++i) {
-            own += weft_.recv[i] != mpi_.recv[i] ? 1 : 0;
+        for (const Side side : {Side::mpi, Side::gloo}) {
+            if (side == Side::mpi || gloo_) {
+                std::memset(mpi_.recv, 0, shape.recv * sizeof(float));
+                side_run(side, shape, 0);
+                own += differing(shape);
+            }
         }
         long long total = 0;
         MPI_Allreduce(&own, &total, 1, MPI_LONG_LONG, MPI_SUM, MPI_COMM_WORLD);
         return total;
     }
 
+    long long differing(const Shape& shape) const {
+        const bool sender_only = collective_ == Collective::broadcast && place_.rank == 0;
+        const size_t bytes = sender_only ? 0 : shape.recv * sizeof(float);
+        long long own = 0;
+        for (size_t i = 0; i < bytes; ++i) {
+            own += weft_.recv[i] != mpi_.recv[i] ? 1 : 0;
+        }
+        return own;
+    }
+
     const VersusOptions& options_;
     ncclComm_t comm_;
     RankPlace place_;
+    GlooPeer* gloo_;  // null: not compared
     int mpi_op_;
     Collective collective_ = Collective::all_reduce;
     size_t room_ = 0;
@@ -179,10 +214,10 @@ bool sizes_read(std::string text, std::vector<size_t>* sizes) {
 
 // Empty, or what is wrong.
 std::string options_read(int argc, char** argv, VersusOptions* options) {
-    const option names[] = {{"op", 1, nullptr, 'o'},   {"sizes", 1, nullptr, 's'},
-                            {"mem", 1, nullptr, 'm'},  {"rotate", 1, nullptr, 'r'},
-                            {"reps", 1, nullptr, 'n'}, {"json", 1, nullptr, 'j'},
-                            {nullptr, 0, nullptr, 0}};
+    const option names[] = {
+        {"op", 1, nullptr, 'o'},     {"sizes", 1, nullptr, 's'},      {"mem", 1, nullptr, 'm'},
+        {"rotate", 1, nullptr, 'r'}, {"reps", 1, nullptr, 'n'},       {"json", 1, nullptr, 'j'},
+        {"gloo", 1, nullptr, 'g'},   {"mpi-vector", 0, nullptr, 'v'}, {nullptr, 0, nullptr, 0}};
     opterr = 0;
     for (int letter = 0; (letter = getopt_long(argc, argv, "", names, nullptr)) != -1;) {
         const std::string value = optarg ? optarg : "";
@@ -203,11 +238,16 @@ std::string options_read(int argc, char** argv, VersusOptions* options) {
             ok = options->repetitions > 0;
         } else if (letter == 'j') {
             options->json_file = value;
+        } else if (letter == 'g') {
+            options->gloo_folder = value;
+        } else if (letter == 'v') {
+            mpi_ops_vector(1);
         }
         if (!ok) {
             return std::string(argv[optind - 1]) +
                    "? usage: mpirun -np N weft-vs-mpi [--op OP] [--sizes 8,64M] [--mem lib|malloc]"
-                   " [--rotate SIZE] [--reps N] [--json FILE]";
+                   " [--rotate SIZE] [--reps N] [--json FILE] [--gloo EMPTY_FOLDER]"
+                   " [--mpi-vector: MPI_Reduce_scatter instead of MPI_Reduce_scatter_block]";
         }
     }
     return {};
@@ -234,24 +274,25 @@ bool json_write(const VersusOptions& options, int rank_count, const std::vector<
     for (const VersusRow& row : rows) {
         std::fprintf(file,
                      "%s\n  {\"bytes\": %zu, \"weft_us\": %.3f, \"mpi_us\": %.3f, \"ratio\": %.4f, "
-                     "\"ratio_p10\": %.4f, \"ratio_p90\": %.4f, \"wrong\": %lld}",
+                     "\"ratio_p10\": %.4f, \"ratio_p90\": %.4f, \"gloo_us\": %.3f, "
+                     "\"gloo_ratio\": %.4f, \"wrong\": %lld}",
                      separator, row.bytes, row.weft_us, row.mpi_us, row.ratio, row.ratio_low,
-                     row.ratio_high, row.wrong);
+                     row.ratio_high, row.gloo_us, row.gloo_ratio, row.wrong);
         separator = ",";
     }
     std::fprintf(file, "\n]}\n");
     return std::fclose(file) == 0;
 }
 
-bool compare_all(const VersusOptions& options, ncclComm_t comm, RankPlace place) {
+bool compare_all(const VersusOptions& options, ncclComm_t comm, RankPlace place, GlooPeer* gloo) {
     if (place.rank == 0) {
         std::printf("# %s float sum, %d ranks, memory %s, against %s\n", options.op.c_str(),
                     place.rank_count, options.library_memory ? "lib" : "malloc",
                     mpi_name().c_str());
-        std::printf("# %10s  %12s  %12s  %8s  %15s  %6s\n", "size", "weft(us)", "mpi(us)", "ratio",
-                    "p10..p90", "#wrong");
+        std::printf("# %10s  %12s  %12s  %8s  %15s  %12s  %8s  %6s\n", "size", "weft(us)",
+                    "mpi(us)", "ratio", "p10..p90", "gloo(us)", "ratio", "#wrong");
     }
-    Versus versus(options, comm, place);
+    Versus versus(options, comm, place, gloo);
     std::vector<VersusRow> rows;
     bool ok = true;
     for (const size_t bytes : options.sizes) {
@@ -259,9 +300,9 @@ bool compare_all(const VersusOptions& options, ncclComm_t comm, RankPlace place)
         rows.push_back(row);
         ok &= row.wrong == 0;
         if (place.rank == 0) {
-            std::printf("%12zu  %12.2f  %12.2f  %8.2f  %7.2f %7.2f  %6lld\n", row.bytes,
-                        row.weft_us, row.mpi_us, row.ratio, row.ratio_low, row.ratio_high,
-                        row.wrong);
+            std::printf("%12zu  %12.2f  %12.2f  %8.2f  %7.2f %7.2f  %12.2f  %8.2f  %6lld\n",
+                        row.bytes, row.weft_us, row.mpi_us, row.ratio, row.ratio_low,
+                        row.ratio_high, row.gloo_us, row.gloo_ratio, row.wrong);
             std::fflush(stdout);
         }
     }
@@ -293,7 +334,16 @@ int run(int argc, char** argv) {
     ncclComm_t comm = nullptr;
     call_check(ncclCommInitRank(&comm, place.rank_count, id, place.rank), "ncclCommInitRank",
                place.rank);
-    const bool ok = compare_all(options, comm, place);
+    std::unique_ptr<GlooPeer> gloo;
+    std::string why;
+    if (!options.gloo_folder.empty() &&
+        !(gloo =
+              gloo_connect(options.op, place.rank, place.rank_count, options.gloo_folder, &why)) &&
+        place.rank == 0) {
+        std::fprintf(stderr, "weft-vs-mpi: %s\n", why.c_str());
+    }
+    const bool ok = compare_all(options, comm, place, gloo.get());
+    gloo.reset();
     call_check(ncclCommDestroy(comm), "ncclCommDestroy", place.rank);
     MPI_Finalize();
     return ok ? 0 : 1;

@@ -124,6 +124,7 @@ void drive_alone(Impl& shard, const Waitable& wait) {
         } else if (patience.exhausted()) {
             look();
             sleep_alone(shard, wait, patience.slept());
+            now = clock_now();
         }
     }
 }

@@ -72,6 +72,7 @@ struct Link {
     std::vector<Grant> grants;
     std::vector<uint16_t> grants_free;
     bool credit_due = false;
+    uint32_t pieces_out = 0;  // posted, not delivered
     uint64_t bytes_out = 0;
 };
 
@@ -377,9 +378,11 @@ struct Links::Impl final : WireSink {
             put.cookie = id;
             // A wire may report the delivery inside put(): count the piece as posted before.
             job.posted++;
+            link.pieces_out++;
             if (link.state != PeerState::up || link.wire->put(put) == Post::again) {
                 jobs[id].posted--;
-                counters.again++;
+                // With pieces under way it is no pressure: the next delivery wakes the driver.
+                counters.again += --link.pieces_out == 0;
                 return false;
             }
         }
@@ -388,6 +391,7 @@ struct Links::Impl final : WireSink {
 
     void on_delivered(uint64_t cookie) override {
         PutJob& job = jobs[cookie];
+        links[job.peer].pieces_out--;
         if (++job.delivered < job.pieces) {
             return;
         }

@@ -284,13 +284,19 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
     return posted;
 }
 
-// The rail with the fewest bytes under way, from a start that moves on so that equal rails share.
-size_t FabricWire::rail_choose(const Peer& peer, size_t usable) const {
+// The rail with the fewest bytes under way, from a start that moves on so that equal rails share;
+// rails_max when each has all it may have on its way to the peer. The rest waits here, where small
+// messages overtake it and whichever rail is free first takes it.
+size_t FabricWire::rail_choose(const Peer& peer, const PeerFlow& flow, size_t usable,
+                               size_t bytes) const {
     size_t count = std::min(peer.process->rails, usable);
-    size_t best = counters_.puts % count;
-    for (size_t i = 1; i < count; ++i) {
+    size_t best = rails_max;
+    for (size_t i = 0; i < count; ++i) {
         size_t index = (counters_.puts + i) % count;
-        if (hub_.rails()[index]->outstanding_bytes() < hub_.rails()[best]->outstanding_bytes()) {
+        uint64_t under_way = flow.rail_bytes[index].load();
+        bool room = under_way == 0 || under_way + bytes <= hub_.rail_window();
+        if (room && (best == rails_max || hub_.rails()[index]->outstanding_bytes() <
+                                              hub_.rails()[best]->outstanding_bytes())) {
             best = index;
         }
     }
@@ -308,7 +314,11 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     }
     ASSERT(put.from_region.id != 0 && put.from_region.id <= regions_.size());
     LocalRegion& region = regions_[put.from_region.id - 1];
-    size_t index = rail_choose(peer, ref_rails(put.to));
+    PeerFlow& flow = inbox_->flow(put.peer);
+    size_t index = rail_choose(peer, flow, ref_rails(put.to), put.bytes);
+    if (index == rails_max) {
+        return Post::again;
+    }
     RemoteWrite write;
     write.to = peer.process->addresses[index];
     write.from = put.from;
@@ -317,15 +327,17 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     write.address = put.to.words[0] + put.offset;
     write.key = put.to.words[ref_first_key + index];
     write.imm = put.imm.pack();
-    TxOwner owner{inbox_.get(), &inbox_->flow(put.peer), region.use.get(), put.peer, put.cookie,
-                  put.notify};
+    TxOwner owner{inbox_.get(), &flow,      region.use.get(), put.peer,
+                  put.cookie,   put.notify, put.bytes};
     Rail& rail = *hub_.rails()[index];
     region.use->fetch_add(1);
+    flow.rail_bytes[index].fetch_add(put.bytes);
     std::unique_lock guard(rail.lock());
     auto posted = rail.write(write, owner);
     guard.unlock();
     if (!posted.ok() || posted.value() == Post::again) {
         region.use->fetch_sub(1);
+        flow.rail_bytes[index].fetch_sub(put.bytes);
     } else {
         counters_.rail_bytes[index] += put.bytes;
     }
@@ -341,7 +353,7 @@ void FabricWire::fail(uint32_t peer, Error error) {
 }
 
 int FabricWire::progress(WireSink& sink, Nanos now, int budget) {
-    hub_.service().driven(now);
+    hub_.service().driven(clock_now());  // `now` may be some rounds old
     hub_.poll(inbox_.get());
     hub_.processes().watch(now, inbox_.get());
     if (!connecting_.empty()) {
@@ -499,7 +511,11 @@ void FabricWire::drain_own(Nanos limit_ns) {
 }
 
 bool FabricWire::arm() {
-    return next_event_ == events_.size() && inbox_->empty() && hub_.may_sleep();
+    if (next_event_ < events_.size() || !inbox_->empty() || !hub_.may_sleep()) {
+        return false;
+    }
+    hub_.service().slept_on(clock_now());
+    return true;
 }
 
 }  // namespace weft::fabric

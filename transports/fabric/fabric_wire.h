@@ -68,7 +68,7 @@ class FabricWire final : public Wire {
 
     Result<Post> put_value(const Put& put, Peer& peer);
     Result<Post> put_memory(const Put& put, Peer& peer);
-    size_t rail_choose(const Peer& peer, size_t usable) const;
+    size_t rail_choose(const Peer& peer, const PeerFlow& flow, size_t usable, size_t bytes) const;
     bool remote_in_bounds(const Put& put) const;
     void fail(uint32_t peer, Error error);
 

@@ -32,6 +32,7 @@ class FabricHub final : public WireHub {
     const std::vector<std::unique_ptr<Rail>>& rails() const { return rails_; }
     uint64_t process_uid() const { return process_uid_; }
     const Caps& caps() const { return caps_; }
+    uint64_t rail_window() const { return rail_window_; }  // bytes under way on a rail to a peer
     Result<uint64_t> wire_uid_reserve();
     void wire_publish(Inbox& inbox);
     // After return no dispatcher knows the inbox and its transmissions end without a report.
@@ -60,6 +61,7 @@ class FabricHub final : public WireHub {
     Library library_;
     const uint64_t process_uid_;
     Caps caps_;
+    uint64_t rail_window_ = 0;
     std::vector<std::unique_ptr<Rail>> rails_;
     Fd wait_;  // an epoll over the rails' descriptors
     std::unique_ptr<Service> service_;

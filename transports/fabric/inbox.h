@@ -41,9 +41,10 @@ struct Event {
 
 // What any thread must know of a (wire, peer) to answer for it. Addresses are set once by connect.
 struct PeerFlow {
-    std::atomic<uint32_t> in_flight{0};  // puts not finished
-    std::atomic<uint64_t> fence{0};      // sequence to acknowledge when none is; 0: none asked
-    std::atomic<uint64_t> wire{0};       // the peer's wire uid
+    std::atomic<uint32_t> in_flight{0};                         // puts not finished
+    std::array<std::atomic<uint64_t>, rails_max> rail_bytes{};  // of them, written by each rail
+    std::atomic<uint64_t> fence{0};  // sequence to acknowledge when none is; 0: none asked
+    std::atomic<uint64_t> wire{0};   // the peer's wire uid
     std::array<std::atomic<fi_addr_t>, rails_max> addresses;
     // A hello lies unread in the inbox: its repetitions are dropped, however long the owner is
     // away.

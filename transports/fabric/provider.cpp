@@ -23,9 +23,10 @@ constexpr const char* fallback_provider = "tcp;ofi_rxm";
 // `net` has FI_WAIT_FD but its descriptor is always readable; shm and udp;ofi_rxd have none; efa
 // has one from libfabric 2.3 on only.
 constexpr ProviderTraits known_providers[] = {
-    {"tcp;ofi_rxm", true, true, true},  {"sockets", true, true, true}, {"net", true, false, true},
-    {"udp;ofi_rxd", true, false, true}, {"shm", false, false, false},  {"efa", false, false, true},
-    {"efa-direct", false, false, true},
+    {"tcp;ofi_rxm", true, true, true, true},   {"sockets", true, true, true, true},
+    {"net", true, false, true, true},          {"udp;ofi_rxd", true, false, true, true},
+    {"shm", false, false, false, true},        {"efa", false, false, true, false},
+    {"efa-direct", false, false, true, false},
 };
 
 InfoPtr hints_make(const Library& library, const std::string& provider) {
@@ -173,7 +174,7 @@ ProviderTraits provider_traits(std::string_view provider) {
             return traits;
         }
     }
-    return {provider, true, false, true};
+    return {provider, true, false, true, true};
 }
 
 std::vector<Interface> interfaces_list() {

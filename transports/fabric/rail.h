@@ -29,7 +29,8 @@ struct TxOwner {
     std::atomic<uint32_t>* use = nullptr;  // lowered when it ends; owned by a region or a probe
     uint32_t peer = 0;
     uint64_t cookie = 0;
-    bool notify = false;  // report on_delivered when it completes
+    bool notify = false;      // report on_delivered when it completes
+    uint64_t rail_bytes = 0;  // counted in the flow's, of this rail
 };
 
 struct TxOp : Op {

@@ -23,10 +23,14 @@ class Service {
     Service& operator=(const Service&) = delete;
 
     void driven(Nanos now) { driven_.store(now, std::memory_order_relaxed); }
+    // A wire's owner goes to sleep on the rails' descriptors: they wake it, this need not look.
+    void slept_on(Nanos now) { driven(now + sleep_longest); }
     // Something began that may need a push without an event (a connection): look soon.
     void stir();
 
   private:
+    static constexpr Nanos sleep_longest = 100 * nanos_per_ms;  // of an owner
+
     void readable();
     void grace_over();
     void tick();
@@ -53,7 +57,6 @@ class Service {
     bool serving_ = false;  // nobody drove during the last grace: serve at once
     Nanos fired_ = 0;       // when the descriptor last woke us
     Nanos ticked_ = 0;
-    Nanos grace_;
     Nanos interval_;
     Nanos active_ = 0;  // when something was last found
 };

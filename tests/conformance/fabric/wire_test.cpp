@@ -227,6 +227,24 @@ TEST_CASE("fabric: back-pressure answers again and loses nothing") {
     CHECK(same);
 }
 
+// What waits for room waits here, not in a socket, where small messages would queue behind it.
+TEST_CASE("fabric: a rail has a bounded number of bytes on its way to a peer") {
+    constexpr size_t bytes = 256 << 10;
+    MemoryPair pair(options_of(provider(), 2), bytes);
+    const size_t rails = pair.a.wire->counters().rail_bytes.size();
+    size_t accepted = 0;
+    while (accepted < 48 && pair.a.wire->put(pair.put) == Post::accepted) {
+        accepted++;
+    }
+    CHECK(accepted == 4 * rails);  // 1 MiB each
+    for (const uint64_t sent : pair.a.wire->counters().rail_bytes) {
+        CHECK(sent / bytes == 4);
+    }
+    REQUIRE(drive(pair.both(), [&] { return pair.a.sink.delivered.size() == accepted; }));
+    CHECK(pair.a.wire->put(pair.put) == Post::accepted);
+    CHECK(drive(pair.both(), [&] { return pair.a.sink.delivered.size() == accepted + 1; }));
+}
+
 TEST_CASE("fabric: idle burns no CPU") {
     Pair pair(options_of(provider(), 2));
     connect_pair(pair.a, 0, pair.b, 1);
