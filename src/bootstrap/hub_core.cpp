@@ -411,8 +411,7 @@ void HubCore::joining_message(Peer& peer, const Message& message) {
         if (root != nullptr) {
             root->join(peer.process, *join);
         } else {
-            links_.send(peer, FailMessage{Code::remote,
-                                          "the process asked to join is not the root any more"});
+            links_.turn_away(peer.key);  // the meeting is over; the next one may be elsewhere
         }
     } else if (const auto* cancel = std::get_if<CancelMessage>(&message)) {
         if (root != nullptr) {

@@ -122,7 +122,13 @@ void Rendezvous::peer_lost(const Peer& peer, const std::string& why, bool retire
     held_ = false;
     table_.clear();
     root_nonce_ = dial_nonce_;
-    if (retired) {
+    // At an agreed address the process of an earlier run may still answer. Only one whose rank 0
+    // has joined says who is missing; with any other nothing is lost but the way.
+    const bool stranger = dial_nonce_ == 0 && missing_.empty();
+    if (retired || stranger) {
+        for (Waiting& one : waiting_) {
+            one.sent = one.sent && !stranger;
+        }
         connect();
         return;
     }

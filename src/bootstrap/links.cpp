@@ -440,6 +440,16 @@ void ControlLinks::retire_idle() {
     }
 }
 
+void ControlLinks::turn_away(const PeerKey& key) {
+    net_.at(net_.now(), [this, key] {
+        const auto at = peers_.find(key);
+        if (at != peers_.end() && at->second.conn != 0) {
+            retire(at->second.conn, false);
+            peers_.erase(at);
+        }
+    });
+}
+
 void ControlLinks::close_all() {
     dials_.clear();
     peers_.clear();

@@ -73,8 +73,9 @@ class ControlLinks final : public NetClient {
     void dial_stop(const PeerKey& key);
     void hold(Peer& peer);
     void release(Peer& peer);
-    void use_changed(Peer& peer);  // after a change to Peer::local or Peer::remote
-    void close_all();              // without good-bye
+    void use_changed(Peer& peer);        // after a change to Peer::local or Peer::remote
+    void turn_away(const PeerKey& key);  // soon: it has come to the wrong process
+    void close_all();                    // without good-bye
 
     std::atomic<uint64_t> strangers{0}, open_count{0}, frames{0};
 

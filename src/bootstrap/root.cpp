@@ -66,6 +66,18 @@ void Root::join(const ProcessInfo& from, const JoinMessage& message) {
     entries_[message.rank] = {from.nonce, message.info};
     if (entries_.size() == static_cast<size_t>(rank_count_)) {
         complete();
+    } else if (message.rank == 0) {
+        missing_tell();
+    } else if (entries_.count(0) != 0) {
+        client_.root_send(from.nonce, WaitingMessage{missing_text()});
+    }
+}
+
+// From the moment rank 0 has joined, its process is the root whose loss is everybody's.
+void Root::missing_tell() {
+    const std::string missing = missing_text();
+    for (const auto& [nonce, process] : processes_) {
+        client_.root_send(nonce, WaitingMessage{missing});
     }
 }
 
@@ -103,9 +115,7 @@ void Root::report() {
     const std::string missing = missing_text();
     log_warn(format("waiting for %s to join (%lld s so far)", missing.c_str(),
                     static_cast<long long>((net_.now() - started_) / nanos_per_s)));
-    for (const auto& [nonce, process] : processes_) {
-        client_.root_send(nonce, WaitingMessage{missing});
-    }
+    missing_tell();
     timer_ = net_.at(net_.now() + report_every, [this] { report(); });
 }
 

@@ -49,6 +49,7 @@ class Root {
                                           const JoinMessage& message) const;
     std::string name_of(int32_t rank) const;
     std::string missing_text() const;
+    void missing_tell();
     void report();
     void complete();
     void fail(Code code, const std::string& text);

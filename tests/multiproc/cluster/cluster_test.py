@@ -124,6 +124,14 @@ def case_count(place):
             assert rails == int(one["fabric.put_bytes"]), f"rails {one['fabric.rails']} of {one['fabric.put_bytes']}"
 
 
+# One program after the other: who is first in the next one meets rank 0's process of the last.
+def case_sequence(place):
+    command = [RUN, *PLACES[place], "--timeout", "60", "--", "sh", "-c", f"{WORKER} linger && {WORKER} linger && {WORKER} linger"]
+    done = subprocess.run(command, env=clean(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=80, check=False)
+    sys.stdout.write(done.stdout + done.stderr)
+    assert done.returncode == 0, f"exit status {done.returncode}"
+
+
 # Strangers at the control port, while ranks meet and after, delay nobody.
 def case_strangers(place):
     assert place == "host"

@@ -370,6 +370,16 @@ void mode_count() {
     ok(ncclMemFree(data), "ncclMemFree");
 }
 
+// Rank 0's process outlives its communicator.
+void mode_linger() {
+    barrier();
+    ok(ncclCommDestroy(comm), "ncclCommDestroy");
+    comm = nullptr;
+    if (env.rank == 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(700));
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -389,6 +399,7 @@ int main(int argc, char** argv) {
         {"late", [] { mode_late(); }},
         {"big", [] { mode_big(); }},
         {"count", [] { mode_count(); }},
+        {"linger", [] { mode_linger(); }},
     };
     const auto found = modes.find(mode);
     if (found == modes.end()) {
