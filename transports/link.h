@@ -112,7 +112,7 @@ class Links {
     void put_start(uint32_t peer, const GrantBody& to, const void* from, Region from_region,
                    uint64_t cookie);
     size_t puts_under_way() const;
-    // Payload bytes of messages and puts given to the peer's link so far.
+    // Payload bytes given to the peer's link so far: puts and data messages, no grants or headers.
     uint64_t bytes_to(uint32_t peer) const;
 
     // Polls the wires and pushes what waits. Returns the number of events.

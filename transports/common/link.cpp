@@ -219,7 +219,7 @@ struct Links::Impl final : WireSink {
         channel.told = channel.taken;
         counters.messages++;
         counters.eager_bytes += bytes;
-        link.bytes_out += bytes;
+        link.bytes_out += header.kind == MsgKind::data ? bytes : 0;
         return Post::accepted;
     }
 

@@ -15,7 +15,11 @@ PLACES = {
     "host": ["-n", "4"],
     "virtual": ["-n", "4", "--hosts", "2", "--require-hosts"],
     "uneven": ["-n", "5", "--hosts", "3", "--rails", "2", "--require-hosts"],
+    "wide": ["-n", "8", "--hosts", "2", "--require-hosts"],
+    "deep": ["-n", "8", "--hosts", "4", "--require-hosts"],
 }
+ALGORITHMS = ["direct", "ring", "halving", "tree", "mesh", "chain", "hier", "hier:mesh", "hier:halving", "hier:tree"]
+COLLECTIVES = ["all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "alltoall", "gather", "scatter"]
 
 
 def clean(**more):
@@ -122,6 +126,45 @@ def case_count(place):
         if "fabric.rails" in one:
             rails = sum(map(int, one["fabric.rails"].split(",")))
             assert rails == int(one["fabric.put_bytes"]), f"rails {one['fabric.rails']} of {one['fabric.put_bytes']}"
+
+
+# Every byte crosses to another host once, into the place where it stays: per host (p-k)/p of the whole, twice for all_reduce, and on the
+# virtual wire no more than headers, grants and acknowledgements beside it.
+def case_traffic(place):
+    n = ranks(place)
+    per_host = n // int(PLACES[place][3])
+    whole = (16 << 20) // n * n * 4
+    for what, phases in (("all_gather", 1), ("reduce_scatter", 1), ("all_reduce", 2)):
+        done = passes(place, "traffic", what, WEFT_STATS="1", NCCL_ALGO="hier")
+        seen = stats(done.stdout + done.stderr)
+        assert len(seen) == n, f"{len(seen)} ranks printed their counters"
+        bound = phases * (n - per_host) * whole // n
+        crossed = {}
+        for rank, line in re.findall(r"weft stats: rank (\d+) (.*)", done.stdout + done.stderr):
+            host = int(rank) // per_host
+            for peer, sent in re.findall(r"(\d+):(\d+)", re.search(r" to=(\S+)", line)[1]):
+                if int(peer) // per_host != host:
+                    crossed[host] = crossed.get(host, 0) + int(sent)
+        assert set(crossed.values()) == {bound} and len(crossed) == n // per_host, f"{what}: sent {crossed}, not {bound} a host"
+        wire = [int(sent) for sent in re.findall(r"traffic (-?\d+)", done.stdout)]
+        assert len(wire) == n and all(bound <= sent <= 1.03 * bound for sent in wire), f"{what}: on the rails {wire} of {bound}"
+        # Out of place all_gather copies the own block, once; the others nothing but what they add up.
+        for one in seen:
+            most = whole // n if what == "all_gather" else 0
+            assert int(one["copied_bytes"]) <= most + (64 << 10), f"{what}: copied {one['copied_bytes']} bytes, {most} are needed"
+
+
+# Every algorithm, asked for by name, gives right results for every collective and type, on counts nothing divides.
+def case_algorithms(place):
+    perf = os.path.join(BIN, "weft-perf")
+    for algorithm in ALGORITHMS:
+        script = " && ".join(f"{perf} {what} -d all -b {size} -e {size} -n 1 -w 0 -c 1 > /dev/null"
+                             for what in COLLECTIVES for size in (300_007,))
+        command = [RUN, *PLACES[place], "--prefix", "all", "--timeout", "120", "--", "sh", "-c", script]
+        done = subprocess.run(command, env=clean(NCCL_ALGO=algorithm), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=140, check=False)
+        sys.stdout.write(done.stdout + done.stderr)
+        assert done.returncode == 0, f"{algorithm}: exit status {done.returncode}"
 
 
 # One program after the other: who is first in the next one meets rank 0's process of the last.

@@ -370,6 +370,63 @@ void mode_count() {
     ok(ncclMemFree(data), "ncclMemFree");
 }
 
+// What this virtual host has sent over its rails, headers included; -1 if it has none.
+long long rails_sent() {
+    std::FILE* file = std::fopen("/proc/net/dev", "r");
+    char line[512];
+    long long total = -1;
+    while (file != nullptr && std::fgets(line, sizeof line, file) != nullptr) {
+        char name[32];
+        long long sent = 0;
+        const char* format = " %31[^:]: %*d %*d %*d %*d %*d %*d %*d %*d %lld";
+        if (std::sscanf(line, format, name, &sent) == 2 && std::strncmp(name, "rail", 4) == 0) {
+            total = std::max(total, 0LL) + sent;
+        }
+    }
+    if (file != nullptr) {
+        std::fclose(file);
+    }
+    return total;
+}
+
+// One collective of 64 MiB (the larger side) on library memory, out of place, its result checked;
+// prints what crossed the host's rails meanwhile. Counters are read from WEFT_STATS.
+void mode_traffic(const std::string& what) {
+    const auto n = static_cast<size_t>(env.rank_count);
+    const size_t whole = (16 << 20) / n * n, block = whole / n;  // elements
+    int32_t *in = nullptr, *out = nullptr;
+    ok(ncclMemAlloc(reinterpret_cast<void**>(&in), whole * 4), "ncclMemAlloc");
+    ok(ncclMemAlloc(reinterpret_cast<void**>(&out), whole * 4), "ncclMemAlloc");
+    for (size_t i = 0; i < whole; i++) {
+        in[i] = value(env.rank, i);
+    }
+    const long long before = rails_sent();
+    const auto me = static_cast<size_t>(env.rank);
+    size_t checked = block;
+    std::function<int32_t(size_t)> want;
+    if (what == "all_gather") {
+        ok(ncclAllGather(in, out, block, ncclInt, comm, nullptr), "ncclAllGather");
+        checked = whole;
+        want = [&](size_t i) { return value(static_cast<int>(i / block), i % block); };
+    } else if (what == "reduce_scatter") {
+        ok(ncclReduceScatter(in, out, block, ncclInt, ncclSum, comm, nullptr), "ncclReduceScatter");
+        want = [&](size_t i) { return sum_of(me * block + i); };
+    } else {
+        ok(ncclAllReduce(in, out, whole, ncclInt, ncclSum, comm, nullptr), "ncclAllReduce");
+        checked = whole;
+        want = sum_of;
+    }
+    all_out_of_barrier();  // the last acknowledgements, too
+    std::printf("traffic %lld\n", before < 0 ? -1 : rails_sent() - before);
+    for (size_t i = 0; i < checked; i += 97) {
+        if (out[i] != want(i)) {
+            fail("%s: element %zu is %d, not %d", what.c_str(), i, out[i], want(i));
+        }
+    }
+    ok(ncclMemFree(in), "ncclMemFree");
+    ok(ncclMemFree(out), "ncclMemFree");
+}
+
 // Rank 0's process outlives its communicator.
 void mode_linger() {
     barrier();
@@ -400,6 +457,7 @@ int main(int argc, char** argv) {
         {"big", [] { mode_big(); }},
         {"count", [] { mode_count(); }},
         {"linger", [] { mode_linger(); }},
+        {"traffic", [&] { mode_traffic(argc > 2 ? argv[2] : ""); }},
     };
     const auto found = modes.find(mode);
     if (found == modes.end()) {
