@@ -42,7 +42,25 @@ struct Choice {
     std::string reason;       // one clause for WEFT_EXPLAIN
 };
 
+// By rule: what src/tune has no better reason for, and all of one host, where the rules are
+// measured.
 Result<Choice> choose(const Request& request, const Limits& limits);
+
+// One way to do it, and why. Strands or a tile of 0 are chosen by rule.
+struct Way {
+    Algo algo = Algo::direct;
+    bool loads = false;
+    Algo inter = Algo::ring;  // of hier
+    uint32_t strands = 0;
+    uint64_t tile_bytes = 0;
+    std::string why;
+};
+Result<void> request_check(const Request& request);
+// The choice that goes that way. The request and the way are taken to fit together.
+Choice choice_of(const Request& request, const Limits& limits, const Way& way);
+// Whether a block cut into that many chunks moves by value, in the slots every link has.
+bool moves_eagerly(const Shape& shape, uint64_t chunk_bytes, const Limits& limits);
+bool has_hosts(const Request& request);  // more than one
 // One rank's part of a plan of `strands` strands; time grows with its own steps only. A strand is
 // one lane, or a few that hand each other tiles.
 Result<RankPlan> generate(const Shape& shape, uint32_t strands, int32_t rank);
