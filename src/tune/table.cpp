@@ -108,7 +108,7 @@ int64_t slower(int64_t known, int64_t rate) {
 
 struct Known {
     int64_t rail_rate = 0, local_rate = 0, rail_latency = 0, local_latency = 0;
-    int32_t rails = 0;
+    int32_t rails = 0, own_rails = 0;  // the fewest
 };
 
 Known known_of(const topology::Cluster& cluster) {
@@ -120,8 +120,14 @@ Known known_of(const topology::Cluster& cluster) {
         known.local_rate = slower(known.local_rate, host.local_rate);
         known.rail_latency = std::max(known.rail_latency, host.rail_latency_ns);
         known.local_latency = std::max(known.local_latency, host.local_latency_ns);
-        known.rails =
-            known.rails == 0 ? host.rail_count() : std::min(known.rails, host.rail_count());
+        const auto fewer = [](int32_t& least, size_t count) {
+            least = least == 0 ? static_cast<int32_t>(count)
+                               : std::min(least, static_cast<int32_t>(count));
+        };
+        fewer(known.rails, host.rail_rates.size());
+        for (const auto& rails : host.rank_rails) {
+            fewer(known.own_rails, rails.size());
+        }
     }
     return known;
 }
@@ -169,6 +175,7 @@ Table table_of(const topology::Cluster& cluster, int32_t turns) {
     take(table.between.latency_ns, known.rail_latency);
     take(table.inside.latency_ns, known.local_latency);
     table.rails = std::max(known.rails, 1);
+    table.own_rails = std::max(known.own_rails, 1);
     table.turns = std::max(turns, 1);
     std::string missing;
     note(missing, "the rails' rate", known.rail_rate > 0 || cluster.host_count() == 1);
@@ -182,9 +189,9 @@ Table table_of(const topology::Cluster& cluster, int32_t turns) {
 }
 
 std::string table_text(const Table& table) {
-    return format("%s\ninside%s\nbetween%s\nrails=%d turns=%d from=%s\n", first_line,
+    return format("%s\ninside%s\nbetween%s\nrails=%d own=%d turns=%d from=%s\n", first_line,
                   level_text(table.inside).c_str(), level_text(table.between).c_str(), table.rails,
-                  table.turns, table.source.c_str());
+                  table.own_rails, table.turns, table.source.c_str());
 }
 
 Result<Table> table_parse(std::string_view text) {
@@ -195,14 +202,18 @@ Result<Table> table_parse(std::string_view text) {
     table.inside = TRY(level_parse(next_word(text, '\n'), "inside"));
     table.between = TRY(level_parse(next_word(text, '\n'), "between"));
     std::string_view line = next_word(text, '\n');
-    table.rails = static_cast<int32_t>(
-        std::min<int64_t>(TRY(value_parse(next_word(line, ' '), "rails", "")), INT32_MAX));
-    table.turns = static_cast<int32_t>(
-        std::min<int64_t>(TRY(value_parse(next_word(line, ' '), "turns", "")), INT32_MAX));
+    const auto number = [&](std::string_view name, int32_t& to) -> Result<void> {
+        const int64_t value = TRY(value_parse(next_word(line, ' '), name, ""));
+        to = static_cast<int32_t>(std::min<int64_t>(value, INT32_MAX));
+        return {};
+    };
+    TRY(number("rails", table.rails));
+    TRY(number("own", table.own_rails));
+    TRY(number("turns", table.turns));
     constexpr std::string_view from = "from=";
     if (line.substr(0, from.size()) != from || !text.empty() || table.rails < 1 ||
-        table.turns < 1) {
-        return wrong(line, "ends no table: rails=N turns=N from=TEXT does");
+        table.own_rails < 1 || table.turns < 1) {
+        return wrong(line, "ends no table: rails=N own=N turns=N from=TEXT does");
     }
     table.source = line.substr(from.size());
     return table;

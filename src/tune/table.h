@@ -4,8 +4,9 @@
 // or a probe. Pure values. Thread rule: reentrant. Failure rule: one line that names the word.
 //
 //   weft-table 1
-//   inside latency=300ns post=150ns ... byte=150000fs reduce=150000fs copy=100000fs header=32
-//   control=96 between latency=10000ns ... rails=4 turns=1 from=...
+//   inside latency=300ns post=100ns completion=150ns gap=0ns byte=150000fs ... control=96
+//   between latency=8000ns ...
+//   rails=4 own=1 turns=1 from=...
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,8 @@ struct LevelCosts {
 
 struct Table {
     LevelCosts inside, between;
-    int32_t rails = 1;   // of every host, at least
+    int32_t rails = 1;      // of every host, at least
+    int32_t own_rails = 1;  // of them, those that one rank may use
     int32_t turns = 1;   // ranks that share a core, at most: what threads do takes so much longer
     std::string source;  // one clause for explanations: what is known, what is a default
     bool operator==(const Table&) const = default;

@@ -1,0 +1,93 @@
+// Rooted plans: trees of any level, and everything to or from one rank at once.
+#include <algorithm>
+
+#include "src/tune/price_detail.h"
+
+namespace weft::tune {
+
+Work Pricer::tree_stage(plan::Algo algo, const Level& level, double members, double b,
+                        double senders, Ways ways) const {
+    const double step = hop(level, b, senders);
+    const double each = spacing(level, b, senders);
+    const double sum = ways.up ? reduce(b) : 0;
+    const double both = (ways.up ? 1 : 0) + (ways.down ? 1 : 0);
+    const double rounds = log2_up(members);
+    Work stage;
+    // A tile is granted when the lane comes to it, and the parent must have it first.
+    const double turn = (draft_.eager ? 0 : control(level)) + step;
+    if (algo == plan::Algo::tree) {
+        const double depth = std::max(1.0, rounds - (members > 2 ? 1 : 0) + (is_rooted() ? 1 : 0));
+        // A parent hears its second child, or serves it, right after the first.
+        const double pairs = members > 2 ? depth : 0;
+        stage.path = both * depth * step + both * pairs * each + depth * 2 * sum;
+        stage.period = turn + each + 2 * sum;
+        // Inner in one tree, leaf in the other: half the strands.
+        const double shares = draft_.strands >= 2 ? both : 2 * both - 1;
+        stage.port = shares * each;
+        stage.thread = 1.5 * both * handling(level) + 2 * sum;
+    } else if (algo == plan::Algo::ring || algo == plan::Algo::chain) {
+        const double far = members - 1;
+        stage.path = far * (step + sum);
+        stage.period = members > 2 ? turn + sum + level.post_ns : turn + sum;
+        stage.port = each;
+        stage.thread = handling(level) + sum;
+    } else {
+        stage.path = rounds * (step + sum);
+        stage.period = std::max(turn + sum, rounds * each);
+        stage.port = rounds * each;
+        stage.thread = rounds * (handling(level) + sum);
+    }
+    stage.first = step;
+    return stage;
+}
+
+Work Pricer::flat_tree() const {
+    const double b = draft_.tile_bytes;
+    const bool up = draft_.coll != Coll::broadcast, down = draft_.coll != Coll::reduce;
+    const bool far = scene_.hosts > 1;
+    const bool chain = draft_.algo == plan::Algo::ring || draft_.algo == plan::Algo::chain;
+    const Level& slow = far ? scene_.between : scene_.inside;
+    // A chain leaves a host once; of a tree every rank may.
+    const double leave =
+        chain ? std::max(1.0, scene_.crossings / scene_.hosts) : scene_.host_ranks;
+    Work all = tree_stage(draft_.algo, slow, scene_.ranks, b, leave, {up, down});
+    if (chain && far) {
+        const double steps = scene_.ranks - 1;
+        const double crossing = std::min(scene_.crossings, steps);
+        const double work = up ? reduce(b) : slot_copy(b);
+        all.path = crossing * hop(slow, b, leave) +
+                   (steps - crossing) * hop(scene_.inside, b, 1) + steps * work;
+    }
+    if (far) {
+        all.rail = all.port;
+        all.port = 0;
+    }
+    all.path += start(slow, 1) + tail(slow);
+    return all;
+}
+
+// The root's thread and ports carry everything.
+Work Pricer::rooted_direct() const {
+    const double b = draft_.tile_bytes;
+    const Level& in = scene_.inside;
+    const Level& out = scene_.between;
+    const double near = scene_.host_ranks - 1, far = scene_.ranks - scene_.host_ranks;
+    const Level& slow = far > 0 ? out : in;
+    const double work = draft_.coll == Coll::reduce ? reduce(b) : slot_copy(b);
+    Work all;
+    all.port = near * spacing(in, b, 1);
+    all.rail = far * spacing(out, b, 1);
+    const double hears = draft_.eager ? 1 : 2;
+    all.thread = near * hears * std::max(in.post_ns, in.completion_ns) +
+                 far * hears * std::max(out.post_ns, out.completion_ns) +
+                 (near + far) * work;
+    all.path = start(slow, 1) + hop(slow, b, 1) +
+               std::max({all.port, all.rail - (far > 0 ? spacing(out, b, 1) : 0), 0.0}) +
+               (near + far) * work;
+    all.path = std::max(all.path, all.thread + slow.latency_ns);
+    all.period = all.path;
+    all.path += tail(slow);
+    return all;
+}
+
+}  // namespace weft::tune
