@@ -72,6 +72,10 @@ double Pricer::start(const Level& level, double grants) const {
     return draft_.eager ? 0 : std::max(grants * level.post_ns, control(level));
 }
 
+double Pricer::regrant(const Level& level, double first_put) const {
+    return draft_.eager ? 0 : first_put + level.latency_ns + control(level);
+}
+
 // What a rank's thread does for one put out and one put in.
 double Pricer::handling(const Level& level) const {
     return draft_.eager ? level.post_ns + level.completion_ns
@@ -80,43 +84,50 @@ double Pricer::handling(const Level& level) const {
 
 // ---- phases among `members` equal ranks of one level
 
-// A rank passes on what it gets. Two grants ahead, or a few slots, bound what is under way.
+// A rank passes on what it gets.
 Work Pricer::ring_phase(const Level& level, double members, double b, double senders,
                         double work) const {
     const double steps = members - 1;
-    const double step = hop(level, b, senders) + work;
     Work phase;
-    phase.path = steps * step;
-    phase.first = step;
-    phase.port = steps * spacing(level, b, senders);
-    phase.thread = steps * (handling(level) + work);
+    phase.step = spacing(level, b, senders);
+    phase.first = hop(level, b, senders) + work;
+    phase.lead = hop(level, 0, 0);
+    phase.path = steps * phase.first;
+    phase.port = steps * phase.step * draft_.full;
+    phase.thread = steps * (handling(level) + work) * draft_.full;
     return phase;
 }
 
+// Rounds of twice as many positions each, less what is empty.
 Work Pricer::halving_phase(const Level& level, double members, double b, double senders,
                            double work) const {
     const double rounds = log2_up(members);
-    const double each = std::max(spacing(level, b, senders), work);
+    const double puts = std::max(rounds, (members - 1) * draft_.full);
     Work phase;
-    phase.path = rounds * (hop(level, b, senders) + work) + (members - 1 - rounds) * each;
+    phase.step = spacing(level, b, senders);
     phase.first = hop(level, b, senders) + work;
-    phase.port = (members - 1) * spacing(level, b, senders);
-    phase.thread = (members - 1) * (handling(level) + work);
+    phase.lead = hop(level, 0, 0);
+    phase.path = rounds * phase.first + (puts - rounds) * std::max(phase.step, work);
+    phase.port = puts * phase.step;
+    phase.thread = puts * (handling(level) + work);
     return phase;
 }
 
-// Groups of eight, two of them under way.
+// Groups of eight, two of them under way. Who owns the one position that is not empty hears from
+// all, or tells all.
 Work Pricer::mesh_phase(const Level& level, double members, double b, double senders,
                         double work) const {
     constexpr double window = 16;
     const double puts = members - 1;
-    const double each = std::max(spacing(level, b, senders), work);
     const double round_trip = draft_.eager ? 0 : control(level) + hop(level, b, senders);
+    const double each = std::max({spacing(level, b, senders), work, level.completion_ns,
+                                  puts > window ? round_trip / window : 0});
     Work phase;
     phase.first = hop(level, b, senders) + work;
-    phase.path = phase.first + (puts - 1) * std::max(each, puts > window ? round_trip / window : 0);
+    phase.lead = hop(level, 0, 0);
+    phase.path = phase.first + (puts - 1) * each;
     phase.port = puts * spacing(level, b, senders);
-    phase.thread = puts * (handling(level) + work);
+    phase.thread = puts * (handling(level) + work) * draft_.full;
     return phase;
 }
 
@@ -150,34 +161,36 @@ Work Pricer::lap(double b, double work) const {
     const double steps = scene_.ranks - 1;
     const double far = std::min(scene_.crossings, steps);
     const double senders = std::max(1.0, scene_.crossings / scene_.hosts);
-    const double near = steps - far;
-    Work lap;
-    lap.path = far * (hop(out, b, senders) + work) + near * (hop(in, b, 1) + work);
-    // The slowest edge passes every position: two are granted at a time.
     const Level& slow = far > 0 ? out : in;
-    const double turn = draft_.eager ? spacing(slow, b, senders)
-                                     : std::max(spacing(slow, b, senders),
-                                                (hop(slow, b, senders) + control(slow) + work) / 2);
-    lap.path = std::max(lap.path, hop(slow, b, senders) + work + (steps - 1) * turn);
-    (far > 0 ? lap.rail : lap.port) = steps * spacing(slow, b, senders);
-    lap.thread = steps * (handling(slow) + work);
+    Work lap;
+    lap.step = spacing(slow, b, senders);
+    lap.first = hop(slow, b, senders) + work;
+    lap.lead = hop(slow, 0, 0);
+    lap.path = far * lap.first + (steps - far) * (hop(in, b, 1) + work);
+    // Every position passes the slowest edge: two are granted at a time.
+    const double window =
+        draft_.eager ? 0 : (hop(slow, b, senders) + control(slow) + work) / 2;
+    lap.path = std::max(lap.path,
+                        lap.first + (steps * draft_.full - 1) * std::max(lap.step, window));
+    (far > 0 ? lap.rail : lap.port) = steps * lap.step * draft_.full;
+    lap.thread = steps * (handling(slow) + work) * draft_.full;
     return lap;
 }
 
 Work Pricer::flat_ring() const {
     const double b = draft_.tile_bytes;
-    const double work = reduce(b);
-    const double start_ns = start(scene_.crossings > 0 ? scene_.between : scene_.inside, 2);
+    const Level& slow = scene_.crossings > 0 ? scene_.between : scene_.inside;
     Work all;
     if (draft_.coll != Coll::all_gather) {
-        all += lap(b, work);
+        all += lap(b, reduce(b));
     }
     if (draft_.coll != Coll::reduce_scatter) {
         all += lap(b, slot_copy(b));
     }
-    all.path += start_ns;
+    all.lead += start(slow, 2);
+    all.path += start(slow, 2);
     all.period = all.path;
-    all.path += tail(scene_.crossings > 0 ? scene_.between : scene_.inside);
+    all.path += tail(slow);
     return all;
 }
 
@@ -194,8 +207,9 @@ Work Pricer::exchange(double b, double work, bool in_groups) const {
     all.rail = far * spacing(out, b, k);
     all.thread = near * (handling(in) + work) + far * (handling(out) + work);
     const double posts = near * in.post_ns + far * out.post_ns;
-    all.path = flight(slow, b, k) + slow.completion_ns +
-               std::max({all.port, all.rail - (far > 0 ? spacing(out, b, k) : 0), posts});
+    all.first = hop(slow, b, k);
+    all.lead = hop(slow, 0, 0);
+    all.path = all.first + std::max({all.port, all.rail - (far > 0 ? spacing(out, b, k) : 0), posts});
     if (in_groups && far > 0) {
         all.path = std::max(all.path, phase(algo, out, far + 1, b, k, work).path);
     }
@@ -210,6 +224,7 @@ Work Pricer::flat_exchange(bool in_groups) const {
     const bool halves = in_groups && draft_.coll == Coll::all_reduce;
     Work all = exchange(b, reducing ? reduce(b) : 0, in_groups);
     const double grants = in_groups ? std::min(peers, 16.0) : peers;
+    all.lead += start(slow, grants);
     all.path += start(slow, grants);
     if (reducing) {
         all.path += (in_groups ? std::min(peers, 8.0) : peers) * reduce(b);
@@ -217,7 +232,7 @@ Work Pricer::flat_exchange(bool in_groups) const {
         all.path += slot_copy(b);
     }
     if (halves) {
-        all += exchange(b, 0, in_groups);
+        all += exchange(b, slot_copy(b), in_groups);
         all.path += start(slow, grants);
     }
     // A thread that posts, hears and grants for everybody may be what takes longest.
@@ -230,23 +245,22 @@ Work Pricer::flat_exchange(bool in_groups) const {
 // Neighbours are near, so the bits below a host's size stay inside but for its border.
 Work Pricer::flat_halving() const {
     const double b = draft_.tile_bytes;
-    const double n = scene_.ranks;
-    const Level& slow = scene_.hosts > 1 ? scene_.between : scene_.inside;
+    const double n = scene_.ranks, k = scene_.host_ranks;
+    const bool far = scene_.hosts > 1;
+    const Level& slow = far ? scene_.between : scene_.inside;
+    double crossing = 0;  // puts to other hosts, of all ranks of a host
+    for (double bit = 1; bit < n; bit *= 2) {
+        crossing += std::max(1.0, n / 2 / bit) * std::min(bit, k);
+    }
+    const double rounds = log2_up(n);
     const auto half = [&](double work) {
-        Work made = halving_phase(slow, n, b, scene_.host_ranks, work);
-        double crossing = 0;  // puts between hosts, of all ranks of a host
-        for (double bit = 1, left = n; left > 1; bit *= 2, left = (left + 1) / 2) {
-            const double puts = std::max(1.0, (left - 1) / 2);
-            crossing += puts * std::min(bit, scene_.host_ranks);
-        }
-        made.port = scene_.hosts > 1 ? 0 : made.port;
-        made.rail = scene_.hosts > 1 ? crossing * spacing(slow, b, scene_.host_ranks) /
-                                           scene_.host_ranks
-                                     : 0;
-        const double rounds = log2_up(n);
-        made.path = rounds * (hop(slow, b, 1) + work) +
-                    std::max(std::max(made.port, made.rail) - rounds * spacing(slow, b, 1), 0.0) +
-                    (n - 1 - rounds) * std::max(work, slow.post_ns);
+        Work made = halving_phase(slow, n, b, 1, work);
+        const double rail = crossing * draft_.full / k * spacing(slow, b, k);
+        made.rail = far ? rail : 0;
+        made.port = far ? 0 : made.port;
+        made.path = rounds * made.first +
+                    std::max((far ? rail : made.port) - rounds * made.step,
+                             ((n - 1) * draft_.full - rounds) * std::max(work, slow.post_ns));
         return made;
     };
     Work all;
@@ -256,7 +270,9 @@ Work Pricer::flat_halving() const {
     if (draft_.coll != Coll::reduce_scatter) {
         all += half(slot_copy(b));
     }
-    all.path += start(slow, std::min(n - 1, 8.0)) * (draft_.coll == Coll::all_reduce ? 2 : 1);
+    const double grants = start(slow, std::min(n - 1, 8.0));
+    all.lead += grants;
+    all.path += grants * (draft_.coll == Coll::all_reduce ? 2 : 1);
     all.period = all.path;
     all.path += tail(slow);
     return all;
@@ -290,8 +306,9 @@ double price_ns(const Scene& scene, const Draft& draft) {
     const Pricer pricer(scene, draft);
     const Work work = draft.algo == plan::Algo::hier ? pricer.hierarchy() : pricer.flat();
     const double shared = std::max({work.port, work.rail, work.thread});
-    const double pass = std::max({work.period, draft.strands * shared});
-    return std::max(work.path, work.thread) + (draft.strands - 1) * shared +
+    const double together = (draft.strands - 1) * work.step;
+    const double pass = std::max(work.period + together, draft.strands * shared);
+    return std::max({work.path + together, work.lead + draft.strands * shared, work.thread}) +
            (draft.tiles - 1) * pass;
 }
 

@@ -39,6 +39,7 @@ struct Draft {
     double strands = 1;
     double tile_bytes = 0;  // of a chunk
     double tiles = 1;
+    double full = 1;  // share of the chunks that hold anything: small blocks leave most empty
 };
 
 double price_ns(const Scene& scene, const Draft& draft);

@@ -1,6 +1,8 @@
 // Inside src/tune: one draft on one scene. Thread rule: reentrant.
 #pragma once
 
+#include <algorithm>
+
 #include "src/tune/price.h"
 
 namespace weft::tune {
@@ -9,11 +11,14 @@ namespace weft::tune {
 struct Work {
     double path = 0;    // from the first step to the last
     double first = 0;   // until the first position has come
+    double lead = 0;    // what passes before and after the shared part is busy
+    double step = 0;    // what one strand holds up another that goes the same way
     double period = 0;  // the same lane can take the next tile after this
     double port = 0, rail = 0, thread = 0;  // taken of what strands and tiles share
     Work& operator+=(const Work& then) {
         path += then.path;
-        first += then.first;
+        lead = std::max(lead, then.lead);
+        step += then.step;
         port += then.port;
         rail += then.rail;
         thread += then.thread;
@@ -50,6 +55,8 @@ class Pricer {
     double spacing(const Level& level, double bytes, double senders) const;
     double control(const Level& level) const;
     double start(const Level& level, double grants) const;
+    // Before the second half of an all_reduce: what the first half puts from, the second overwrites.
+    double regrant(const Level& level, double first_put) const;
     double handling(const Level& level) const;
 
     // `work`: what is done with a position before it goes on.

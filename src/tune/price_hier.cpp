@@ -27,7 +27,8 @@ Work Pricer::hier_gather(double b) const {
     const Level& out = scene_.between;
     Work all = phase(draft_.inter, out, scene_.hosts, b, scene_.host_ranks, slot_copy(b));
     all.path += start(out, std::min(scene_.hosts - 1, 12.0));
-    all.first += start(out, 2);
+    all.lead += start(out, std::min(scene_.hosts - 1, 12.0));
+    all.first += start(out, std::min(scene_.hosts - 1, 12.0));
     all.rail = all.port;
     all.port = scene_.hosts * unit(b);
     all.thread = scene_.ports * all.thread +
@@ -35,7 +36,8 @@ Work Pricer::hier_gather(double b) const {
     all.period = all.path;
     // Passed on as they come: bound by the last to come, or by all there is to pass on.
     all.path = std::max({all.path + spread(b), all.first + (scene_.hosts - 1) * unit(b),
-                         start(scene_.inside, 1) + scene_.hosts * unit(b)}) +
+                         start(scene_.inside, 1) + scene_.hosts * unit(b),
+                         all.path + tail(out) - tail(scene_.inside)}) +
                tail(scene_.inside);
     return all;
 }
@@ -55,6 +57,7 @@ Work Pricer::hier_scatter_sum(double b) const {
                             hop(out, b, scene_.host_ranks)) +
                tail(out);
     all.path = std::max(all.path, start(out, 2) + all.first);
+    all.lead += std::max(inside, start(out, 2));
     all.period = all.path;
     return all;
 }
@@ -70,25 +73,35 @@ Work Pricer::hier_all_reduce(double b) const {
     if (draft_.inter == plan::Algo::tree) {
         positions = 1;
         all = tree_stage(plan::Algo::tree, out, hosts, b, k, {true, true});
-        all.path += summed;
+        // A leaf grants the way down when its own put has left.
+        all.path = std::max(all.path + std::max(summed, start(out, 2)),
+                            regrant(out, start(out, 2) + hop(out, b, k)) + hop(out, b, k));
     } else {
         const Work down = phase(draft_.inter, out, hosts, b, k, reduce(b));
         const Work up = phase(draft_.inter, out, hosts, b, k, slot_copy(b));
         all = down;
         all += up;
-        const double in_turn = std::max(unit(b), sum);
-        all.path = std::max(summed + down.path, summed + (hosts - 1) * in_turn + down.first) +
-                   up.path;
-        // The second half's grants wait until the first half's inputs are out.
-        const double regrant = draft_.inter == plan::Algo::ring ? 0 : start(out, std::min(hosts - 1, 12.0));
-        all.path += regrant;
-        all.period = start(out, 2) + down.path + up.path + regrant;
+        const double in_turn = std::max(unit(b), sum) * std::max(1.0, hosts * draft_.full);
+        const double begun = std::max(summed, start(out, 2));
+        const double halfway =
+            std::max(begun + down.path, summed + in_turn - std::max(unit(b), sum) + down.first);
+        // Grants of the second half: a hop before the end of a ring, else behind the first half.
+        const double granted =
+            draft_.inter == plan::Algo::ring
+                ? regrant(out, std::max(halfway - down.first - out.latency_ns, begun + down.first))
+                : regrant(out, draft_.inter == plan::Algo::mesh
+                                   ? halfway
+                                   : std::max(halfway - out.latency_ns, begun + down.first));
+        all.path = std::max(halfway, granted) + up.path;
+        all.period = all.path;
     }
+    all.lead += std::max(summed, start(out, 2));
     all.rail = all.port;
     all.port = 2 * positions * unit(b);
     all.thread = scene_.ports * all.thread +
-                 positions * (sum + neighbours() * (2 * handling(in) + slot_copy(b)));
-    all.path = std::max(all.path, start(out, 2) + all.first) + spread(b) + tail(in);
+                 std::max(1.0, positions * draft_.full) *
+                     (sum + neighbours() * (2 * handling(in) + slot_copy(b)));
+    all.path += std::max(spread(b) + (neighbours() > 0 ? tail(in) : 0), tail(out));
     return all;
 }
 
@@ -105,6 +118,7 @@ Work Pricer::hier_rooted(double b) const {
     all.thread = scene_.ports * all.thread + sum +
                  2 * neighbours() * (handling(in) + slot_copy(b));
     const double before = neighbours() == 0 ? 0 : start(in, neighbours()) + spread(b) + sum;
+    all.lead += std::max(before, start(out, 1)) + spread(b);
     all.path = std::max(before, start(out, 1)) + all.path + spread(b) +
                (neighbours() > 0 ? tail(in) : tail(out));
     all.period = up ? std::max(all.period, before + hop(out, b, scene_.host_ranks) + reduce(b) +
@@ -132,6 +146,7 @@ Work Pricer::hier_all_to_all(double b) const {
     all.path = own + spread(b) + flight_ns + (k - 1) * spacing(out, b, k) +
                (units - 1) * std::max({rail, unit(b), window}) + slot_copy(b) * k;
     all.path = std::max(all.path, all.thread);
+    all.lead = start(out, 1) + hop(out, 0, 0);
     all.period = all.path;
     all.path += tail(out);
     return all;
@@ -154,6 +169,7 @@ Work Pricer::hier_blocks(double b) const {
                             (blocks - 1) * std::max(spacing(out, b, k), window),
                         start(in, 1) + relay + all.port);
     all.path = std::max(all.path, all.thread);
+    all.lead = start(out, 1) + hop(out, 0, 0);
     all.period = all.path;
     all.path += tail(out);
     return all;

@@ -16,15 +16,31 @@ Work Pricer::tree_stage(plan::Algo algo, const Level& level, double members, dou
     // A tile is granted when the lane comes to it, and the parent must have it first.
     const double turn = (draft_.eager ? 0 : control(level)) + step;
     if (algo == plan::Algo::tree) {
-        const double depth = std::max(1.0, rounds - (members > 2 ? 1 : 0) + (is_rooted() ? 1 : 0));
-        // A parent hears its second child, or serves it, right after the first.
-        const double pairs = members > 2 ? depth : 0;
-        stage.path = both * depth * step + both * pairs * each + depth * 2 * sum;
+        const double above = is_rooted() ? 1 : 0;
+        const double nodes = members - above;
+        // Of a level that is full, a parent hears its second child, or serves it, right after the
+        // first. The lowest levels of a flat tree have several ranks of a host at them.
+        double depth = above, alone = above * step, paired = alone, level_nodes = 2;
+        for (; level_nodes <= nodes; level_nodes *= 2) {
+            const double busy =
+                std::max(senders, std::min(level_nodes / scene_.hosts, scene_.host_ranks));
+            const double edge = hop(level, b, busy);
+            alone += edge;
+            paired += 2 * level_nodes - 1 <= nodes ? edge + spacing(level, b, busy) : 0;
+            depth++;
+        }
+        stage.path = both * std::max(alone, paired) + depth * 2 * sum;
         stage.period = turn + each + 2 * sum;
-        // Inner in one tree, leaf in the other: half the strands.
-        const double shares = draft_.strands >= 2 ? both : 2 * both - 1;
+        // An inner node of one tree is a leaf of the other, which half the strands run.
+        const double children = nodes >= 5 ? 2 : nodes >= 3 ? 1.5 : 1;
+        const double inner = ways.up && ways.down ? std::max(1.0, children + (nodes >= 5 ? 1 : 0.5))
+                                                  : children;
+        const double leaf = ways.up && ways.down ? 1 : 0;
+        const double shares =
+            nodes < 3 ? both : draft_.strands >= 2 ? (inner + leaf) / 2 : inner;
         stage.port = shares * each;
         stage.thread = 1.5 * both * handling(level) + 2 * sum;
+        stage.step = each;
     } else if (algo == plan::Algo::ring || algo == plan::Algo::chain) {
         const double far = members - 1;
         stage.path = far * (step + sum);
@@ -38,6 +54,7 @@ Work Pricer::tree_stage(plan::Algo algo, const Level& level, double members, dou
         stage.thread = rounds * (handling(level) + sum);
     }
     stage.first = step;
+    stage.lead = hop(level, 0, 0);
     return stage;
 }
 
@@ -50,7 +67,9 @@ Work Pricer::flat_tree() const {
     // A chain leaves a host once; of a tree every rank may.
     const double leave =
         chain ? std::max(1.0, scene_.crossings / scene_.hosts) : scene_.host_ranks;
-    Work all = tree_stage(draft_.algo, slow, scene_.ranks, b, leave, {up, down});
+    const bool one = draft_.algo == plan::Algo::tree;
+    Work all = tree_stage(draft_.algo, slow, scene_.ranks, b, one ? 1 : leave, {up, down});
+    all.port *= one ? spacing(slow, b, leave) / spacing(slow, b, 1) : 1;
     if (chain && far) {
         const double steps = scene_.ranks - 1;
         const double crossing = std::min(scene_.crossings, steps);
@@ -62,6 +81,7 @@ Work Pricer::flat_tree() const {
         all.rail = all.port;
         all.port = 0;
     }
+    all.lead += start(slow, 1);
     all.path += start(slow, 1) + tail(slow);
     return all;
 }
@@ -81,6 +101,7 @@ Work Pricer::rooted_direct() const {
     all.thread = near * hears * std::max(in.post_ns, in.completion_ns) +
                  far * hears * std::max(out.post_ns, out.completion_ns) +
                  (near + far) * work;
+    all.lead = start(slow, 1) + hop(slow, 0, 0);
     all.path = start(slow, 1) + hop(slow, b, 1) +
                std::max({all.port, all.rail - (far > 0 ? spacing(out, b, 1) : 0), 0.0}) +
                (near + far) * work;

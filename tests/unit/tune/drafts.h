@@ -56,8 +56,8 @@ inline plan::ClusterRef hosts_alike(int32_t hosts, int32_t ranks) {
 inline Machine machine_make(bool gpu, int32_t hosts, int32_t ranks) {
     Machine machine;
     machine.table = table_defaults(gpu ? Defaults::gpu : Defaults::host_memory);
-    machine.table.rails = gpu ? 4 * ranks : 1;
-    machine.table.own_rails = gpu ? 4 : 1;
+    machine.table.rails = gpu ? ranks : 1;
+    machine.table.between.byte_fs = gpu ? 20'000 : 1'000'000;
     machine.cluster = hosts_alike(hosts, ranks);
     machine.network = network_of(machine.table, hosts, ranks);
     machine.scene = scene_of(machine.table, machine.cluster.at.get(), hosts * ranks);
@@ -80,8 +80,11 @@ inline Draft draft_of(const plan::Choice& choice, uint64_t bytes) {
     draft.eager = choice.eager;
     draft.strands = choice.lanes;
     draft.tiles = choice.tiles;
+    constexpr double chunk_least = 16;
+    draft.full = std::min(1.0, std::max(1.0, static_cast<double>(bytes) / chunk_least) /
+                                   choice.shape.chunks);
     draft.tile_bytes = std::min(static_cast<double>(choice.tile_bytes),
-                                static_cast<double>(bytes) / choice.shape.chunks);
+                                static_cast<double>(bytes) / choice.shape.chunks / draft.full);
     return draft;
 }
 
