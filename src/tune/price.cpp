@@ -20,6 +20,7 @@ Scene scene_of(const Table& table, const plan::Cluster* cluster, int32_t ranks) 
     scene.ranks = scene.host_ranks = ranks;
     scene.rails = table.rails;
     scene.own_rails = table.own_rails;
+    scene.cross = table.own_rails < table.rails ? table.cross / 100.0 : 1;
     if (cluster == nullptr) {
         return scene;
     }
@@ -31,6 +32,13 @@ Scene scene_of(const Table& table, const plan::Cluster* cluster, int32_t ranks) 
         scene.crossings += cluster->host_of(rank) != cluster->host_of(next) ? 1 : 0;
     }
     return scene;
+}
+
+// Flat plans put to whoever is next, on whatever rail.
+Pricer::Pricer(const Scene& scene, const Draft& draft) : scene_(scene), draft_(draft) {
+    if (draft.algo != plan::Algo::hier && scene.host_ranks > 1) {
+        scene_.between.ns_per_byte /= scene.cross;
+    }
 }
 
 double log2_up(double n) {
@@ -58,8 +66,7 @@ double Pricer::flight(const Level& level, double bytes, double senders) const {
 }
 
 double Pricer::spacing(const Level& level, double bytes, double senders) const {
-    const double byte =
-        level.ns_per_byte * (&level == &scene_.between ? share(senders) : 1);
+    const double byte = level.ns_per_byte * (&level == &scene_.between ? share(senders) : 1);
     return std::max({level.post_ns, level.gap_ns, (bytes + header(level)) * byte});
 }
 
@@ -84,7 +91,8 @@ double Pricer::handling(const Level& level) const {
 
 // ---- phases among `members` equal ranks of one level
 
-// A rank passes on what it gets.
+// A rank passes on what it gets. Where several share a NIC, their messages leave one after the
+// other and stay so: only the first hop waits for all of them, what is left bounds the port.
 Work Pricer::ring_phase(const Level& level, double members, double b, double senders,
                         double work) const {
     const double steps = members - 1;
@@ -92,7 +100,7 @@ Work Pricer::ring_phase(const Level& level, double members, double b, double sen
     phase.step = spacing(level, b, senders);
     phase.first = hop(level, b, senders) + work;
     phase.lead = hop(level, 0, 0);
-    phase.path = steps * phase.first;
+    phase.path = phase.first + (steps - 1) * (hop(level, b, 1) + work);
     phase.port = steps * phase.step * draft_.full;
     phase.thread = steps * (handling(level) + work) * draft_.full;
     return phase;
@@ -107,7 +115,8 @@ Work Pricer::halving_phase(const Level& level, double members, double b, double 
     phase.step = spacing(level, b, senders);
     phase.first = hop(level, b, senders) + work;
     phase.lead = hop(level, 0, 0);
-    phase.path = rounds * phase.first + (puts - rounds) * std::max(phase.step, work);
+    phase.path = phase.first + (rounds - 1) * (hop(level, b, 1) + work) +
+                 (puts - rounds) * std::max(phase.step, work);
     phase.port = puts * phase.step;
     phase.thread = puts * (handling(level) + work);
     return phase;
@@ -168,10 +177,9 @@ Work Pricer::lap(double b, double work) const {
     lap.lead = hop(slow, 0, 0);
     lap.path = far * lap.first + (steps - far) * (hop(in, b, 1) + work);
     // Every position passes the slowest edge: two are granted at a time.
-    const double window =
-        draft_.eager ? 0 : (hop(slow, b, senders) + control(slow) + work) / 2;
-    lap.path = std::max(lap.path,
-                        lap.first + (steps * draft_.full - 1) * std::max(lap.step, window));
+    const double window = draft_.eager ? 0 : (hop(slow, b, senders) + control(slow) + work) / 2;
+    lap.path =
+        std::max(lap.path, lap.first + (steps * draft_.full - 1) * std::max(lap.step, window));
     (far > 0 ? lap.rail : lap.port) = steps * lap.step * draft_.full;
     lap.thread = steps * (handling(slow) + work) * draft_.full;
     return lap;
@@ -209,7 +217,8 @@ Work Pricer::exchange(double b, double work, bool in_groups) const {
     const double posts = near * in.post_ns + far * out.post_ns;
     all.first = hop(slow, b, k);
     all.lead = hop(slow, 0, 0);
-    all.path = all.first + std::max({all.port, all.rail - (far > 0 ? spacing(out, b, k) : 0), posts});
+    all.path =
+        all.first + std::max({all.port, all.rail - (far > 0 ? spacing(out, b, k) : 0), posts});
     if (in_groups && far > 0) {
         all.path = std::max(all.path, phase(algo, out, far + 1, b, k, work).path);
     }

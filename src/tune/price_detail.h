@@ -30,7 +30,7 @@ double log2_up(double n);
 
 class Pricer {
   public:
-    Pricer(const Scene& scene, const Draft& draft) : scene_(scene), draft_(draft) {}
+    Pricer(const Scene& scene, const Draft& draft);
 
     Work flat() const;
     Work hierarchy() const;  // price_hier.cpp
@@ -55,7 +55,8 @@ class Pricer {
     double spacing(const Level& level, double bytes, double senders) const;
     double control(const Level& level) const;
     double start(const Level& level, double grants) const;
-    // Before the second half of an all_reduce: what the first half puts from, the second overwrites.
+    // Before the second half of an all_reduce: what the first half puts from, the second
+    // overwrites.
     double regrant(const Level& level, double first_put) const;
     double handling(const Level& level) const;
 
@@ -73,7 +74,7 @@ class Pricer {
     Work flat_ring() const;
     Work flat_exchange(bool in_groups) const;
     Work flat_halving() const;
-    Work flat_tree() const;     // price_tree.cpp, as are the next two
+    Work flat_tree() const;  // price_tree.cpp, as are the next two
     Work rooted_direct() const;
     struct Ways {
         bool up, down;
@@ -91,7 +92,7 @@ class Pricer {
     Work hier_all_to_all(double b) const;
     Work hier_blocks(double b) const;
 
-    const Scene& scene_;
+    Scene scene_;
     const Draft& draft_;
 };
 

@@ -45,16 +45,14 @@ Work Pricer::hier_gather(double b) const {
 Work Pricer::hier_scatter_sum(double b) const {
     const Level& out = scene_.between;
     const double sum = neighbours() * reduce(b);
-    Work all =
-        phase(draft_.inter, out, scene_.hosts, b, scene_.host_ranks, sum + reduce(b));
+    Work all = phase(draft_.inter, out, scene_.hosts, b, scene_.host_ranks, sum + reduce(b));
     all.rail = all.port;
     all.port = scene_.hosts * unit(b);
-    all.thread = scene_.ports * all.thread + sum +
-                 scene_.hosts * neighbours() * handling(scene_.inside);
+    all.thread =
+        scene_.ports * all.thread + sum + scene_.hosts * neighbours() * handling(scene_.inside);
     const double inside = start(scene_.inside, 2 * neighbours()) + spread(b) + sum;
-    all.path = std::max(inside + all.path,
-                        inside + (scene_.hosts - 1) * std::max(unit(b), sum) +
-                            hop(out, b, scene_.host_ranks)) +
+    all.path = std::max(inside + all.path, inside + (scene_.hosts - 1) * std::max(unit(b), sum) +
+                                               hop(out, b, scene_.host_ranks)) +
                tail(out);
     all.path = std::max(all.path, start(out, 2) + all.first);
     all.lead += std::max(inside, start(out, 2));
@@ -98,9 +96,9 @@ Work Pricer::hier_all_reduce(double b) const {
     all.lead += std::max(summed, start(out, 2));
     all.rail = all.port;
     all.port = 2 * positions * unit(b);
-    all.thread = scene_.ports * all.thread +
-                 std::max(1.0, positions * draft_.full) *
-                     (sum + neighbours() * (2 * handling(in) + slot_copy(b)));
+    all.thread =
+        scene_.ports * all.thread + std::max(1.0, positions * draft_.full) *
+                                        (sum + neighbours() * (2 * handling(in) + slot_copy(b)));
     all.path += std::max(spread(b) + (neighbours() > 0 ? tail(in) : 0), tail(out));
     return all;
 }
@@ -115,15 +113,14 @@ Work Pricer::hier_rooted(double b) const {
     Work all = tree_stage(draft_.inter, out, scene_.hosts, b, scene_.host_ranks, {up, !up});
     all.rail = all.port;
     all.port = 2 * unit(b);
-    all.thread = scene_.ports * all.thread + sum +
-                 2 * neighbours() * (handling(in) + slot_copy(b));
+    all.thread = scene_.ports * all.thread + sum + 2 * neighbours() * (handling(in) + slot_copy(b));
     const double before = neighbours() == 0 ? 0 : start(in, neighbours()) + spread(b) + sum;
     all.lead += std::max(before, start(out, 1)) + spread(b);
     all.path = std::max(before, start(out, 1)) + all.path + spread(b) +
                (neighbours() > 0 ? tail(in) : tail(out));
-    all.period = up ? std::max(all.period, before + hop(out, b, scene_.host_ranks) + reduce(b) +
-                                               spread(b))
-                    : std::max(all.period, start(in, 1) + spread(b));
+    all.period =
+        up ? std::max(all.period, before + hop(out, b, scene_.host_ranks) + reduce(b) + spread(b))
+           : std::max(all.period, start(in, 1) + spread(b));
     return all;
 }
 
@@ -142,7 +139,7 @@ Work Pricer::hier_all_to_all(double b) const {
     const double own = neighbours() == 0 ? 0 : start(in, neighbours()) + spread(b);
     const double flight_ns = flight(out, b, k) + out.completion_ns;
     const double window =
-        draft_.eager ? 0 : (control(out) + flight_ns + (k - 1) * spacing(out, b, k)) / 2;
+        ((draft_.eager ? 0 : control(out)) + flight_ns + (k - 1) * spacing(out, b, k)) / 2;
     all.path = own + spread(b) + flight_ns + (k - 1) * spacing(out, b, k) +
                (units - 1) * std::max({rail, unit(b), window}) + slot_copy(b) * k;
     all.path = std::max(all.path, all.thread);
@@ -160,11 +157,12 @@ Work Pricer::hier_blocks(double b) const {
     Work all;
     all.rail = blocks * spacing(out, b, k);
     all.port = (blocks + 1) * unit(b);
-    all.thread = (scene_.ranks - 1) * (draft_.eager ? 1 : 2) *
-                     std::max(in.post_ns, in.completion_ns) +
-                 scene_.ports * blocks * handling(out) + (scene_.ranks - 1) * slot_copy(b);
+    all.thread =
+        (scene_.ranks - 1) * (draft_.eager ? 1 : 2) * std::max(in.post_ns, in.completion_ns) +
+        scene_.ports * blocks * handling(out) + (scene_.ranks - 1) * slot_copy(b);
     const double relay = neighbours() == 0 ? 0 : hop(in, b, 1);
-    const double window = draft_.eager || neighbours() == 0 ? 0 : (control(out) + hop(out, b, k)) / 2;
+    const double window =
+        draft_.eager || neighbours() == 0 ? 0 : (control(out) + hop(out, b, k)) / 2;
     all.path = std::max(start(out, 1) + hop(out, b, k) + relay +
                             (blocks - 1) * std::max(spacing(out, b, k), window),
                         start(in, 1) + relay + all.port);

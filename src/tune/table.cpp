@@ -45,6 +45,9 @@ constexpr LevelCosts nvlink = {1'000, 100, 100, 0, 2'222, 700, 400, 32, 96};
 // EFA: 20 us is AWS's own constant for p5, a post 0.3 to 0.5 us an assumption (docs/SIMULATOR.md).
 constexpr LevelCosts efa = {20'000, 400, 300, 100, 80'000, 700, 400, 32, 96};
 
+// Raw RDMA between two p5: 0.42 of the aligned rate at 64 KiB, 0.46 at 4 MiB (docs/SIMULATOR.md).
+constexpr int32_t efa_cross = 45;
+
 Error wrong(std::string_view text, const char* why) {
     constexpr size_t most = 80;
     text = text.substr(0, most);
@@ -161,6 +164,7 @@ Table table_defaults(Defaults which) {
     const bool gpu = which == Defaults::gpu;
     table.inside = gpu ? nvlink : shared_memory;
     table.between = gpu ? efa : sockets;
+    table.cross = gpu ? efa_cross : 100;
     table.source = gpu ? "defaults of GPUs on EFA" : "defaults of host memory and sockets";
     return table;
 }
@@ -189,9 +193,9 @@ Table table_of(const topology::Cluster& cluster, int32_t turns) {
 }
 
 std::string table_text(const Table& table) {
-    return format("%s\ninside%s\nbetween%s\nrails=%d own=%d turns=%d from=%s\n", first_line,
-                  level_text(table.inside).c_str(), level_text(table.between).c_str(), table.rails,
-                  table.own_rails, table.turns, table.source.c_str());
+    return format("%s\ninside%s\nbetween%s\nrails=%d own=%d cross=%d turns=%d from=%s\n",
+                  first_line, level_text(table.inside).c_str(), level_text(table.between).c_str(),
+                  table.rails, table.own_rails, table.cross, table.turns, table.source.c_str());
 }
 
 Result<Table> table_parse(std::string_view text) {
@@ -209,11 +213,12 @@ Result<Table> table_parse(std::string_view text) {
     };
     TRY(number("rails", table.rails));
     TRY(number("own", table.own_rails));
+    TRY(number("cross", table.cross));
     TRY(number("turns", table.turns));
     constexpr std::string_view from = "from=";
     if (line.substr(0, from.size()) != from || !text.empty() || table.rails < 1 ||
-        table.own_rails < 1 || table.turns < 1) {
-        return wrong(line, "ends no table: rails=N own=N turns=N from=TEXT does");
+        table.own_rails < 1 || table.cross < 1 || table.turns < 1) {
+        return wrong(line, "ends no table: rails=N own=N cross=N turns=N from=TEXT does");
     }
     table.source = line.substr(from.size());
     return table;

@@ -6,7 +6,7 @@
 //   weft-table 1
 //   inside latency=300ns post=100ns completion=150ns gap=0ns byte=150000fs ... control=96
 //   between latency=8000ns ...
-//   rails=4 own=1 turns=1 from=...
+//   rails=4 own=1 cross=100 turns=1 from=...
 #pragma once
 
 #include <cstdint>
@@ -41,6 +41,7 @@ struct Table {
     LevelCosts inside, between;
     int32_t rails = 1;      // of every host, at least
     int32_t own_rails = 1;  // of them, those that one rank may use
+    int32_t cross = 100;    // percent of a rail's rate that is left from rail to rail
     int32_t turns = 1;   // ranks that share a core, at most: what threads do takes so much longer
     std::string source;  // one clause for explanations: what is known, what is a default
     bool operator==(const Table&) const = default;

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "src/base/log.h"
 #include "src/sim/simulate.h"
 #include "src/tune/price.h"
 #include "tests/unit/plan/plans.h"
-#include "src/base/log.h"
 
 namespace weft::tune {
 
@@ -37,6 +37,7 @@ inline sim::Network network_of(const Table& table, int32_t hosts, int32_t ranks)
     network.intra_overhead = overhead(table.inside);
     network.compute.copy_bytes_per_ns = 1e6 / static_cast<double>(table.inside.copy_byte_fs);
     network.compute.reduce_bytes_per_ns = 1e6 / static_cast<double>(table.inside.reduce_byte_fs);
+    network.cross_rail_rate = table.own_rails < table.rails ? table.cross / 100.0 : 1;
     network.compute.workers = sim::Workers::thread;
     return network;
 }
@@ -81,8 +82,8 @@ inline Draft draft_of(const plan::Choice& choice, uint64_t bytes) {
     draft.strands = choice.lanes;
     draft.tiles = choice.tiles;
     constexpr double chunk_least = 16;
-    draft.full = std::min(1.0, std::max(1.0, static_cast<double>(bytes) / chunk_least) /
-                                   choice.shape.chunks);
+    draft.full = std::min(
+        1.0, std::max(1.0, static_cast<double>(bytes) / chunk_least) / choice.shape.chunks);
     draft.tile_bytes = std::min(static_cast<double>(choice.tile_bytes),
                                 static_cast<double>(bytes) / choice.shape.chunks / draft.full);
     return draft;
@@ -99,7 +100,8 @@ inline std::vector<Candidate> candidates(const Machine& machine, Coll coll, uint
     std::vector<Candidate> made;
     const auto add = [&](plan::Way way) {
         for (const uint32_t strands : {1u, 2u, 4u}) {
-            for (const uint64_t tile : {uint64_t{1} << 40, uint64_t{1} << 20, uint64_t{128} << 10}) {
+            for (const uint64_t tile :
+                 {uint64_t{1} << 40, uint64_t{1} << 20, uint64_t{128} << 10}) {
                 way.strands = strands;
                 way.tile_bytes = tile;
                 Candidate candidate;
@@ -112,9 +114,8 @@ inline std::vector<Candidate> candidates(const Machine& machine, Coll coll, uint
                     continue;
                 }
                 candidate.name = to_string(way.algo);
-                candidate.name += way.algo == plan::Algo::hier
-                                      ? std::string(":") + to_string(way.inter)
-                                      : "";
+                candidate.name +=
+                    way.algo == plan::Algo::hier ? std::string(":") + to_string(way.inter) : "";
                 candidate.draft = draft_of(choice, bytes);
                 candidate.count = bytes;
                 made.push_back(std::move(candidate));
