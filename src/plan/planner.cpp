@@ -53,7 +53,7 @@ Way by(Algo algo, const char* why) {
 
 // What would be chosen, best first; the last is a plan in any case.
 std::vector<Way> ways(const Request& request, const Limits& limits) {
-    const bool small = request.count * request.elem_bytes <= limits.eager_bytes;
+    const bool small = limits.is_small(request.coll, request.count * request.elem_bytes);
     const bool rooted = request.coll == Coll::broadcast || request.coll == Coll::reduce;
     const Way direct = by(Algo::direct, "a block fits an eager slot");
     std::vector<Way> list;
@@ -88,7 +88,7 @@ std::vector<Way> ways(const Request& request, const Limits& limits) {
 
 // A setting that bars what would be chosen gets the next best.
 Way way_choose(const Request& request, const Limits& limits, const AlgoWish& wish) {
-    const bool small = request.count * request.elem_bytes <= limits.eager_bytes;
+    const bool small = limits.is_small(request.coll, request.count * request.elem_bytes);
     const std::vector<Way> list = ways(request, limits);
     if (direct_only(request.coll) && !has_hosts(request)) {
         return list.back();
@@ -195,7 +195,8 @@ bool has_hosts(const Request& request) {
 }
 
 bool moves_eagerly(const Shape& shape, uint64_t chunk_bytes, const Limits& limits) {
-    return chunk_bytes <= limits.eager_bytes && !shape.loads && shape.slots_min <= link_slots;
+    return limits.is_small(shape.coll, chunk_bytes) && !shape.loads &&
+           shape.slots_min <= link_slots;
 }
 
 const char* to_string(Algo algo) {
@@ -263,6 +264,19 @@ Choice choice_of(const Request& request, const Limits& limits, const Way& way) {
     return choice;
 }
 
+Choice choice_of_shape(const Request& request, const Limits& limits, const Shape& shape) {
+    Choice choice;
+    choice.algo = shape.algo;
+    choice.shape = shape;
+    const uint64_t largest = largest_chunk(request, shape.chunks);
+    choice.eager = moves_eagerly(shape, largest, limits);
+    tile_set(choice, largest,
+             choice.eager            ? largest
+             : limits.tile_bytes > 0 ? limits.tile_bytes
+                                     : tile_choose(request, largest));
+    return choice;
+}
+
 Result<Choice> choose(const Request& request, const Limits& limits) {
     TRY(request_check(request));
     const AlgoWish wish = TRY(algo_list_parse(limits.algo, request.coll));
@@ -273,11 +287,20 @@ Result<Choice> choose(const Request& request, const Limits& limits) {
     return choice_of(request, limits, way);
 }
 
+Planner planner_by_rule(Limits limits, int32_t rank) {
+    return [limits = std::move(limits), rank](const Request& request) -> Result<Planned> {
+        Planned planned;
+        planned.choice = TRY(choose(request, limits));
+        planned.part = TRY(generate(planned.choice.shape, planned.choice.lanes, rank));
+        return planned;
+    };
+}
+
 Result<Choice> choose_pair(uint64_t bytes, const Limits& limits) {
     Choice choice;
     choice.shape.coll = Coll::send_recv;
     choice.shape.rank_count = 2;
-    choice.eager = bytes <= limits.eager_bytes;
+    choice.eager = limits.is_small(Coll::send_recv, bytes);
     tile_set(choice, bytes,
              choice.eager            ? bytes
              : limits.tile_bytes > 0 ? limits.tile_bytes
