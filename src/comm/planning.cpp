@@ -170,7 +170,7 @@ Result<topology::Host> host_describe(const Settings& settings, int32_t ranks, in
             const auto own = topology::rails_in_blocks(ranks, host.rail_count());
             host.rank_rails.assign(own.begin(), own.end());
             return host;
-        } else if (text.find_first_of("/.") == text.npos) {
+        } else if (text.find('/') == text.npos && !text.ends_with(".xml")) {
             return prefixed("WEFT_TOPOLOGY: ", profile.error());
         }
         return host_of_file("WEFT_TOPOLOGY", text, ranks);
