@@ -24,6 +24,11 @@ constexpr uint32_t strands_most = plan::lanes_max;
 // A price is an estimate: what is not cheaper by this is not worth more lanes or passes.
 constexpr double worth = 0.98;
 
+// Steps of a rank's part beyond which another strand is not looked at: building the part would take
+// longer than 2 ms (50 ns a step, with memory that is touched first). And those a lane can name.
+constexpr double steps_worth = 32'000;
+constexpr double steps_most = 60'000;
+
 // Chunks are cut on 16-byte boundaries, so a small block fills few of them.
 constexpr double chunk_least = 16;
 
@@ -72,6 +77,26 @@ Draft draft_of(const Request& request, const plan::Limits& limits, const plan::S
     return draft;
 }
 
+// Steps of a rank's part of one strand, roughly: what building it costs, and how many a lane can
+// name. Trees and rooted plans have few, whatever the number of ranks.
+double steps_of(const Scene& scene, const plan::Shape& shape) {
+    const bool rooted = shape.coll == Coll::broadcast || shape.coll == Coll::reduce;
+    const Algo algo = shape.algo == Algo::hier ? plan::Algo::ring : shape.algo;
+    if (shape.algo == Algo::tree || algo == Algo::chain || algo == Algo::binomial ||
+        (rooted && algo != Algo::direct)) {
+        return 0;
+    }
+    if (shape.algo != Algo::hier) {
+        return scene.ranks * (shape.coll == Coll::all_reduce ? 9 : 4);
+    }
+    if (shape.coll == Coll::all_reduce) {
+        return shape.inter == Algo::tree ? 0 : scene.ranks * 8.5;
+    }
+    return scene.ranks * (shape.coll == Coll::all_to_all   ? 6.5
+                          : shape.coll == Coll::all_gather ? 3
+                                                           : 4.3);
+}
+
 struct Priced {
     Way way;
     double ns = 0;
@@ -93,7 +118,11 @@ Priced priced(const Scene& scene, const Request& request, const plan::Limits& li
         }
         return draft;
     };
+    const double steps = steps_of(scene, shape);
     for (uint32_t strands = 1; strands <= std::max(1u, strands_most / lanes); strands *= 2) {
+        if (strands > 1 && strands * steps > steps_worth) {
+            break;
+        }
         if (limits.tile_bytes > 0) {
             consider(strands, limits.tile_bytes);
             continue;
@@ -194,6 +223,9 @@ Result<plan::Choice> choose(const plan::Request& request, const plan::Limits& li
     const Scene scene = scene_of(table, request.cluster->at.get(), request.rank_count);
     std::vector<Priced> all;
     for (Way& way : ways_of(request, wish)) {
+        if (wish.algos.empty() && steps_of(scene, shape_of(request, way)) > steps_most) {
+            continue;
+        }
         all.push_back(priced(scene, request, limits, std::move(way)));
     }
     if (all.empty()) {

@@ -153,7 +153,27 @@ TEST_CASE("times are short texts") {
     CHECK(time_text(4e12) == "4000 s");
 }
 
-TEST_CASE("how long a choice takes with 4,096 ranks", "[.speed]") {
+TEST_CASE("with thousands of ranks a plan is not chosen that takes long to build") {
+    for (const int32_t hosts : {512, 1024}) {
+        const Machine machine = machine_make(true, hosts, 8);
+        for (const Coll coll : plan::collectives) {
+            for (const uint64_t bytes : {uint64_t{64}, uint64_t{1} << 20, uint64_t{256} << 20}) {
+                const plan::Choice choice = chosen(machine, coll, bytes);
+                const Result<plan::RankPlan> part =
+                    plan::generate(choice.shape, choice.lanes, hosts * 4);
+                REQUIRE(part.ok());
+                size_t steps = 0;
+                for (const plan::Lane& lane : part.value().lanes) {
+                    steps += lane.steps.size();
+                }
+                CAPTURE(to_string(coll), bytes, hosts, choice.reason);
+                CHECK(steps < (hosts == 512 ? 40'000u : 60'000u));
+            }
+        }
+    }
+}
+
+TEST_CASE("how long a choice takes with 4,096 ranks, and its plan", "[.speed]") {
     const Machine machine = machine_make(true, 512, 8);
     for (const Coll coll : plan::collectives) {
         for (const uint64_t bytes : {uint64_t{64}, uint64_t{1} << 20, uint64_t{256} << 20}) {
@@ -161,9 +181,13 @@ TEST_CASE("how long a choice takes with 4,096 ranks", "[.speed]") {
             const plan::Choice choice = chosen(machine, coll, bytes);
             const std::chrono::duration<double, std::micro> took =
                 std::chrono::steady_clock::now() - begin;
-            std::printf("%-15s %10llu bytes: %6.0f us, %s\n", to_string(coll),
-                        static_cast<unsigned long long>(bytes), took.count(),
-                        choice.reason.c_str());
+            const auto built = std::chrono::steady_clock::now();
+            CHECK(plan::generate(choice.shape, choice.lanes, 1000).ok());
+            const std::chrono::duration<double, std::micro> part =
+                std::chrono::steady_clock::now() - built;
+            std::printf("%-15s %10llu bytes: chosen in %4.0f us, built in %5.0f us, %s\n",
+                        to_string(coll), static_cast<unsigned long long>(bytes), took.count(),
+                        part.count(), choice.reason.substr(0, 60).c_str());
         }
     }
 }
