@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <thread>
 
 #include "src/base/bytes.h"
 #include "src/base/log.h"
 #include "src/comm/planning.h"
+#include "src/comm/probe.h"
 #include "src/comm/process.h"
 #include "src/plan/algo_list.h"
 
@@ -39,6 +41,10 @@ class Build : public std::enable_shared_from_this<Build> {
     static Result<Told> told_read(const std::string& blob);
     Result<std::vector<Told>> told_read_all(const std::vector<std::string>& blobs) const;
     void told(Result<std::vector<std::string>> blobs);
+    void probe(const Communicator& comm);
+    void probe_watch();
+    void probed(Result<std::vector<std::string>> blobs);
+    void agree(Communicator& comm);
     void agreed(Result<std::vector<std::string>> blobs);
     void finish(Communicator& comm);
     bool is_several_hosts() const { return locality_.hosts.size() > 1; }
@@ -50,6 +56,7 @@ class Build : public std::enable_shared_from_this<Build> {
     std::vector<WireKind> kinds_;  // by rank; the own entry is not used
     Locality locality_;
     CommParts parts_;
+    bool probing_ = false;  // a thread uses the shard; service thread only
     std::shared_ptr<Planning> planning_ = std::make_shared<Planning>();  // shared with the shard
     Wire* wires_[wire_kind_count] = {};                                  // owned by parts_
 };
@@ -293,15 +300,75 @@ void Build::told(Result<std::vector<std::string>> blobs) {
         return;
     }
     parts_.shard = std::move(shard).value();
-    // On one host without plans of files, everything a choice depends on is compared already.
-    if (!is_several_hosts() && planning_->given.empty()) {
-        finish(*comm);
+    if (settings().probe && comm->rank_count() > 1) {
+        probe(*comm);
+    } else {
+        agree(*comm);
+    }
+}
+
+// On a thread of its own, for ranks of one process share the service thread and each other's time.
+void Build::probe(const Communicator& comm) {
+    const ProbePairs pairs = probe_pairs(locality_.hosts, comm.rank());
+    probing_ = true;
+    probe_watch();
+    std::thread([self = shared_from_this(), pairs] {
+        std::string samples = probe_run(*self->parts_.shard, pairs);
+        Process::get().reactor().post([self, samples = std::move(samples)]() mutable {
+            self->probing_ = false;
+            const auto held = self->comm_.lock();
+            if (held && held->state() == CommState::initialising) {
+                held->group()->all_gather(
+                    std::move(samples),
+                    [self](Result<std::vector<std::string>> all) { self->probed(std::move(all)); });
+            }
+        });
+    }).detach();
+}
+
+// A communicator that fails or is aborted meanwhile does not know this shard: it must end here, or
+// the thread would wait for ever.
+void Build::probe_watch() {
+    constexpr Nanos period = 50 * nanos_per_ms;
+    Reactor& reactor = Process::get().reactor();
+    reactor.at(reactor.now() + period, [self = shared_from_this()] {
+        if (!self->probing_) {
+            return;
+        }
+        const auto held = self->comm_.lock();
+        if (held && held->state() == CommState::initialising) {
+            self->probe_watch();
+        } else {
+            self->parts_.shard->fail(
+                make_error(Code::aborted, Scope::communicator, "init ended while probing"));
+        }
+    });
+}
+
+void Build::probed(Result<std::vector<std::string>> blobs) {
+    const auto comm = comm_.lock();
+    if (!comm || comm->state() != CommState::initialising) {
         return;
     }
-    comm->group()->all_gather(agreement_encode(*planning_),
-                              [self = shared_from_this()](Result<std::vector<std::string>> others) {
-                                  self->agreed(std::move(others));
-                              });
+    const Result<void> merged =
+        blobs.ok() ? probe_merge(blobs.value(), planning_->table) : Result<void>(blobs.error());
+    if (!merged.ok()) {
+        comm->fail(merged.error(), true);
+        return;
+    }
+    agree(*comm);
+}
+
+// On one host without plans of files, everything a choice depends on is compared already.
+void Build::agree(Communicator& comm) {
+    if (!is_several_hosts() && planning_->given.empty() && !settings().probe) {
+        finish(comm);
+        return;
+    }
+    comm.group()->all_gather(agreement_encode(*planning_),
+                             [self = shared_from_this()](Result<std::vector<std::string>> others) {
+                                 self->agreed(std::move(others));
+                             });
 }
 
 void Build::agreed(Result<std::vector<std::string>> blobs) {

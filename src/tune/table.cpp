@@ -266,12 +266,13 @@ Result<Measured> measured_of(std::vector<Sample> samples) {
         return make_error(Code::invalid_argument, Scope::communicator,
                           "the probe measured fewer than two sizes: nothing to fit");
     }
-    const Sample& small = medians.front();
+    // Large messages are granted first; between two of them that is the same and falls out.
+    const Sample& small = medians.size() > 2 ? medians[1] : medians.front();
     const Sample& large = medians.back();
     const int64_t slope_fs =
         static_cast<int64_t>(static_cast<__int128_t>(std::max<int64_t>(large.ns - small.ns, 1)) *
                              1'000'000 / static_cast<int64_t>(large.bytes - small.bytes));
-    return Measured{quantised(std::max<int64_t>(small.ns, 1)),
+    return Measured{quantised(std::max<int64_t>(medians.front().ns, 1)),
                     quantised(std::max<int64_t>(slope_fs, 1))};
 }
 
@@ -295,7 +296,10 @@ void table_measured(Table& table, const Measured* inside, const Measured* betwee
     if (between != nullptr) {
         apply(table.between, *between);
     }
-    table.source = inside != nullptr || between != nullptr ? "the probe" : table.source;
+    if (inside != nullptr || between != nullptr) {
+        table.turns = 1;  // who shares a core shared it then, too
+        table.source = "the probe";
+    }
 }
 
 }  // namespace weft::tune

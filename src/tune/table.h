@@ -65,9 +65,10 @@ struct Sample {
     uint64_t bytes = 0;
     int64_t ns = 0;
 };
-// Latency and rate of a level from the samples of all pairs: the median of each size, the slope
-// between smallest and largest, both on a grid of fourth roots of two, so that a measurement that
-// is a little off gives the same table. An error if there are not two sizes.
+// Latency and rate of a level from the samples of all pairs: the median of each size; the
+// smallest's time, and the slope from the second smallest of three sizes or more to the largest,
+// both on a grid of fourth roots of two, so that a measurement that is a little off gives the same
+// table. An error if there are not two sizes.
 struct Measured {
     int64_t latency_ns = 0;
     int64_t byte_fs = 0;
