@@ -244,7 +244,7 @@ void hier_all_to_all(Strand& strand) {
     const Home& home = strand.home;
     const Places input = strand.blocks(Space::input), output = strand.blocks(Space::output);
     const uint32_t chunk = strand.strand;
-    Writer lane = strand.lane(6);
+    Writer lane = strand.lane(8);
     for (int32_t i = 1; i < home.ranks; i++) {
         const int32_t from = home.rank(home.at(-i));
         lane.grant(from, output.at(from, 0), chunk);

@@ -76,6 +76,12 @@ TEST_CASE("a plan of a file replaces the choice for the calls it fits, and for n
     CHECK(
         planning.plan(request_of(Coll::all_gather, 4, 64)).value().choice.reason.find(ring.path) ==
         std::string::npos);
+    planning.given.push_back(
+        {"rooted", plan::plan_make(Coll::broadcast, plan::Kind::chain, 4, 1, 1)});
+    plan::Request rooted = request_of(Coll::broadcast, 4, 64);
+    CHECK(planning.plan(rooted).value().choice.algo != plan::Algo::chain);
+    rooted.root = 1;
+    CHECK(planning.plan(rooted).value().choice.algo == plan::Algo::chain);
     CHECK(given_plans_digest(planning.given).size() == Digest().size());
     CHECK(given_plans_digest({}).empty());
 }
