@@ -100,7 +100,7 @@ TEST_CASE("latency and rate of medians, whatever the order and the outliers") {
     CHECK(measured_of(samples).value() == measured);
     CHECK_FALSE(measured_of({{8, 5}, {8, 6}}).ok());
     // Of three sizes, the two larger ones make the rate: both wait for a grant.
-    samples = {{8, 10'000}, {1 << 16, 30'000 + 65'536}, {1 << 20, 30'000 + (1 << 20)}};
+    samples = {{8, 10'000}, {1 << 16, 300'000 + 65'536}, {1 << 20, 300'000 + (1 << 20)}};
     CHECK(measured_of(samples).value() == Measured{quantised(10'000), quantised(1'000'000)});
     // A large message that is no slower: as fast as can be told, never free.
     CHECK(measured_of({{8, 500}, {1 << 20, 400}}).value().byte_fs == 1);
