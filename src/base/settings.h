@@ -48,10 +48,16 @@ struct Settings {
     int64_t tile_bytes = 0;      // WEFT_TILE_BYTES, 0 = choose
     std::string fault;           // WEFT_FAULT: fault injector spec (tests)
     // --- execution
-    std::string algo;                 // NCCL_ALGO: a list (src/plan/algo_list.h), empty = choose
-    int64_t spin_us = -1;             // WEFT_SPIN_US, -1 = by ranks per core
-    bool stats = false;               // WEFT_STATS
-    int64_t late_report_s = 10;       // WEFT_LATE_REPORT: report a wait that lasts this long
+    std::string algo;            // NCCL_ALGO: a list (src/plan/algo_list.h), empty = choose
+    std::string proto;           // NCCL_PROTO: the same of Simple, LL, LL128
+    std::string plan;            // WEFT_PLAN: files of plans that replace the choice
+    bool explain = false;        // WEFT_EXPLAIN
+    bool probe = false;          // WEFT_PROBE: measure latencies and rates at init
+    std::string topology;        // WEFT_TOPOLOGY: instance type, cluster in words, or machine file
+    std::string topo_file;       // NCCL_TOPO_FILE
+    int64_t spin_us = -1;        // WEFT_SPIN_US, -1 = by ranks per core
+    bool stats = false;          // WEFT_STATS
+    int64_t late_report_s = 10;  // WEFT_LATE_REPORT: report a wait that lasts this long
     int64_t memory_budget_mb = 4096;  // WEFT_MEMORY_BUDGET
 };
 

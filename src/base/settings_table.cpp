@@ -106,6 +106,25 @@ constexpr SettingRow rows[] = {
      "the first one named that the collective has (of direct, ring, halving, tree, mesh, chain, "
      "binomial, hier, and hier:ring, :mesh, :halving or :tree between hosts) is used; NCCL's other "
      "names are passed over, and where nothing is left, or unset, one is chosen"},
+    {execution, "NCCL_PROTO", &S::proto,
+     "protocols, in NCCL's forms (`Simple`, `^LL128`, `LL;allreduce:Simple`): where neither LL nor "
+     "LL128 is left, nothing moves eagerly, for NCCL's low-latency protocols are what eager "
+     "messages are here; larger blocks are granted whatever is named"},
+    {execution, "WEFT_PLAN", &S::plan,
+     "files of plans (weft-plan print), joined by `:` or `,`: each replaces the choice for the "
+     "calls of its collective, ranks and root; proved at init"},
+    {execution, "WEFT_EXPLAIN", &S::explain,
+     "1 prints on rank 0, for every new choice, what was chosen, its price and the others'"},
+    {execution, "WEFT_PROBE", &S::probe,
+     "1 measures latency and rate inside hosts and between them when a communicator is made (at "
+     "most 100 ms), for choosing by"},
+    {execution, "WEFT_TOPOLOGY", &S::topology,
+     "the cluster to choose plans for: an instance type (`p5.48xlarge`), words (`hosts=4 ranks=2 "
+     "rails=1 nic=1Gbit/s alpha=10us`, see TOPOLOGY.md), or an XML file of hwloc or NCCL; unset "
+     "is what is found"},
+    {execution, "NCCL_TOPO_FILE", &S::topo_file,
+     "XML file of this host's hardware, of NCCL or hwloc, read in place of the hardware when "
+     "there are several hosts"},
     {execution, "WEFT_SPIN_US", &S::spin_us,
      "microseconds a waiting caller spins before it sleeps, -1 decides by ranks per core", nullptr,
      -1, 1000000000},
@@ -119,7 +138,6 @@ constexpr SettingRow rows[] = {
     {ignored, "NCCL_NET_PLUGIN", {}, "network plugin to load"},
     {ignored, "NCCL_TUNER_PLUGIN", {}, "tuner plugin to load"},
     {ignored, "NCCL_PROFILER_PLUGIN", {}, "profiler plugin to load"},
-    {ignored, "NCCL_PROTO", {}, "protocols to choose from"},
     {ignored, "NCCL_BUFFSIZE", {}, "bytes of a channel's buffer"},
     {ignored, "NCCL_NTHREADS", {}, "threads of a block"},
     {ignored, "NCCL_MIN_NCHANNELS", {}, "least number of channels"},
@@ -136,7 +154,6 @@ constexpr SettingRow rows[] = {
     {ignored, "NCCL_NVLS_ENABLE", {}, "NVLink multicast"},
     {ignored, "NCCL_MNNVL_ENABLE", {}, "NVLink between nodes"},
     {ignored, "NCCL_PXN_DISABLE", {}, "no sending through another GPU's NIC"},
-    {ignored, "NCCL_TOPO_FILE", {}, "hardware topology to read"},
     {ignored, "NCCL_TOPO_DUMP_FILE", {}, "where to write the hardware topology"},
     {ignored, "NCCL_LAUNCH_MODE", {}, "how kernels of a group start"},
     {ignored, "NCCL_LAUNCH_ORDER_IMPLICIT", {}, "order kernels of several communicators"},

@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <thread>
 
 #include "src/base/bytes.h"
 #include "src/base/log.h"
+#include "src/comm/planning.h"
+#include "src/comm/probe.h"
 #include "src/comm/process.h"
+#include "src/plan/algo_list.h"
 
 namespace weft {
 
@@ -23,22 +27,38 @@ class Build : public std::enable_shared_from_this<Build> {
 
   private:
     using Addresses = std::array<std::string, wire_kind_count>;
+    struct Told {
+        Addresses addresses;
+        std::string host;  // of the first rank of every host, where there are several
+    };
 
     Result<void> check(const Communicator& comm, const ControlGroup& group);
-    Result<Addresses> attach(const Communicator& comm, uint64_t group);
+    Result<Told> attach(const Communicator& comm, uint64_t group);
+    Result<std::string> planning_begin(const Communicator& comm);
+    Result<void> planning_end(const std::vector<Told>& told);
     Result<void> attach_one(WireKind kind, const WireConfig& config);
+    static std::string tell(const Result<Told>& attached);
+    static Result<Told> told_read(const std::string& blob);
+    Result<std::vector<Told>> told_read_all(const std::vector<std::string>& blobs) const;
     void told(Result<std::vector<std::string>> blobs);
-    Result<std::vector<PeerRoute>> routes(const Communicator& comm,
-                                          const std::vector<std::string>& blobs);
-    Result<ShardConfig> shard_config(const Communicator& comm,
-                                     const std::vector<std::string>& blobs);
+    void probe(const Communicator& comm);
+    void probe_watch();
+    void probed(Result<std::vector<std::string>> blobs);
+    void agree(Communicator& comm);
+    void agreed(Result<std::vector<std::string>> blobs);
+    void finish(Communicator& comm);
+    bool is_several_hosts() const { return locality_.hosts.size() > 1; }
+    std::vector<PeerRoute> routes(const Communicator& comm, std::vector<Told>& told);
+    Result<ShardConfig> shard_config(const Communicator& comm, std::vector<Told>& told);
 
     const std::weak_ptr<Communicator> comm_;  // weak: an abort may free it at any time
     std::vector<PeerInfo> infos_;
     std::vector<WireKind> kinds_;  // by rank; the own entry is not used
     Locality locality_;
     CommParts parts_;
-    Wire* wires_[wire_kind_count] = {};  // owned by parts_
+    bool probing_ = false;  // a thread uses the shard; service thread only
+    std::shared_ptr<Planning> planning_ = std::make_shared<Planning>();  // shared with the shard
+    Wire* wires_[wire_kind_count] = {};                                  // owned by parts_
 };
 
 // Every rank sees the same infos, so nobody has to be told of what is found here.
@@ -62,7 +82,7 @@ Result<void> Build::attach_one(WireKind kind, const WireConfig& config) {
     return {};
 }
 
-Result<Build::Addresses> Build::attach(const Communicator& comm, uint64_t group) {
+Result<Build::Told> Build::attach(const Communicator& comm, uint64_t group) {
     const auto rank = static_cast<size_t>(comm.rank());
     bool needed[wire_kind_count] = {};
     for (size_t peer = 0; peer < infos_.size(); peer++) {
@@ -77,31 +97,76 @@ Result<Build::Addresses> Build::attach(const Communicator& comm, uint64_t group)
     config.rank = static_cast<uint32_t>(comm.rank());
     config.rank_count = static_cast<uint32_t>(comm.rank_count());
     config.doorbell = parts_.doorbell.get();
-    Addresses addresses;
+    Told told;
     for (int kind = 0; kind < wire_kind_count; kind++) {
         if (needed[kind]) {
             TRY(attach_one(static_cast<WireKind>(kind), config));
-            addresses[static_cast<size_t>(kind)] = wires_[kind]->address();
+            told.addresses[static_cast<size_t>(kind)] = wires_[kind]->address();
         }
     }
-    return addresses;
+    told.host = TRY(planning_begin(comm));
+    return told;
+}
+
+// What this rank can say for planning before it has heard of the others: the settings, the plans of
+// files (proved by one rank for all), and of what kind its host is.
+Result<std::string> Build::planning_begin(const Communicator& comm) {
+    const Settings& from = settings();
+    planning_->rank = comm.rank();
+    planning_->explain = from.explain;
+    planning_->label = comm.name();
+    planning_->limits.eager_bytes = static_cast<uint64_t>(from.eager_bytes);
+    planning_->limits.tile_bytes = static_cast<uint64_t>(from.tile_bytes);
+    planning_->limits.algo = from.algo;
+    Result<uint32_t> granted = plan::proto_list_parse(from.proto);
+    if (!granted.ok()) {
+        granted.error().what = "NCCL_PROTO: " + granted.error().what;
+        return std::move(granted).error();
+    }
+    planning_->limits.granted = granted.value();
+    planning_->given = TRY(given_plans_read(from.plan, comm.rank_count()));
+    if (comm.rank() == 0) {
+        TRY(given_plans_prove(planning_->given));
+    }
+    if (!is_several_hosts() || locality_.host_ranks.front() != comm.rank()) {
+        return std::string();
+    }
+    const Wire* fabric = wires_[static_cast<size_t>(WireKind::fabric)];
+    const size_t rails = fabric == nullptr ? 0 : fabric->counters().rail_bytes.size();
+    const topology::Host host =
+        TRY(host_describe(from, static_cast<int32_t>(locality_.host_ranks.size()),
+                          std::max(static_cast<int32_t>(rails), 1)));
+    return topology::host_encode(host);
+}
+
+Result<void> Build::planning_end(const std::vector<Told>& told) {
+    if (!is_several_hosts()) {
+        planning_->table.turns = locality_.turns;
+        return {};
+    }
+    std::vector<std::string> hosts;
+    for (const auto& ranks : locality_.hosts) {
+        hosts.push_back(told[static_cast<size_t>(ranks.front())].host);
+    }
+    planning_->table = TRY(table_make(settings(), hosts, locality_.hosts, locality_.turns));
+    return {};
 }
 
 // A blob of step 4 begins with 1 and holds the addresses, or with 0 and holds code and cause.
-std::string tell(const Result<std::array<std::string, wire_kind_count>>& attached) {
+std::string Build::tell(const Result<Told>& attached) {
     ByteWriter out;
     if (!attached.ok()) {
         const Error& error = attached.error();
         return out.u8(0).u8(static_cast<uint8_t>(error.code)).text(error.what).take();
     }
     out.u8(1);
-    for (const std::string& address : attached.value()) {
+    for (const std::string& address : attached.value().addresses) {
         out.text(address);
     }
-    return out.take();
+    return out.text(attached.value().host).take();
 }
 
-Result<std::array<std::string, wire_kind_count>> told_read(const std::string& blob) {
+Result<Build::Told> Build::told_read(const std::string& blob) {
     ByteReader in(blob);
     if (TRY(in.u8()) == 0) {
         const uint8_t code = TRY(in.u8());
@@ -110,11 +175,26 @@ Result<std::array<std::string, wire_kind_count>> told_read(const std::string& bl
             static_cast<Code>(std::min(code, static_cast<uint8_t>(Code::unsupported))),
             Scope::communicator, std::string(what));
     }
-    std::array<std::string, wire_kind_count> addresses;
-    for (std::string& address : addresses) {
+    Told told;
+    for (std::string& address : told.addresses) {
         address = TRY(in.text(address_limit));
     }
-    return addresses;
+    told.host = TRY(in.text(in.left()));
+    return told;
+}
+
+Result<std::vector<Build::Told>> Build::told_read_all(const std::vector<std::string>& blobs) const {
+    std::vector<Told> all;
+    for (size_t peer = 0; peer < infos_.size(); peer++) {
+        Result<Told> told = told_read(blobs[peer]);
+        if (!told.ok()) {
+            Error error = std::move(told).error();
+            error.what = peer_name(static_cast<int32_t>(peer), infos_[peer]) + ": " + error.what;
+            return error;
+        }
+        all.push_back(std::move(told).value());
+    }
+    return all;
 }
 
 void Build::joined(std::unique_ptr<ControlGroup> joined) {
@@ -137,42 +217,33 @@ void Build::joined(std::unique_ptr<ControlGroup> joined) {
             held->notice(notice);
         }
     });
-    const Result<Addresses> attached = attach(*comm, group.id());
+    const Result<Told> attached = attach(*comm, group.id());
     group.all_gather(tell(attached),
                      [self = shared_from_this()](Result<std::vector<std::string>> blobs) {
                          self->told(std::move(blobs));
                      });
 }
 
-Result<std::vector<PeerRoute>> Build::routes(const Communicator& comm,
-                                             const std::vector<std::string>& blobs) {
+std::vector<PeerRoute> Build::routes(const Communicator& comm, std::vector<Told>& told) {
     std::vector<PeerRoute> routes(infos_.size());
     for (size_t peer = 0; peer < infos_.size(); peer++) {
-        const std::string name = peer_name(static_cast<int32_t>(peer), infos_[peer]);
-        auto addresses = told_read(blobs[peer]);
-        if (!addresses.ok()) {
-            Error error = std::move(addresses).error();
-            error.what = name + ": " + error.what;
-            return error;
-        }
         PeerRoute& route = routes[peer];
-        route.name = name;
+        route.name = peer_name(static_cast<int32_t>(peer), infos_[peer]);
         route.same_host = std::binary_search(
             locality_.host_ranks.begin(), locality_.host_ranks.end(), static_cast<int32_t>(peer));
         if (static_cast<int32_t>(peer) != comm.rank()) {
             const auto kind = static_cast<size_t>(kinds_[peer]);
             route.wire = wires_[kind];
-            route.address = std::move(addresses.value()[kind]);
+            route.address = std::move(told[peer].addresses[kind]);
         }
     }
     return routes;
 }
 
-Result<ShardConfig> Build::shard_config(const Communicator& comm,
-                                        const std::vector<std::string>& blobs) {
+Result<ShardConfig> Build::shard_config(const Communicator& comm, std::vector<Told>& told) {
     const Settings& from = settings();
     ShardConfig config;
-    config.peers = TRY(routes(comm, blobs));
+    config.peers = routes(comm, told);
     config.rank = comm.rank();
     config.rank_count = comm.rank_count();
     config.doorbell = parts_.doorbell.get();
@@ -180,9 +251,10 @@ Result<ShardConfig> Build::shard_config(const Communicator& comm,
         config.wires.push_back(wire.get());
     }
     config.reactor = &Process::get().reactor();
-    config.limits.eager_bytes = static_cast<uint64_t>(from.eager_bytes);
-    config.limits.tile_bytes = static_cast<uint64_t>(from.tile_bytes);
-    config.limits.algo = from.algo;
+    config.limits = planning_->limits;
+    config.planner = [planning = planning_](const plan::Request& request) {
+        return planning->plan(request);
+    };
     config.one_host = locality_.one_host;
     config.cluster.at = TRY(plan::Cluster::of(locality_.hosts));
     config.peer_load = locality_.one_process;
@@ -210,9 +282,16 @@ void Build::told(Result<std::vector<std::string>> blobs) {
         comm->fail(blobs.error(), true);
         return;
     }
-    Result<ShardConfig> config = shard_config(*comm, blobs.value());
+    // Every rank reads the same blobs: what is wrong with them is not announced.
+    Result<std::vector<Told>> all = told_read_all(blobs.value());
+    const Result<void> planned = all.ok() ? planning_end(all.value()) : Result<void>(all.error());
+    if (!planned.ok()) {
+        comm->fail(planned.error(), false);
+        return;
+    }
+    Result<ShardConfig> config = shard_config(*comm, all.value());
     if (!config.ok()) {
-        comm->fail(config.error(), false);  // every rank reads the same blobs
+        comm->fail(config.error(), false);
         return;
     }
     Result<std::unique_ptr<Shard>> shard = Shard::create(std::move(config).value());
@@ -221,6 +300,95 @@ void Build::told(Result<std::vector<std::string>> blobs) {
         return;
     }
     parts_.shard = std::move(shard).value();
+    if (settings().probe && comm->rank_count() > 1) {
+        probe(*comm);
+    } else {
+        agree(*comm);
+    }
+}
+
+// On a thread of its own, for ranks of one process share the service thread and each other's time.
+void Build::probe(const Communicator& comm) {
+    const ProbePairs pairs = probe_pairs(locality_.hosts, comm.rank());
+    probing_ = true;
+    probe_watch();
+    std::thread([self = shared_from_this(), pairs] {
+        std::string samples = probe_run(*self->parts_.shard, pairs);
+        Process::get().reactor().post([self, samples = std::move(samples)]() mutable {
+            self->probing_ = false;
+            const auto held = self->comm_.lock();
+            if (held && held->state() == CommState::initialising) {
+                held->group()->all_gather(
+                    std::move(samples),
+                    [self](Result<std::vector<std::string>> all) { self->probed(std::move(all)); });
+            }
+        });
+    }).detach();
+}
+
+// A communicator that fails or is aborted meanwhile does not know this shard: it must end here, or
+// the thread would wait for ever.
+void Build::probe_watch() {
+    constexpr Nanos period = 50 * nanos_per_ms;
+    Reactor& reactor = Process::get().reactor();
+    reactor.at(reactor.now() + period, [self = shared_from_this()] {
+        if (!self->probing_) {
+            return;
+        }
+        const auto held = self->comm_.lock();
+        if (held && held->state() == CommState::initialising) {
+            self->probe_watch();
+        } else {
+            self->parts_.shard->fail(
+                make_error(Code::aborted, Scope::communicator, "init ended while probing"));
+        }
+    });
+}
+
+void Build::probed(Result<std::vector<std::string>> blobs) {
+    const auto comm = comm_.lock();
+    if (!comm || comm->state() != CommState::initialising) {
+        return;
+    }
+    const Result<void> merged =
+        blobs.ok() ? probe_merge(blobs.value(), planning_->table) : Result<void>(blobs.error());
+    if (!merged.ok()) {
+        comm->fail(merged.error(), true);
+        return;
+    }
+    agree(*comm);
+}
+
+// On one host without plans of files, everything a choice depends on is compared already.
+void Build::agree(Communicator& comm) {
+    if (!is_several_hosts() && planning_->given.empty() && !settings().probe) {
+        finish(comm);
+        return;
+    }
+    comm.group()->all_gather(agreement_encode(*planning_),
+                             [self = shared_from_this()](Result<std::vector<std::string>> others) {
+                                 self->agreed(std::move(others));
+                             });
+}
+
+void Build::agreed(Result<std::vector<std::string>> blobs) {
+    const auto comm = comm_.lock();
+    if (!comm || comm->state() != CommState::initialising) {
+        return;
+    }
+    if (!blobs.ok()) {
+        comm->fail(blobs.error(), true);
+        return;
+    }
+    if (const auto alike = agreements_check(blobs.value(), infos_); !alike.ok()) {
+        comm->fail(alike.error(), false);
+        return;
+    }
+    finish(*comm);
+}
+
+void Build::finish(Communicator& ready) {
+    Communicator* const comm = &ready;
     parts_.process_ranks = locality_.process_ranks;
     const auto& host = locality_.host_ranks;
     parts_.device = static_cast<int32_t>(std::lower_bound(host.begin(), host.end(), comm->rank()) -

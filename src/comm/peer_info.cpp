@@ -15,26 +15,44 @@ constexpr size_t text_limit = 1024;
 constexpr uint32_t settings_limit = 64;
 constexpr uint32_t cpu_words_limit = (1u << 20) / 64;
 
+struct MachineUse {
+    std::vector<uint64_t> cpus;  // that any of its ranks may run on
+    size_t ranks = 0;
+    size_t cores() const {
+        size_t cores = 0;
+        for (const uint64_t word : cpus) {
+            cores += static_cast<size_t>(std::popcount(word));
+        }
+        return cores;
+    }
+};
+
+std::unordered_map<std::string, MachineUse> machines_of(const std::vector<PeerInfo>& infos) {
+    std::unordered_map<std::string, MachineUse> machines;
+    for (const PeerInfo& info : infos) {
+        MachineUse& use = machines[info.machine];
+        use.ranks++;
+        use.cpus.resize(std::max(use.cpus.size(), info.cpus.size()));
+        for (size_t i = 0; i < info.cpus.size(); i++) {
+            use.cpus[i] |= info.cpus[i];
+        }
+    }
+    return machines;
+}
+
 // Ranks of one machine may be bound to cores of their own (mpirun does that), or be confined by a
 // quota that the ranks of their container share.
-bool cores_suffice(const std::vector<PeerInfo>& infos, const PeerInfo& mine, size_t host_ranks) {
-    std::vector<uint64_t> cpus;
-    size_t ranks = 0;
-    for (const PeerInfo& info : infos) {
-        if (info.machine != mine.machine) {
-            continue;
-        }
-        ranks++;
-        cpus.resize(std::max(cpus.size(), info.cpus.size()));
-        for (size_t i = 0; i < info.cpus.size(); i++) {
-            cpus[i] |= info.cpus[i];
-        }
+bool cores_suffice(const MachineUse& use, const PeerInfo& mine, size_t host_ranks) {
+    return use.ranks <= use.cores() && (mine.quota == 0 || host_ranks <= mine.quota);
+}
+
+int32_t turns_of(const std::unordered_map<std::string, MachineUse>& machines) {
+    size_t most = 1;
+    for (const auto& [name, use] : machines) {
+        const size_t cores = std::max<size_t>(use.cores(), 1);
+        most = std::max(most, (use.ranks + cores - 1) / cores);
     }
-    size_t cores = 0;
-    for (const uint64_t word : cpus) {
-        cores += static_cast<size_t>(std::popcount(word));
-    }
-    return ranks <= cores && (mine.quota == 0 || host_ranks <= mine.quota);
+    return static_cast<int32_t>(most);
 }
 
 }  // namespace
@@ -95,6 +113,10 @@ std::vector<std::pair<std::string, std::string>> settings_shared(const Settings&
         {"WEFT_EAGER_BYTES", std::to_string(settings.eager_bytes)},
         {"WEFT_TILE_BYTES", std::to_string(settings.tile_bytes)},
         {"NCCL_ALGO", settings.algo},
+        {"NCCL_PROTO", settings.proto},
+        {"WEFT_TOPOLOGY", settings.topology},
+        {"WEFT_PROBE", settings.probe ? "1" : "0"},
+        {"WEFT_PLAN", settings.plan.empty() ? "" : "set"},
         {"WEFT_TRANSPORT", settings.transport},
         {"NCCL_SHM_DISABLE", settings.shm_disable ? "1" : "0"},
         {"WEFT_PROVIDER", settings.provider},
@@ -203,7 +225,9 @@ Locality locality_of(const std::vector<PeerInfo>& infos, int32_t rank, const Set
         found.one_host = found.one_host && same_host;
         found.one_process = found.one_process && same_process;
     }
-    found.cores_enough = cores_suffice(infos, mine, found.host_ranks.size());
+    const auto machines = machines_of(infos);
+    found.cores_enough = cores_suffice(machines.at(mine.machine), mine, found.host_ranks.size());
+    found.turns = turns_of(machines);
     found.hosts = hosts_of(infos);
     const bool memory_wires = settings.transport != "fabric";
     found.one_process = found.one_process && memory_wires && settings.transport != "shm";

@@ -54,6 +54,7 @@ struct Locality {
     std::vector<std::vector<int32_t>> hosts;  // the ranks of every host, by their first
     std::vector<int32_t> process_ranks;       // ranks in the process of `rank`, ascending
     bool cores_enough = true;  // every rank of the machine can have a core of its own
+    int32_t turns = 1;         // ranks that share a core, on the machine with the most
 };
 Locality locality_of(const std::vector<PeerInfo>& infos, int32_t rank, const Settings& settings);
 

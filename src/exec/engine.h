@@ -70,6 +70,7 @@ struct ShardConfig {
     std::vector<Wire*> wires;      // borrowed for life, distinct
     Reactor* reactor = nullptr;    // the service thread
     plan::Limits limits;
+    plan::Planner planner;  // of collectives; null: by rule
     bool one_host = true;
     bool peer_load = false;
     plan::ClusterRef cluster;              // the ranks of every host; null: one host

@@ -178,9 +178,9 @@ Result<const Program*> ProgramCache::get(const plan::Request& request) {
         entries_.splice(entries_.begin(), entries_, found->second);
         return static_cast<const Program*>(entries_.front().program.get());
     }
-    const plan::Choice choice = TRY(plan::choose(request, limits_));
-    const plan::RankPlan part = TRY(plan::generate(choice.shape, choice.lanes, rank_));
-    Program program = TRY(program_build(choice, part, request.count, request.elem_bytes));
+    const plan::Planned planned = TRY(planner_(request));
+    Program program =
+        TRY(program_build(planned.choice, planned.part, request.count, request.elem_bytes));
     if (entries_.size() >= entry_count_max) {
         index_.erase(entries_.back().key);
         entries_.pop_back();

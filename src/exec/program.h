@@ -68,7 +68,7 @@ Result<Program> program_build(const plan::Choice& choice, const plan::RankPlan& 
 // The least recently used programs of one shard. Thread-bound.
 class ProgramCache {
   public:
-    ProgramCache(plan::Limits limits, int32_t rank) : limits_(std::move(limits)), rank_(rank) {}
+    explicit ProgramCache(plan::Planner planner) : planner_(std::move(planner)) {}
     Result<const Program*> get(const plan::Request& request);
 
   private:
@@ -89,8 +89,7 @@ class ProgramCache {
     };
     static constexpr size_t entry_count_max = 256;
 
-    plan::Limits limits_;
-    int32_t rank_;
+    plan::Planner planner_;
     std::list<Entry> entries_;  // most recent first
     std::unordered_map<Key, std::list<Entry>::iterator, Hash> index_;
 };

@@ -48,7 +48,7 @@ LinkConfig link_config(const ShardConfig& config) {
 Shard::Impl::Impl(ShardConfig from)
     : config(std::move(from)),
       links(link_config(config), link_peers(config)),
-      cache(config.limits, config.rank) {
+      cache(config.planner ? config.planner : plan::planner_by_rule(config.limits, config.rank)) {
     spin_rounds = spin_rounds_for(config);
     send_seq.resize(config.peers.size());
     recv_seq.resize(config.peers.size());

@@ -65,7 +65,7 @@ Error refusal(std::string_view text, std::string_view piece, const char* why) {
     piece = piece.substr(0, most);
     text = text.substr(0, most);
     return make_error(Code::invalid_argument, Scope::call,
-                      format("algorithm list \"%.*s\": \"%.*s\" %s", static_cast<int>(text.size()),
+                      format("list \"%.*s\": \"%.*s\" %s", static_cast<int>(text.size()),
                              text.data(), static_cast<int>(piece.size()), piece.data(), why));
 }
 
@@ -188,6 +188,64 @@ Result<AlgoWish> algo_list_parse(std::string_view text, Coll coll) {
         }
     }
     return wish;
+}
+
+namespace {
+
+// Whether a low-latency protocol is left.
+Result<bool> low_latency(std::string_view text, std::string_view list) {
+    constexpr std::string_view names[] = {"simple", "ll", "ll128"};
+    const bool all_but = !list.empty() && list.front() == '^';
+    bool named[3] = {};
+    size_t count = 0;
+    for (std::string_view rest = list.substr(all_but ? 1 : 0); !rest.empty();) {
+        const std::string_view name = next_part(rest, ',');
+        if (name.empty()) {
+            continue;
+        }
+        const auto* const found =
+            std::find_if(std::begin(names), std::end(names),
+                         [&](std::string_view known) { return same_word(known, name); });
+        if (found == std::end(names)) {
+            return refusal(text, name, "is no protocol: use Simple, LL, LL128, or ^ and those not");
+        }
+        named[found - std::begin(names)] = true;
+        count++;
+    }
+    if (count == 0) {
+        return refusal(text, list, "names no protocol: use Simple, LL, LL128");
+    }
+    return named[1] != all_but || named[2] != all_but;
+}
+
+}  // namespace
+
+Result<uint32_t> proto_list_parse(std::string_view text) {
+    uint32_t granted = 0;
+    std::string_view rest = unpadded(text);
+    for (bool is_first = true; !rest.empty(); is_first = false) {
+        std::string_view entry = next_part(rest, ';');
+        uint32_t about = UINT32_MAX;
+        if (entry.find(':') != entry.npos) {
+            const std::string_view name = next_part(entry, ':');
+            const auto* const function =
+                std::find_if(std::begin(functions), std::end(functions),
+                             [&](const Function& known) { return same_word(known.name, name); });
+            if (function == std::end(functions)) {
+                return refusal(text, name,
+                               "is no function: use allreduce, broadcast, reduce, allgather or "
+                               "reducescatter");
+            }
+            about = 1u << static_cast<uint32_t>(function->coll);
+        } else if (!is_first) {
+            return refusal(text, entry,
+                           "names no function: all entries but the first begin with one, as in "
+                           "LL;allreduce:Simple");
+        }
+        const bool eager = TRY(low_latency(text, unpadded(entry)));
+        granted = eager ? granted & ~about : granted | about;
+    }
+    return granted;
 }
 
 std::string algo_list_warning(std::string_view text) {

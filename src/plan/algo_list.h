@@ -39,4 +39,8 @@ Result<AlgoWish> algo_list_parse(std::string_view text, Coll coll);
 // refuses it then).
 std::string algo_list_warning(std::string_view text);
 
+// The text of NCCL_PROTO, in the same forms, of the names Simple, LL and LL128. Bit by Coll:
+// neither of the latter is left, so nothing of it is to move eagerly.
+Result<uint32_t> proto_list_parse(std::string_view text);
+
 }  // namespace weft::plan

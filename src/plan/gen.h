@@ -35,6 +35,8 @@ class Writer {
     // same chunk: with another, it could be passed over while this one is not.
     void hold(const After& after, uint32_t chunk);
     After mark() const;  // the step written last
+    // Roughly, rather more: growing step by step would move a plan of thousands of ranks several
+    // times, room that is not used costs nothing.
     void reserve(size_t steps) { made_.steps.reserve(steps); }
     Lane take();
     Writer next() const { return {lane_ + 1, chunks_}; }
@@ -44,6 +46,7 @@ class Writer {
     void use_scratch(const Operand& operand);
 
     uint32_t lane_, chunks_;
+    std::vector<bool> used_;                        // by scratch slot
     std::vector<std::pair<After, uint32_t>> held_;  // with the chunk
     Lane made_;
 };

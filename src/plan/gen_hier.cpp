@@ -213,7 +213,7 @@ void hier_all_gather(Strand& strand) {
     stage.input = {Space::input, strand.strand, 0, 0};
     stage.output = strand.blocks(Space::output);
     stage.written = &arrived;
-    Writer rails = strand.lane();
+    Writer rails = strand.lane(6);
     Part part(rails, stage);
     between(strand, part);
     strand.done(rails);
@@ -225,7 +225,7 @@ void hier_all_gather(Strand& strand) {
     config.own_pos = strand.home.host;
     config.own = stage.input;
     config.ready = &arrived;
-    Writer inside = strand.lane();
+    Writer inside = strand.lane(6);
     Spread(inside, strand.home, std::move(config)).run();
     strand.done(inside);
 }
@@ -238,7 +238,7 @@ void hier_reduce_scatter(Strand& strand) {
     Stage stage = strand.stage(Coll::reduce_scatter);
     stage.input = config.input;
     stage.output = {Space::output, strand.strand, 0, 0};
-    Writer lane = strand.lane();
+    Writer lane = strand.lane(6);
     Exchange exchange(lane, strand.home, std::move(config));
     stage.slot_base = exchange.slots();
     stage.exchange = strand.home.ranks > 1 ? &exchange : nullptr;
@@ -260,7 +260,7 @@ void sum_inside(Strand& strand, Marks& summed, Marks& freed) {
     stage.input = config.input;
     stage.output = strand.slices(Space::output);
     stage.written = &summed;
-    Writer lane = strand.lane();
+    Writer lane = strand.lane(6);
     Exchange exchange(lane, strand.home, std::move(config));
     stage.exchange = &exchange;
     Part part(lane, stage);
@@ -285,7 +285,7 @@ void hier_all_reduce(Strand& strand) {
     stage.input = stage.output = strand.slices(Space::output);
     stage.ready = &summed;
     stage.written = &finished;
-    Writer rails = strand.lane();
+    Writer rails = strand.lane(6);
     Part part(rails, stage);
     if (strand.algo() == Algo::tree) {
         Writer down = rails.next();
@@ -302,7 +302,7 @@ void hier_all_reduce(Strand& strand) {
     config.output = stage.output;
     config.ready = &finished;
     config.freed = &freed;
-    Writer inside = strand.lane();
+    Writer inside = strand.lane(6);
     Spread(inside, strand.home, std::move(config)).run();
     strand.done(inside);
 }
@@ -311,7 +311,7 @@ void hier_all_reduce(Strand& strand) {
 void deal(Strand& strand, Marks& dealt) {
     const Home& home = strand.home;
     const Places input = strand.slices(Space::input), output = strand.slices(Space::output);
-    Writer lane = strand.lane();
+    Writer lane = strand.lane(6);
     const bool is_root = strand.is_root();
     for (int32_t port = 0; port < home.ports && home.host == strand.root_host(); port++) {
         for (int32_t i = is_root ? 1 : 0; i < (is_root ? home.ranks : 1); i++) {
@@ -344,7 +344,7 @@ void hier_broadcast(Strand& strand) {
     stage.output = strand.slices(Space::output);
     stage.ready = &dealt;
     stage.written = &arrived;
-    Writer rails = strand.lane();
+    Writer rails = strand.lane(6);
     Part part(rails, stage);
     between(strand, part);
     strand.done(rails);
@@ -356,7 +356,7 @@ void hier_broadcast(Strand& strand) {
     config.own = stage.input;
     config.full = at_root ? strand.home.cluster.local_of(strand.shape.root) : -1;
     config.ready = at_root ? &dealt : &arrived;
-    Writer inside = strand.lane();
+    Writer inside = strand.lane(6);
     Spread(inside, strand.home, std::move(config)).run();
     strand.done(inside);
 }
@@ -397,7 +397,7 @@ void hier_reduce(Strand& strand) {
     config.release_puts = strand.is_root();  // in place, its output takes their room
     Stage stage = strand.stage(Coll::reduce);
     stage.input = config.input;
-    Writer lane = strand.lane();
+    Writer lane = strand.lane(6);
     Exchange exchange(lane, strand.home, std::move(config));
     stage.slot_base = exchange.slots();
     if (strand.is_root()) {

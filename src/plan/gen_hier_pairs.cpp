@@ -199,7 +199,7 @@ void Turns::run() {
 
 void hier_gather(Strand& strand) {
     const Home& home = strand.home;
-    Writer lane = strand.lane();
+    Writer lane = strand.lane(6);
     if (strand.is_root()) {
         gather_at_root(strand, lane);
     } else {
@@ -220,7 +220,7 @@ void hier_gather(Strand& strand) {
 
 void hier_scatter(Strand& strand) {
     const Home& home = strand.home;
-    Writer lane = strand.lane();
+    Writer lane = strand.lane(6);
     if (strand.is_root()) {
         scatter_at_root(strand, lane);
     } else {
@@ -244,7 +244,7 @@ void hier_all_to_all(Strand& strand) {
     const Home& home = strand.home;
     const Places input = strand.blocks(Space::input), output = strand.blocks(Space::output);
     const uint32_t chunk = strand.strand;
-    Writer lane = strand.lane();
+    Writer lane = strand.lane(8);
     for (int32_t i = 1; i < home.ranks; i++) {
         const int32_t from = home.rank(home.at(-i));
         lane.grant(from, output.at(from, 0), chunk);

@@ -157,6 +157,7 @@ void flat_lanes(const Shape& shape, uint32_t strands, uint32_t strand, RankPlan&
     Stage stage = flat_stage(shape, strands, strand, plan.rank);
     const auto lane = static_cast<uint32_t>(plan.lanes.size());
     Writer writer(lane, shape.chunks);
+    writer.reserve(static_cast<size_t>(shape.rank_count) * 10 + 16);
     Part part(writer, stage);
     if (shape.algo == Algo::tree && shape.coll == Coll::all_reduce && shape.rank_count > 1) {
         Writer down(lane + 1, shape.chunks);

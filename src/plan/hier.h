@@ -46,7 +46,13 @@ struct Strand {
     std::vector<int32_t> gather_order() const;
     Stage stage(Coll coll) const;
 
-    Writer lane() const { return {static_cast<uint32_t>(plan.lanes.size()), shape.chunks}; }
+    // With room for so many steps for each position, rank of the host and port.
+    Writer lane(size_t steps) const {
+        Writer made(static_cast<uint32_t>(plan.lanes.size()), shape.chunks);
+        const auto positions = static_cast<size_t>(one_position() ? 1 : hosts());
+        made.reserve((positions + 4) * static_cast<size_t>(home.ranks * home.ports) * steps);
+        return made;
+    }
     void done(Writer& lane) { plan.lanes.push_back(lane.take()); }
 };
 

@@ -1,4 +1,6 @@
 // Writing one lane: raw steps, and steps in the words of a stage.
+#include <algorithm>
+
 #include "src/plan/exchange.h"
 #include "src/plan/gen.h"
 
@@ -20,10 +22,16 @@ Step& Writer::add(StepKind kind, int32_t rank, uint32_t chunk) {
     return step;
 }
 
+// What a slot holds was written there, so every slot in use is the target of some step.
 void Writer::use_scratch(const Operand& operand) {
-    if (operand.space == Space::scratch && operand.chunk >= made_.scratch_slots) {
-        made_.scratch_slots = operand.chunk + 1;
+    if (operand.space != Space::scratch) {
+        return;
     }
+    if (operand.chunk >= made_.scratch_slots) {
+        made_.scratch_slots = operand.chunk + 1;
+        used_.resize(made_.scratch_slots, false);
+    }
+    used_[operand.chunk] = true;
 }
 
 Step& Writer::grant(int32_t rank, Operand dst, uint32_t chunk) {
@@ -83,28 +91,22 @@ void Writer::hold(const After& after, uint32_t chunk) {
 
 // Slots that were set aside and never needed do not count: the others close up.
 Lane Writer::take() {
-    std::vector<uint32_t> number(made_.scratch_slots, 0);
-    const auto each_slot = [&](auto&& use) {
-        for (Step& step : made_.steps) {
-            if (step.dst.space == Space::scratch) {
-                use(step.dst.chunk);
-            }
-            for (Operand& src : step.src) {
-                if (src.space == Space::scratch) {
-                    use(src.chunk);
-                }
-            }
-        }
-    };
-    if (!number.empty()) {
-        each_slot([&](uint32_t slot) { number[slot] = 1; });
+    if (std::find(used_.begin(), used_.end(), false) != used_.end()) {
+        std::vector<uint32_t> number(used_.size());
         uint32_t used = 0;
-        for (uint32_t& slot : number) {
-            used += slot;
-            slot = used - 1;
+        for (size_t slot = 0; slot < number.size(); slot++) {
+            number[slot] = used;
+            used += used_[slot] ? 1 : 0;
         }
         made_.scratch_slots = used;
-        each_slot([&](uint32_t& slot) { slot = number[slot]; });
+        for (Step& step : made_.steps) {
+            if (step.dst.space == Space::scratch) {
+                step.dst.chunk = number[step.dst.chunk];
+            }
+            for (Operand& src : step.src) {
+                src.chunk = src.space == Space::scratch ? number[src.chunk] : src.chunk;
+            }
+        }
     }
     return std::move(made_);
 }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -30,6 +31,11 @@ struct Limits {
     uint64_t eager_bytes = 8192;
     uint64_t tile_bytes = 0;  // 0: choose
     std::string algo;         // NCCL_ALGO, see algo_list.h
+    uint32_t granted = 0;     // bit by Coll: nothing moves eagerly (NCCL_PROTO)
+    // Whether that many bytes may move by value.
+    bool is_small(Coll coll, uint64_t bytes) const {
+        return bytes <= eager_bytes && (granted >> static_cast<uint32_t>(coll) & 1) == 0;
+    }
 };
 
 struct Choice {
@@ -42,7 +48,27 @@ struct Choice {
     std::string reason;       // one clause for WEFT_EXPLAIN
 };
 
+// By rule: what src/tune has no better reason for, and all of one host, where the rules are
+// measured.
 Result<Choice> choose(const Request& request, const Limits& limits);
+
+// One way to do it, and why. Strands or a tile of 0 are chosen by rule.
+struct Way {
+    Algo algo = Algo::direct;
+    bool loads = false;
+    Algo inter = Algo::ring;  // of hier
+    uint32_t strands = 0;
+    uint64_t tile_bytes = 0;
+    std::string why;
+};
+Result<void> request_check(const Request& request);
+// The choice that goes that way. The request and the way are taken to fit together.
+Choice choice_of(const Request& request, const Limits& limits, const Way& way);
+// The same of a shape that is fitted already: a plan that was given.
+Choice choice_of_shape(const Request& request, const Limits& limits, const Shape& shape);
+// Whether a block cut into that many chunks moves by value, in the slots every link has.
+bool moves_eagerly(const Shape& shape, uint64_t chunk_bytes, const Limits& limits);
+bool has_hosts(const Request& request);  // more than one
 // One rank's part of a plan of `strands` strands; time grows with its own steps only. A strand is
 // one lane, or a few that hand each other tiles.
 Result<RankPlan> generate(const Shape& shape, uint32_t strands, int32_t rank);
@@ -60,6 +86,16 @@ struct Extent {
     uint64_t bytes() const { return end - begin; }
 };
 Extent chunk_extent(uint64_t count, uint32_t elem_bytes, uint32_t chunks, uint32_t chunk);
+
+// What one rank needs to run a call.
+struct Planned {
+    Choice choice;
+    RankPlan part;
+};
+// Who plans for a communicator: a function of the request and of what all its ranks agreed on.
+using Planner = std::function<Result<Planned>(const Request&)>;
+// choose() and generate().
+Planner planner_by_rule(Limits limits, int32_t rank);
 
 // A Send or a Recv of `bytes` bytes (count = bytes, elem_bytes = 1). Known to two ranks only, so
 // the part of either is made alone: the sender puts its input, the receiver grants its output.

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 BIN = os.environ["WEFT_TEST_BIN"]
@@ -202,6 +203,61 @@ def case_strangers(place):
     assert strangers, "no stranger got through to the port"
     assert status == 0, f"exit status {status}"
     assert time.monotonic() - begin < 20
+
+
+def plan_file(folder, name, algo, count):
+    path = os.path.join(folder, name)
+    text = subprocess.run([os.path.join(BIN, "weft-plan"), "print", "--coll", "all_reduce", "--ranks", str(count), "--algo", algo],
+                          check=True, capture_output=True, text=True).stdout
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def refused(done, *parts):
+    assert done.returncode != 0, "it ran"
+    text = done.stdout + done.stderr
+    for part in parts:
+        assert part in text, f"nothing says {part!r}"
+
+
+def case_plans(place):
+    """Plans of files: run where they fit, refused with file, line and step, and compared between ranks."""
+    with tempfile.TemporaryDirectory() as folder:
+        ring = plan_file(folder, "ring", "ring", ranks(place))
+        direct = plan_file(folder, "direct", "direct", ranks(place))
+        done = passes(place, "collectives", WEFT_PLAN=ring, WEFT_EXPLAIN="1")
+        explained = re.findall(r"weft: (rank \d+) of .*: chose the plan of (\S+) because: WEFT_PLAN", done.stdout + done.stderr)
+        assert explained and set(explained) == {("rank 0", ring)}, f"explained {explained[:3]}"
+
+        wrong = os.path.join(folder, "wrong")
+        with open(ring, encoding="utf-8") as good, open(wrong, "w", encoding="utf-8") as bad:
+            bad.write(good.read().replace("put <- in1 to 1", "put <- in0 to 1", 1).replace(" finish", "", 1))
+        refused(run(place, "collectives", WEFT_PLAN=wrong), f"WEFT_PLAN: {wrong}: the prover refuses it", "rank ")
+        with open(wrong, "w", encoding="utf-8") as bad:
+            bad.write("weft-plan 1\nnonsense\n")
+        refused(run(place, "collectives", WEFT_PLAN=wrong), f"WEFT_PLAN: {wrong}:2: ")
+
+        command = [RUN, *PLACES[place], "--timeout", "60", "--", "sh", "-c",
+                   f'[ "$WEFT_RANK" = 2 ] && export WEFT_PLAN={direct} || export WEFT_PLAN={ring}; exec {WORKER} collectives']
+        done = subprocess.run(command, env=clean(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=80, check=False)
+        refused(done, "rank 2 (", "would choose plans other than rank 0", "WEFT_PLAN names other plans there")
+
+
+def case_choice(place):
+    """Choices by price over hosts: explained on rank 0 alone, measured on request, refused by setting and word."""
+    done = passes(place, "collectives", WEFT_EXPLAIN="1")
+    lines = re.findall(r"weft: (rank \d+) of .*: chose (.*)", done.stdout + done.stderr)
+    assert lines and all(rank == "rank 0" for rank, _ in lines), "explained elsewhere, or nowhere"
+    assert all("because: it would cost " in text and "(costs from the cluster" in text for _, text in lines), "no prices"
+    done = passes(place, "collectives", WEFT_EXPLAIN="1", WEFT_PROBE="1")
+    assert "(costs from the probe)" in done.stdout + done.stderr
+    passes(place, "collectives", WEFT_TOPOLOGY="p5.48xlarge", NCCL_PROTO="Simple")
+    refused(run(place, "collectives", WEFT_TOPOLOGY="hosts=2 ranks=2 rails=1 nic=fast"), "WEFT_TOPOLOGY: ", "'fast'")
+    command = [RUN, *PLACES[place], "--timeout", "60", "--", "sh", "-c",
+               f'[ "$WEFT_RANK" = 3 ] && export WEFT_TOPOLOGY=p5.48xlarge; exec {WORKER} collectives']
+    done = subprocess.run(command, env=clean(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=80, check=False)
+    refused(done, "WEFT_TOPOLOGY differs between ranks", "rank 3 (")
 
 
 def main():

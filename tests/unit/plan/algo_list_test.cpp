@@ -4,6 +4,7 @@
 #include <optional>
 #include <random>
 
+#include "src/plan/planner.h"
 #include "tests/catch.h"
 
 using namespace weft;
@@ -134,4 +135,40 @@ TEST_CASE("algorithm lists: no text makes the parser misbehave") {
     }
     CHECK(taken > 100);
     CHECK(taken < 4900);
+}
+
+TEST_CASE("protocols: what leaves neither LL nor LL128 moves nothing eagerly") {
+    const auto granted = [](const char* text, Coll coll) {
+        const Result<uint32_t> mask = proto_list_parse(text);
+        REQUIRE(mask.ok());
+        return (mask.value() >> static_cast<uint32_t>(coll) & 1) != 0;
+    };
+    CHECK_FALSE(granted("", Coll::all_reduce));
+    CHECK(granted("Simple", Coll::all_reduce));
+    CHECK(granted("simple", Coll::send_recv));
+    CHECK_FALSE(granted("LL,Simple", Coll::all_reduce));
+    CHECK_FALSE(granted("^LL", Coll::all_reduce));
+    CHECK(granted("^LL,LL128", Coll::all_reduce));
+    CHECK(granted("LL;allreduce:Simple", Coll::all_reduce));
+    CHECK_FALSE(granted("LL;allreduce:Simple", Coll::all_gather));
+    CHECK_FALSE(granted("Simple;broadcast:LL128", Coll::broadcast));
+    for (const char* wrong : {"LL256", "LL;Simple", "allrduce:LL", "^", "LL;allreduce:"}) {
+        CAPTURE(wrong);
+        CHECK_FALSE(proto_list_parse(wrong).ok());
+    }
+    CHECK(proto_list_parse("LL256").error().what.find("\"LL256\" is no protocol") !=
+          std::string::npos);
+}
+
+TEST_CASE("granted only: not even 8 bytes go by value") {
+    Limits limits;
+    limits.granted = proto_list_parse("Simple").value();
+    Request request;
+    request.rank_count = 4;
+    request.count = 8;
+    CHECK_FALSE(choose(request, limits).value().eager);
+    CHECK_FALSE(choose_pair(8, limits).value().eager);
+    limits.granted = 0;
+    CHECK(choose(request, limits).value().eager);
+    CHECK(choose_pair(8, limits).value().eager);
 }
