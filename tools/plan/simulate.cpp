@@ -121,6 +121,7 @@ std::string simulated_text(const Simulated& done) {
 Result<std::string> simulate_action(const Options& options) {
     sim::Options how;
     how.record = !options.json;
+    how.slots = 8;
     how.events_max = how.record ? recorded_events_max : how.events_max;
     auto done = run(options, how);
     if (!done.ok() && how.record && done.error().what.find("more than") != std::string::npos) {
