@@ -1,6 +1,7 @@
 #include "src/sim/nccl.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace weft::sim {
 
@@ -79,9 +80,9 @@ Result<NcclTime> tree(const Network& network, const NcclCall& call, const NcclCo
                       uint64_t events_max) {
     const uint64_t lane = call.bytes / static_cast<uint64_t>(2 * network.ranks_per_host);
     const auto chunk = static_cast<uint64_t>(constants.buffer_bytes / tree_chunks_of_buffer);
-    const uint64_t tile = std::max(chunk, lane / tree_tiles_max);
-    return run(network, nccl_network(network, constants, constants.tree_share, 0), call,
-               NcclAlgo::tree, tile, events_max);
+    const Network as_nccl = nccl_network(network, constants, constants.tree_share, 0);
+    return run(network, as_nccl, call, NcclAlgo::tree, std::max(chunk, lane / tree_tiles_max),
+               events_max);
 }
 
 Result<NcclTime> around(const Network& network, const NcclCall& call, NcclAlgo algo,
@@ -112,6 +113,19 @@ Result<NcclTime> nccl_simulate(const Network& network, const NcclCall& call, Ncc
                                const NcclConstants& constants, uint64_t events_max) {
     return algo == NcclAlgo::tree ? tree(network, call, constants, events_max)
                                   : around(network, call, algo, constants, events_max);
+}
+
+double nccl_tree_least_ns(const Network& network, const NcclCall& call,
+                          const NcclConstants& constants) {
+    const double levels = std::ceil(std::log2(std::max(network.hosts, 2)));
+    const double hops_us =
+        (network.ranks_per_host - 1) * constants.nvlink_hop_us + levels * constants.network_us;
+    double rate = 0;
+    for (const Port& rail : network.rails) {
+        rate += rail.bytes_per_ns * constants.tree_share;
+    }
+    const double through = network.hosts > 2 ? 2 : 1;
+    return 2 * hops_us * 1000 + through * static_cast<double>(call.bytes) / rate;
 }
 
 Result<NcclTime> nccl_tuned(const Network& network, const NcclCall& call,

@@ -47,6 +47,10 @@ struct NcclTime {
 // One algorithm on the network; NCCL's tree in its better protocol.
 Result<NcclTime> nccl_simulate(const Network& network, const NcclCall& call, plan::NcclAlgo algo,
                                const NcclConstants& constants = {}, uint64_t events_max = 0);
+// No tree of NCCL's is faster: up and down it once, and every host sends the vector twice. For
+// clusters whose trees are too many to simulate.
+double nccl_tree_least_ns(const Network& network, const NcclCall& call,
+                          const NcclConstants& constants = {});
 // The algorithms NCCL allows for the call.
 std::vector<plan::NcclAlgo> nccl_algos(const Network& network, Coll coll);
 // What its tuner takes: what the measured rows look like, which is not always the fastest.

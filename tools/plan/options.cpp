@@ -329,7 +329,7 @@ What a collective would do on a cluster, and what it would cost. No machine is n
   --eager            the plan of --file sends by value
   --in-place         input and output are the same memory: simulate, svg, trace
   --post TIME        what a post to a NIC costs the thread (default 0.4us)
-  --budget S         compare: seconds to spend on simulating (default 40)
+  --budget S         compare: seconds to spend on simulating (default 30)
   --out FILE         svg, trace: instead of standard output
   --json             for programs
   --help             this text

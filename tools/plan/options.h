@@ -30,7 +30,7 @@ struct Options {
     uint64_t tile_bytes = 0;          // 0: as chosen
     std::optional<uint32_t> strands;  // not given: as chosen
     std::optional<double> post_ns;
-    int32_t budget_s = 40;  // compare
+    int32_t budget_s = 30;  // compare
     bool loads = false, net = false, eager = false, in_place = false, json = false, help = false;
 };
 

@@ -165,6 +165,19 @@ TEST_CASE("larger blocks wait for credit, and all_reduce returns from tree to ri
     CHECK(tuned(2, 64 << 20) == plan::NcclAlgo::tree);
 }
 
+TEST_CASE("no tree takes less than its least") {
+    for (const int32_t hosts : {2, 8, 32}) {
+        for (const uint64_t mib : {1, 32, 256}) {
+            const NcclCall call{Coll::all_reduce, mib << 20};
+            CAPTURE(hosts, mib);
+            const double least = nccl_tree_least_ns(p5(hosts), call) / 1000;
+            const double run = us(hosts, call.coll, call.bytes, plan::NcclAlgo::tree);
+            CHECK(least < run);
+            CHECK(least > run / 4);
+        }
+    }
+}
+
 TEST_CASE("PAT only where a host has one GPU, and there in logarithmic time") {
     Network network = p5(64);
     network.ranks_per_host = 1;
