@@ -43,7 +43,7 @@ class Exchange {
         Places input;
         bool by_rank = false;               // the key of (position, rail) is the rank there
         int32_t ahead = exchange_ahead;     // puts of so many units go out early
-        int32_t sets = exchange_ahead + 1;  // slots of so many units are in use at a time
+        int32_t sets = exchange_ahead + 3;  // units with slots: granted before their puts' turn
         bool release_puts = false;  // the inputs put are overwritten later, if the call is in place
         Marks* released = nullptr;  // told so, by (rail, position)
     };

@@ -31,11 +31,18 @@ namespace {
 using Place = Part::Place;
 
 constexpr int32_t mesh_group = 8;
-// Groups under way. A grant and the put it allows take two latencies, 40 us between hosts, in which
-// a thread posts about a hundred messages: with fewer under way it waits.
-constexpr int32_t mesh_ahead = 5;
+// In groups: how early receivers grant, and how late senders wait for what comes. A grant and the
+// put it allows take two latencies, 40 us between hosts, in which a thread posts about a hundred
+// messages: with fewer under way it waits. A slot is granted again when its group was added; that
+// grant must be there before the sender's turn.
+struct Window {
+    int32_t granted, waited;
+};
+constexpr Window window_whole = {1, 2};
+constexpr Window window_gather = {5, 10};
+constexpr Window window_reduce = {8, 5};
 // Puts of sums, before the first slot is written again: until then it must have been delivered.
-constexpr int32_t sums_min = 4, sums_max = mesh_group * mesh_ahead;
+constexpr int32_t sums_min = 4, sums_max = mesh_group * window_reduce.waited;
 
 bool per_peer_input(Coll coll) {
     return coll == Coll::reduce_scatter || coll == Coll::all_to_all || coll == Coll::scatter;
@@ -68,15 +75,15 @@ bool sends(const Stage& stage, int32_t from, int32_t to) {
 // One exchange among all members. all_reduce by mesh is two of them.
 class Hop {
   public:
-    Hop(Part& part, Coll coll, int32_t group, int32_t ahead)
+    Hop(Part& part, Coll coll, int32_t group, Window window)
         : part_(part),
           coll_(coll),
           reducing_(is_reducing(coll)),
           sliced_(part.stage().coll == Coll::all_reduce && coll != Coll::all_reduce),
           group_(std::max(group, 1)),
           groups_(std::max((part.size() - 1 + group_ - 1) / group_, 1)),
-          ahead_(std::min(ahead, groups_)),
-          behind_(std::max(2, reducing_ ? ahead_ : std::min(2 * ahead, groups_))) {}
+          ahead_(std::min(window.granted, groups_)),
+          behind_(std::max(2, std::min(window.waited, groups_))) {}
 
     void run();
 
@@ -251,16 +258,17 @@ void Hop::run() {
 }  // namespace
 
 void gen_direct(Part& part) {
-    Hop(part, part.stage().coll, part.size() - 1, 1).run();
+    Hop(part, part.stage().coll, part.size() - 1, window_whole).run();
 }
 
 void gen_mesh(Part& part) {
-    if (part.stage().coll != Coll::all_reduce) {
-        Hop(part, part.stage().coll, mesh_group, mesh_ahead).run();
-        return;
+    const Coll coll = part.stage().coll;
+    if (coll == Coll::all_reduce || coll == Coll::reduce_scatter) {
+        Hop(part, Coll::reduce_scatter, mesh_group, window_reduce).run();
     }
-    Hop(part, Coll::reduce_scatter, mesh_group, mesh_ahead).run();
-    Hop(part, Coll::all_gather, mesh_group, mesh_ahead).run();
+    if (coll == Coll::all_reduce || coll == Coll::all_gather) {
+        Hop(part, Coll::all_gather, mesh_group, window_gather).run();
+    }
 }
 
 }  // namespace weft::plan

@@ -131,7 +131,7 @@ Result<double> closed_form_ns(const sim::Network& network, const Call& call,
     if (choice.shape.algo == plan::Algo::hier) {
         const bool has_form = call.coll == Coll::all_reduce || call.coll == Coll::all_gather ||
                               call.coll == Coll::reduce_scatter;
-        if (has_form && choice.shape.inter == plan::Algo::mesh) {
+        if (has_form && choice.shape.inter == plan::Algo::mesh && !choice.eager) {
             const tune::Hierarchy machine{inter_level(network), intra_level(network), network.hosts,
                                           network.ranks_per_host};
             return tune::cost_hierarchical_ns(machine, call.coll, block_bytes(call),

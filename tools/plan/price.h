@@ -8,8 +8,9 @@
 
 namespace weft::planner {
 
-// No plan is faster: the most bytes that must pass one NIC, or one rank's port inside its host,
-// whichever takes longer, and each level's latency once (all_reduce: all of it twice).
+// What the wires ask for: the most bytes that must pass one NIC, or one rank's port inside its
+// host, whichever takes longer, and each level's latency once (all_reduce: all of it twice). A plan
+// that hides one level's latency behind the other's bytes is a little faster.
 double bound_ns(const sim::Network& network, const Call& call);
 
 // The closed form of the algorithm. Hierarchies other than the mesh, and any with several strands,

@@ -83,10 +83,16 @@ std::vector<std::string> algorithms_of(const Call& call) {
         call.coll == Coll::all_to_all || call.coll == Coll::gather || call.coll == Coll::scatter;
     if (levels) {
         names.emplace_back(blocks ? "hier" : "hier:mesh");
-        for (const char* name : {"hier:halving", "hier:ring", "hier:tree"}) {
+        // Blocks of several ranks go by halving where a tree is asked for.
+        const bool trees =
+            call.coll != Coll::all_gather && call.coll != Coll::reduce_scatter && !blocks;
+        for (const char* name : {"hier:halving", "hier:ring"}) {
             if (!blocks) {
                 names.emplace_back(name);
             }
+        }
+        if (trees) {
+            names.emplace_back("hier:tree");
         }
     }
     for (const Algo algo : {Algo::direct, Algo::mesh, Algo::ring, Algo::halving, Algo::tree,
