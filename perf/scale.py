@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""scale.py [BUILD]: the tables of docs/SCALE.md, made with weft-plan and written between its two markers.
+"""scale.py [BUILD] [--write]: the tables of docs/SCALE.md, made with weft-plan; written between its two markers
+with --write, else printed.
 
-Everything is simulated on this machine: no figure depends on how fast it is. Exit status: 1 if a bar is missed.
+Everything is simulated: no figure depends on how fast this machine is. Exit status: 1 if a bar is missed.
 """
 import datetime
 import json
@@ -171,14 +172,18 @@ def page_write(lines):
         file.write(head + BEGIN + "\n\n" + "\n".join(lines) + "\n" + END + tail)
 
 
-def main(build="build"):
+def main(*arguments):
+    build = next((argument for argument in arguments if not argument.startswith("-")), "build")
     bench = Bench(build)
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], text=True, check=False,
                             stdout=subprocess.PIPE).stdout.strip()
     bench.say(f"`perf/scale.py`, {datetime.date.today()}, commit {commit}, {platform.machine()}, one core.", "")
     for part in (bars, against_bound, sensitivity, staged, whole):
         part(bench)
-    page_write(bench.lines)
+    if "--write" in arguments:
+        page_write(bench.lines)
+    else:
+        print("\n".join(bench.lines))
     for line in bench.missed:
         print("missed:", line)
     return 1 if bench.missed else 0
