@@ -1,9 +1,13 @@
 #include "src/plan/exchange.h"
 
+#include <algorithm>
+
 namespace weft::plan {
 
 Exchange::Exchange(Writer& to, const Home& home, Config config)
     : to_(&to), home_(home), config_(std::move(config)) {
+    config_.ahead = std::min(config_.ahead, units());
+    config_.sets = std::min(config_.sets, units());
 }
 
 int32_t Exchange::units() const {
@@ -68,12 +72,14 @@ void Exchange::start() {
     for (int32_t unit = 0; unit < config_.sets; unit++) {
         grant(unit);
     }
-    put(0);
+    for (int32_t unit = 0; unit < config_.ahead; unit++) {
+        put(unit);
+    }
 }
 
 void Exchange::fetch() {
     unit_++;
-    put(unit_ + 1);
+    put(unit_ + config_.ahead);
     release_puts(unit_ - 1);
     if (key(unit_, home_.local) < 0) {
         return;

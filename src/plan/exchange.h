@@ -8,6 +8,10 @@
 
 namespace weft::plan {
 
+// Units whose puts go out before they are needed: a put inside a host takes as long as it takes to
+// post and sum up a few units of small blocks.
+inline constexpr int32_t exchange_ahead = 4;
+
 // A rank's place in its cluster.
 struct Home {
     const Cluster& cluster;
@@ -30,15 +34,16 @@ struct Home {
 
 // Units: for each position in a given order, for each port, every rank of the host gets from each
 // of the others its input for (position, own rail of that port), in a scratch slot. The puts of a
-// unit go out one unit ahead, grants further: the tiles of the next unit travel while this one is
-// summed up or sent on. A fixed order on all ranks of a host, so no unit waits for a later one.
+// unit go out a few units ahead, grants further: the tiles of the next units travel while this one
+// is summed up or sent on. A fixed order on all ranks of a host, so no unit waits for a later one.
 class Exchange {
   public:
     struct Config {
         std::vector<int32_t> order;  // positions (hosts)
         Places input;
-        bool by_rank = false;       // the key of (position, rail) is the rank there
-        int32_t sets = 2;           // slots of so many units are in use at a time
+        bool by_rank = false;               // the key of (position, rail) is the rank there
+        int32_t ahead = exchange_ahead;     // puts of so many units go out early
+        int32_t sets = exchange_ahead + 3;  // units with slots: granted before their puts' turn
         bool release_puts = false;  // the inputs put are overwritten later, if the call is in place
         Marks* released = nullptr;  // told so, by (rail, position)
     };

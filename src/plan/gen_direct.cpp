@@ -2,10 +2,10 @@
 // Any rank count, lowest latency.
 //
 // Peers are taken in groups, the next rank first, so that n ranks do not all begin with rank 0.
-// 1. Grant the senders of the first two groups one place each: their block of the output, or, when
+// 1. Grant the senders of the first few groups one place each: their block of the output, or, when
 //    reducing, a scratch slot.
-// 2. Group by group: put to its receivers; wait for the senders of the group before, add what they
-//    gave, and grant the group after the next.
+// 2. Group by group: put to its receivers; wait for the senders of the group whose turn was a few
+//    groups ago, add what they gave, and grant as many groups ahead.
 // 3. Copy the own block while the last group travels. When reducing, the last step finishes.
 //
 // direct: one group of all peers, and one step over all inputs in rank order, so that every rank
@@ -31,7 +31,18 @@ namespace {
 using Place = Part::Place;
 
 constexpr int32_t mesh_group = 8;
-constexpr int32_t sums_under_way = 4;  // puts of sums, before the first slot is written again
+// In groups: how early receivers grant, and how late senders wait for what comes. A grant and the
+// put it allows take two latencies, 40 us between hosts, in which a thread posts about a hundred
+// messages: with fewer under way it waits. A slot is granted again when its group was added; that
+// grant must be there before the sender's turn.
+struct Window {
+    int32_t granted, waited;
+};
+constexpr Window window_whole = {1, 2};
+constexpr Window window_gather = {5, 10};
+constexpr Window window_reduce = {8, 5};
+// Puts of sums, before the first slot is written again: until then it must have been delivered.
+constexpr int32_t sums_min = 4, sums_max = mesh_group * window_reduce.waited;
 
 bool per_peer_input(Coll coll) {
     return coll == Coll::reduce_scatter || coll == Coll::all_to_all || coll == Coll::scatter;
@@ -64,13 +75,15 @@ bool sends(const Stage& stage, int32_t from, int32_t to) {
 // One exchange among all members. all_reduce by mesh is two of them.
 class Hop {
   public:
-    Hop(Part& part, Coll coll, int32_t group)
+    Hop(Part& part, Coll coll, int32_t group, Window window)
         : part_(part),
           coll_(coll),
           reducing_(is_reducing(coll)),
           sliced_(part.stage().coll == Coll::all_reduce && coll != Coll::all_reduce),
           group_(std::max(group, 1)),
-          groups_(std::max((part.size() - 1 + group_ - 1) / group_, 1)) {}
+          groups_(std::max((part.size() - 1 + group_ - 1) / group_, 1)),
+          ahead_(std::min(window.granted, groups_)),
+          behind_(std::max(2, std::min(window.waited, groups_))) {}
 
     void run();
 
@@ -89,7 +102,8 @@ class Hop {
     Place place_of(int32_t offset) const;
     Place source_for(int32_t to, int32_t offset);
     Place result() const { return Part::output(sliced_ ? part_.self() : 0); }
-    int32_t slots() const { return std::min(2 * group_, part_.size() - 1); }
+    int32_t slots() const { return std::min(ahead_ * group_, part_.size() - 1); }
+    int32_t sums() const { return std::clamp(part_.size() - 1, sums_min, sums_max); }
     template <class Each>
     void each_in(int32_t group, Each each);
     void begin();
@@ -102,7 +116,8 @@ class Hop {
     Coll coll_;
     bool reducing_, sliced_;
     int32_t group_, groups_;
-    Place own_;  // what this rank adds to its own result
+    int32_t ahead_, behind_;  // groups: how early granted, how late waited for
+    Place own_;               // what this rank adds to its own result
 };
 
 // each(offset), once for every port.
@@ -130,7 +145,7 @@ Place Hop::source_for(int32_t to, int32_t offset) {
         return result();
     }
     if (scattering()) {
-        return part_.first(to, Part::slot(slots() + 1 + offset % sums_under_way));
+        return part_.first(to, Part::slot(slots() + 1 + offset % sums()));
     }
     return Part::input(per_peer_input(coll_) ? to : 0);
 }
@@ -212,14 +227,20 @@ void Hop::add(int32_t group) {
 }
 
 void Hop::run() {
-    grant(0);
-    grant(1);
+    for (int32_t group = 0; group < ahead_; group++) {
+        grant(group);
+    }
     begin();
     for (int32_t group = 0; group < groups_; group++) {
         put(group);
-        if (group > 0) {
-            take(group - 1);
-            grant(group + 1);
+        const int32_t taken = group + 1 - behind_;
+        if (taken >= 0) {
+            take(taken);
+        }
+        if (!reducing_) {
+            grant(group + ahead_);
+        } else if (taken >= 0) {
+            grant(taken + ahead_);  // in the slots that are free now
         }
     }
     if (!reducing_ && !second_half() && sends(part_.stage(), part_.self(), part_.self())) {
@@ -229,22 +250,25 @@ void Hop::run() {
                        Part::input(per_peer_input(coll_) ? own : 0), own_pos());
         });
     }
-    take(groups_ - 1);
+    for (int32_t group = std::max(groups_ - behind_ + 1, 0); group < groups_; group++) {
+        take(group);
+    }
 }
 
 }  // namespace
 
 void gen_direct(Part& part) {
-    Hop(part, part.stage().coll, part.size() - 1).run();
+    Hop(part, part.stage().coll, part.size() - 1, window_whole).run();
 }
 
 void gen_mesh(Part& part) {
-    if (part.stage().coll != Coll::all_reduce) {
-        Hop(part, part.stage().coll, mesh_group).run();
-        return;
+    const Coll coll = part.stage().coll;
+    if (coll == Coll::all_reduce || coll == Coll::reduce_scatter) {
+        Hop(part, Coll::reduce_scatter, mesh_group, window_reduce).run();
     }
-    Hop(part, Coll::reduce_scatter, mesh_group).run();
-    Hop(part, Coll::all_gather, mesh_group).run();
+    if (coll == Coll::all_reduce || coll == Coll::all_gather) {
+        Hop(part, Coll::all_gather, mesh_group, window_gather).run();
+    }
 }
 
 }  // namespace weft::plan

@@ -121,7 +121,9 @@ class Spread {
     void run();
 
   private:
-    static constexpr int32_t grants_ahead = 2;
+    // A grant and its put take two latencies inside the host, in which small blocks of many
+    // positions could have gone.
+    static constexpr int32_t grants_ahead = 16;
 
     int32_t units() const { return static_cast<int32_t>(config_.order.size()) * home_.ports; }
     int32_t pos(int32_t unit) const {
@@ -201,10 +203,12 @@ void Spread::run() {
     }
     for (int32_t unit = 0; unit < units(); unit++) {
         put(unit);
-        wait(unit - 1);
+        wait(unit - spread_waits_behind);
         grant(unit + grants_ahead);
     }
-    wait(units() - 1);
+    for (int32_t unit = units() - spread_waits_behind; unit < units(); unit++) {
+        wait(unit);
+    }
 }
 
 void hier_all_gather(Strand& strand) {

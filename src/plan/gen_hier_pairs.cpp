@@ -264,6 +264,7 @@ void hier_all_to_all(Strand& strand) {
     }
     config.input = input;
     config.by_rank = true;
+    config.ahead = 1;
     config.sets = 3;
     Exchange exchange(lane, home, std::move(config));
     Turns(strand, lane, exchange).run();

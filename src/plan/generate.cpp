@@ -2,7 +2,9 @@
 #include <algorithm>
 
 #include "src/base/log.h"
+#include "src/plan/exchange.h"
 #include "src/plan/gen.h"
+#include "src/plan/hier.h"
 #include "src/plan/planner.h"
 
 namespace weft::plan {
@@ -11,8 +13,10 @@ namespace {
 
 constexpr size_t steps_max = size_t{UINT16_MAX} + 1;  // After names a step in 16 bits
 constexpr uint32_t slots_plain = 2;
-constexpr uint32_t slots_turns = 3;    // gen_hier_pairs.cpp, under way between two of one host
-constexpr uint32_t slots_relay = 4;    // gen_hier_pairs.cpp, held while they are handed on
+constexpr uint32_t slots_turns = 3;  // gen_hier_pairs.cpp, under way between two of one host
+constexpr uint32_t slots_relay = 4;  // gen_hier_pairs.cpp, held while they are handed on
+constexpr uint32_t slots_inputs = exchange_ahead + 1;  // exchange.h, of inputs that wait
+constexpr uint32_t slots_spread = 2 * (spread_waits_behind + 1);
 constexpr uint32_t slots_halving = 8;  // gen_halving.cpp, eager puts on one link
 
 bool many_inputs(Coll coll) {
@@ -40,14 +44,28 @@ uint32_t slices(const Shape& shape) {
     return shape.algo == Algo::tree || (shape.algo == Algo::direct && !shape.loads) ? 1 : ranks;
 }
 
+bool spreads(Coll coll) {
+    return coll == Coll::all_gather || coll == Coll::all_reduce || coll == Coll::broadcast;
+}
+
 uint32_t slots_needed(const Shape& shape) {
     const Algo algo = shape.algo == Algo::hier ? rail_algo(shape) : shape.algo;
     uint32_t slots = algo == Algo::halving ? slots_halving : slots_plain;
     if (shape.algo == Algo::hier && shape.cluster) {
         const auto shared = static_cast<uint32_t>(shape.cluster->rails_shared());
         const auto rails = static_cast<uint32_t>(shape.cluster->rails());
+        // What two ranks of one host have for each other, at most.
+        const auto units =
+            static_cast<uint32_t>(shape.cluster->host_count() *
+                                  ((shape.cluster->rails() + shape.cluster->ranks_min() - 1) /
+                                   shape.cluster->ranks_min()));
         slots *= shared;
-        if (shape.coll == Coll::all_to_all) {
+        if (is_reducing(shape.coll)) {
+            slots = std::max(slots, std::min(slots_inputs, units));
+        }
+        if (spreads(shape.coll)) {
+            slots = std::max(slots, std::min(slots_spread, units));
+        } else if (shape.coll == Coll::all_to_all) {
             slots = std::max({slots, rails * shared, slots_turns});  // what a host has for one rank
         } else if (shape.coll == Coll::scatter) {
             slots = std::max(slots, slots_relay);

@@ -8,6 +8,11 @@
 
 namespace weft::plan {
 
+// What a rank has from its rails it hands on before it waits for what the others of its host had a
+// few units ago: a wait for a neighbour who is late would hold up all of them. Eager, these and as
+// many more are under way on a link, so that credits have the time to come back.
+inline constexpr int32_t spread_waits_behind = 3;
+
 struct Strand {
     const Shape& shape;
     uint32_t strands, strand;

@@ -300,6 +300,8 @@ void Run::folded_fill(Report& report) const {
         for (size_t i = 0; i < ranks; i++) {
             report.rank_ns.push_back(report.rank_ns[i]);
             report.intra.push_back(report.intra[i]);
+            report.inter_sent.push_back(report.inter_sent[i]);
+            report.intra_sent.push_back(report.intra_sent[i]);
         }
     }
 }
@@ -312,6 +314,8 @@ Report Run::report() const {
         report.rank_ns.push_back(static_cast<double>(ranks_[rank].end) / 1000);
         report.time_ns = std::max(report.time_ns, report.rank_ns.back());
         report.intra.push_back(wires_.report(wires_.intra_port(rank)));
+        report.inter_sent.push_back(ranks_[rank].inter_sent);
+        report.intra_sent.push_back(ranks_[rank].intra_sent);
     }
     for (uint32_t nic = 0; nic < wires_.nic_count(); nic++) {
         report.nics.push_back(wires_.report(nic));

@@ -48,6 +48,7 @@ class Run {
     struct Rank {
         Picoseconds thread_free = 0, compute_free = 0;
         uint32_t lanes_left = 0, puts_open = 0;
+        RankTraffic inter_sent, intra_sent;
         uint32_t rail_turn = 0;  // messages too small to be cut take the rails in turn
         Picoseconds end = 0;
     };

@@ -103,10 +103,14 @@ void Run::message_send(uint32_t chain, const SimStep& step) {
     message.tile = at.tile;
     message.span = at.last_span;
     message.delivery_open = step.kind == StepKind::put && !by_value;
+    const uint32_t rank = parts_.chains[chain].rank;
+    RankTraffic& sent = inter(rank, step.peer) ? ranks_[rank].inter_sent : ranks_[rank].intra_sent;
+    sent.payload_bytes += payload;
+    (payload > 0 ? sent.data_messages : sent.control_messages)++;
     const uint64_t bytes = step.kind != StepKind::put ? network_.control_bytes
                            : by_value                 ? payload + network_.header_bytes
                                                       : payload;
-    route(message_new(message), parts_.chains[chain].rank, step.peer, bytes, payload);
+    route(message_new(message), rank, step.peer, bytes, payload);
 }
 
 // A request to the peer's memory, whose bytes come back: two latencies, no work of the peer's.
@@ -160,6 +164,9 @@ void Run::message_done(uint32_t index) {
 void Run::on_noticed(uint32_t index) {
     Message& message = messages_[index];
     if (--message.unnoticed == 0) {
+        if (options_.record) {
+            spans_[message.span - 1].landed = static_cast<double>(now_) / 1000;
+        }
         fact_add(parts_.steps[message.step].partner, message.tile, message.span);
         message_done(index);
     }

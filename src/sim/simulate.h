@@ -53,6 +53,13 @@ struct Traffic {
     double busy_ns = 0;
 };
 
+// What one rank's steps sent: a message is one step's, however many pieces its NICs make of it.
+struct RankTraffic {
+    uint64_t payload_bytes = 0;
+    uint64_t data_messages = 0;     // puts with a source
+    uint64_t control_messages = 0;  // grants, exposes, signals
+};
+
 struct NicReport {
     Traffic sent, received;
 };
@@ -67,6 +74,7 @@ struct Span {
     double reached = 0;  // the lane came to it
     double began = 0;    // what it waited for had happened
     double ended = 0;
+    double landed = 0;    // grant, put, expose: the peer knows of it
     uint32_t before = 0;  // span + 1 of the lane's step before, 0: none
     uint32_t cause = 0;   // span + 1 of the step that ended the wait, 0: it did not wait
 };
@@ -76,6 +84,7 @@ struct Report {
     std::vector<double> rank_ns;   // lanes at their end and all own puts delivered
     std::vector<NicReport> nics;   // host * rails + rail
     std::vector<NicReport> intra;  // by rank; loads count where they are read and where they land
+    std::vector<RankTraffic> inter_sent, intra_sent;  // by rank
     uint64_t events = 0;
     uint32_t ranks_simulated = 0;
     std::string folding;  // one clause: what was folded, or why nothing was

@@ -1,168 +1,48 @@
-// weft-plan: prints the plan a call would run, or proves it.
+// weft-plan: what a collective would do on a cluster, and what it would cost.
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <fstream>
-#include <iostream>
-#include <sstream>
-#include <string>
 
-#include "src/base/log.h"
-#include "src/plan/planner.h"
-#include "src/plan/text.h"
-#include "src/plan/verify.h"
+#include "tools/common/output.h"
+#include "tools/plan/actions.h"
+
+namespace weft::planner {
 
 namespace {
 
-using namespace weft;
-using namespace weft::plan;
-
-constexpr const char* usage =
-    "usage: weft-plan print|prove [--coll NAME] [--ranks N] [--root R] [--count ELEMENTS]\n"
-    "                             [--type BYTES|NAME] [--algo LIST] [--loads] [--net]\n"
-    "                             [--hosts RANKS/RANKS...]   as in 0-3/4-7; sets --ranks\n"
-    "       weft-plan prove --file PLAN\n";
-
-struct Options {
-    std::string action;
-    std::string file;
-    ClusterRef cluster;
-    Request request;
-    Limits limits;
-};
-
-Error bad(const std::string& what) {
-    return make_error(Code::invalid_argument, Scope::call, what);
-}
-
-Result<uint64_t> number(const std::string& name, const std::string& text, uint64_t most) {
-    char* end = nullptr;
-    errno = 0;
-    const uint64_t value = std::strtoull(text.c_str(), &end, 10);
-    if (text.empty() || text[0] == '-' || *end != '\0' || errno != 0 || value > most) {
-        return bad(format("%s %s: expected a number from 0 to %llu", name.c_str(), text.c_str(),
-                          static_cast<unsigned long long>(most)));
+Result<std::string> act(const Options& options) {
+    switch (options.action) {
+        case Action::print:
+            return print_action(options);
+        case Action::prove:
+            return prove_action(options);
+        case Action::price:
+            return price_action(options);
+        case Action::simulate:
+            return simulate_action(options);
+        case Action::compare:
+            return compare_action(options);
+        case Action::svg:
+            return svg_action(options);
+        case Action::trace:
+            return trace_action(options);
     }
-    return value;
-}
-
-Result<Coll> coll_named(const std::string& text) {
-    std::string known;
-    for (int i = 0; i < coll_count; i++) {
-        const auto coll = static_cast<Coll>(i);
-        if (text == to_string(coll) && coll != Coll::send_recv) {
-            return coll;
-        }
-        known.append(" ").append(coll == Coll::send_recv ? "" : to_string(coll));
-    }
-    return bad("--coll " + text + ": known are" + known);
-}
-
-Result<uint32_t> type_bytes(const std::string& text) {
-    for (int i = 0; i < data_type_count; i++) {
-        if (text == to_string(static_cast<DataType>(i))) {
-            return static_cast<uint32_t>(size_of(static_cast<DataType>(i)));
-        }
-    }
-    return static_cast<uint32_t>(TRY(number("--type", text, 16)));
-}
-
-Result<void> option(Options& options, const std::string& name, const std::string& value) {
-    Request& request = options.request;
-    if (name == "--coll") {
-        request.coll = TRY(coll_named(value));
-    } else if (name == "--ranks") {
-        request.rank_count = static_cast<int32_t>(TRY(number(name, value, 1 << 20)));
-    } else if (name == "--root") {
-        request.root = static_cast<int32_t>(TRY(number(name, value, 1 << 20)));
-    } else if (name == "--count") {
-        request.count = TRY(number(name, value, 1ull << 48));
-    } else if (name == "--type") {
-        request.elem_bytes = TRY(type_bytes(value));
-    } else if (name == "--algo") {
-        options.limits.algo = value;
-    } else if (name == "--hosts") {
-        options.cluster = TRY(cluster_parse(value));
-        request.rank_count = options.cluster->rank_count();
-        request.one_host = options.cluster->host_count() == 1;
-    } else if (name == "--file") {
-        options.file = value;
-    } else {
-        return bad("option " + name + " is unknown\n" + usage);
-    }
-    return {};
-}
-
-Result<Options> options_parse(int argc, char** argv) {
-    Options options;
-    options.request.rank_count = 2;
-    options.request.elem_bytes = 4;
-    options.request.count = 1024;
-    options.action = argc > 1 ? argv[1] : "";
-    if (options.action != "print" && options.action != "prove") {
-        return bad(usage);
-    }
-    for (int i = 2; i < argc; i++) {
-        const std::string name = argv[i];
-        if (name == "--loads") {
-            options.request.peer_load = true;
-        } else if (name == "--net") {
-            options.request.one_host = false;
-        } else if (i + 1 < argc) {
-            TRY(option(options, name, argv[++i]));
-        } else {
-            return bad("option " + name + " needs a value\n" + usage);
-        }
-    }
-    return options;
-}
-
-Result<Plan> plan_of_file(const std::string& path) {
-    std::ifstream file(path);
-    std::stringstream text;
-    text << file.rdbuf();
-    if (!file) {
-        return bad("cannot read " + path + ": " + std::strerror(errno));
-    }
-    return plan_parse(text.str());
-}
-
-Result<Plan> plan_of_call(const Options& options) {
-    Request request = options.request;
-    request.cluster = &options.cluster;
-    const Choice choice = TRY(choose(request, options.limits));
-    std::cerr << "# " << choice.reason << "\n";
-    Plan plan;
-    plan.shape = choice.shape;
-    for (int32_t rank = 0; rank < options.request.rank_count; rank++) {
-        plan.ranks.push_back(TRY(generate(choice.shape, choice.lanes, rank)));
-    }
-    return plan;
+    return std::string();
 }
 
 Result<void> tool(int argc, char** argv) {
     const Options options = TRY(options_parse(argc, argv));
-    const Plan plan =
-        TRY(options.file.empty() ? plan_of_call(options) : plan_of_file(options.file));
-    if (options.action == "print") {
-        std::cout << plan_text(plan);
-        return {};
+    if (options.help) {
+        return tools::print(usage());
     }
-    TRY(prove(plan));
-    size_t steps = 0;
-    for (const RankPlan& part : plan.ranks) {
-        for (const Lane& lane : part.lanes) {
-            steps += lane.steps.size();
-        }
-    }
-    std::cout << "proved: " << plan.ranks.size() << " ranks, " << steps << " steps\n";
-    return {};
+    const std::string text = TRY(act(options));
+    return options.out.empty() ? tools::print(text) : tools::file_write(options.out, text);
 }
 
 }  // namespace
 
+}  // namespace weft::planner
+
 int main(int argc, char** argv) {
-    const Result<void> result = tool(argc, argv);
+    const auto result = weft::planner::tool(argc, argv);
     if (!result.ok()) {
         std::fprintf(stderr, "weft-plan: %s\n", result.error().what.c_str());
         return 1;

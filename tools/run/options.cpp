@@ -1,13 +1,14 @@
 #include "tools/run/options.h"
 
-#include <getopt.h>
-
 #include <cmath>
 #include <cstdlib>
 
 #include "src/base/log.h"
+#include "tools/common/args.h"
 
 namespace weft::run {
+
+using tools::wrong;
 
 namespace {
 
@@ -27,18 +28,8 @@ constexpr option long_options[] = {
     {nullptr, 0, nullptr, 0},
 };
 
-Error wrong(std::string what) {
-    return make_error(Code::invalid_argument, Scope::call, std::move(what));
-}
-
-Result<int> number_parse(const char* name, const std::string& text, int max) {
-    char* end = nullptr;
-    const long value = std::strtol(text.c_str(), &end, 10);
-    if (text.empty() || *end != '\0' || value < 1 || value > max) {
-        return wrong(
-            format("%s '%s': expected a whole number from 1 to %d", name, text.c_str(), max));
-    }
-    return static_cast<int>(value);
+Result<int> number(const char* name, const std::string& text, int most) {
+    return static_cast<int>(TRY(tools::number_read(name, text, 1, most)));
 }
 
 Result<Nanos> seconds_parse(const std::string& text) {
@@ -78,17 +69,16 @@ Result<std::pair<std::string, std::string>> env_parse(const std::string& text) {
     return std::pair(text.substr(0, at), text.substr(at + 1));
 }
 
-Result<void> apply(Options& options, int which, const char* argument) {
-    const std::string text = argument ? argument : "";
+Result<void> apply(Options& options, int which, const std::string& text) {
     switch (which) {
         case 'n':
-            options.rank_count = TRY(number_parse("-n", text, rank_count_max));
+            options.rank_count = TRY(number("-n", text, rank_count_max));
             return {};
         case hosts:
-            options.host_count = TRY(number_parse("--hosts", text, host_count_max));
+            options.host_count = TRY(number("--hosts", text, host_count_max));
             return {};
         case rails:
-            options.rail_count = TRY(number_parse("--rails", text, rail_count_max));
+            options.rail_count = TRY(number("--rails", text, rail_count_max));
             return {};
         case rate:
             options.rate_bps = TRY(rate_parse(text));
@@ -115,21 +105,6 @@ Result<void> apply(Options& options, int which, const char* argument) {
             options.help = true;
             return {};
     }
-}
-
-// What getopt left in `optopt` and `argv` says which of its three complaints this is.
-Error refused(int complaint, char** argv) {
-    const std::string seen = argv[optind - 1];
-    if (complaint == ':') {
-        return wrong("option '" + seen + "' needs a value");
-    }
-    if (optopt != 0 && optopt < 256) {
-        return wrong(format("unknown option '-%c' (weft-run --help lists them)", optopt));
-    }
-    if (optopt != 0) {
-        return wrong("option '" + seen + "' takes no value");
-    }
-    return wrong("unknown option '" + seen + "' (weft-run --help lists them)");
 }
 
 Result<void> check(const Options& options, bool rails_given) {
@@ -168,17 +143,13 @@ Result<int64_t> rate_parse(const std::string& text) {
 Result<Options> options_parse(int argc, char** argv) {
     Options options;
     bool rails_given = false;
-    opterr = 0;
-    optind = 1;
-    // '+': the first word that is no option is the program; ':': a missing value is told apart.
-    for (int which = 0; (which = getopt_long(argc, argv, "+:n:h", long_options, nullptr)) != -1;) {
-        if (which == '?' || which == ':') {
-            return refused(which, argv);
-        }
-        TRY(apply(options, which, optarg));
-        rails_given = rails_given || which == rails;
-    }
-    options.program.assign(argv + optind, argv + argc);
+    const int program =
+        TRY(tools::options_read({"weft-run", argc, argv, long_options, "n:h"},
+                                [&](int which, const std::string& text) -> Result<void> {
+                                    rails_given = rails_given || which == rails;
+                                    return apply(options, which, text);
+                                }));
+    options.program.assign(argv + program, argv + argc);
     if (!options.help) {
         TRY(check(options, rails_given));
     }

@@ -3,30 +3,16 @@
 #include <functional>
 
 #include "src/base/log.h"
+#include "tools/common/output.h"
 #include "topology/cluster_text.h"
 #include "topology/host.h"
 
 namespace weft::topo {
 
 using namespace topology;
+using tools::json_quoted;
 
 namespace {
-
-// Names come from files: what is no plain character is escaped or, beyond ASCII, replaced.
-std::string quoted(const std::string& text) {
-    std::string out = "\"";
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == '"' || c == '\\') {
-            out += {'\\', c};
-        } else if (byte < 0x20 || byte == 0x7f) {
-            out += format("\\u%04x", byte);
-        } else {
-            out += byte < 0x80 ? c : '?';
-        }
-    }
-    return out + "\"";
-}
 
 std::string known(int64_t value) {
     return value > 0 ? std::to_string(value) : "null";
@@ -37,7 +23,7 @@ std::string index_or_null(int32_t value) {
 }
 
 std::string address_or_null(const std::optional<PciAddress>& address) {
-    return address ? quoted(to_string(*address)) : "null";
+    return address ? json_quoted(to_string(*address)) : "null";
 }
 
 template <class Items>
@@ -59,14 +45,14 @@ std::string numbers(const Numbers& items) {
 }
 
 std::string place_json(const Place& place) {
-    return "{\"kind\": " + quoted(to_string(place.kind)) +
+    return "{\"kind\": " + json_quoted(to_string(place.kind)) +
            ", \"parent\": " + index_or_null(place.parent) +
            ", \"number\": " + index_or_null(place.os_index) +
            ", \"address\": " + address_or_null(place.address) + "}";
 }
 
 std::string gpu_json(const Gpu& gpu) {
-    return "{\"address\": " + quoted(to_string(gpu.address)) +
+    return "{\"address\": " + json_quoted(to_string(gpu.address)) +
            format(", \"vendor\": \"%04x\", \"device\": \"%04x\"", gpu.vendor, gpu.device) +
            format(", \"place\": %d, \"numa\": ", gpu.place) + index_or_null(gpu.numa) +
            ", \"pcie_bytes_per_s\": " + known(gpu.pcie_rate) +
@@ -76,8 +62,9 @@ std::string gpu_json(const Gpu& gpu) {
 std::string nic_json(const View& view, size_t index) {
     const Nic& nic = view.machine.nics[index];
     const char* const kinds[] = {"efa", "verbs", "ethernet", "unknown"};
-    return "{\"address\": " + address_or_null(nic.address) + ", \"name\": " + quoted(nic.name) +
-           ", \"kind\": " + quoted(kinds[static_cast<size_t>(nic.kind)]) +
+    return "{\"address\": " + address_or_null(nic.address) +
+           ", \"name\": " + json_quoted(nic.name) +
+           ", \"kind\": " + json_quoted(kinds[static_cast<size_t>(nic.kind)]) +
            format(", \"vendor\": \"%04x\", \"device\": \"%04x\"", nic.vendor, nic.device) +
            format(", \"place\": %d, \"numa\": ", nic.place) + index_or_null(nic.numa) +
            ", \"pcie_bytes_per_s\": " + known(nic.pcie_rate) +
@@ -108,9 +95,10 @@ std::string machine_json(const View& view) {
            array(machine.nics, [&](size_t i) { return nic_json(view, i); }) +
            "],\n  \"rails\": " + numbers(view.rails.nics) + ",\n  \"ranks\": [\n    " +
            array(view.rank_places, [&](size_t i) { return rank_json(view, i); }) +
-           "],\n  \"cluster\": " + (cluster.ok() ? quoted(cluster_text(cluster.value())) : "null") +
-           ",\n  \"notes\": [\n    " + array(notes, [&](size_t i) { return quoted(notes[i]); }) +
-           "]\n}\n";
+           "],\n  \"cluster\": " +
+           (cluster.ok() ? json_quoted(cluster_text(cluster.value())) : "null") +
+           ",\n  \"notes\": [\n    " +
+           array(notes, [&](size_t i) { return json_quoted(notes[i]); }) + "]\n}\n";
 }
 
 std::string cluster_json(const Cluster& cluster) {
@@ -119,10 +107,10 @@ std::string cluster_json(const Cluster& cluster) {
         hash += format("%02x", byte);
     }
     const Host& host = cluster.host(0);
-    return "{\n  \"cluster\": " + quoted(cluster_text(cluster)) +
+    return "{\n  \"cluster\": " + json_quoted(cluster_text(cluster)) +
            format(",\n  \"hosts\": %d,\n  \"ranks\": %d", cluster.host_count(),
                   cluster.rank_count()) +
-           ",\n  \"hash\": " + quoted(hash) + ",\n  \"rails_of_local_rank\": [\n    " +
+           ",\n  \"hash\": " + json_quoted(hash) + ",\n  \"rails_of_local_rank\": [\n    " +
            array(host.rank_rails, [&](size_t i) { return numbers(host.rank_rails[i]); }) +
            "],\n  \"rail_bytes_per_s\": [" +
            array(

@@ -1,10 +1,8 @@
 // weft-topo: this machine, a recorded one or an instance type, as Weft sees it.
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 
-#include "src/base/log.h"
+#include "tools/common/output.h"
 #include "tools/topo/json.h"
 #include "tools/topo/options.h"
 #include "tools/topo/svg.h"
@@ -13,35 +11,13 @@
 
 namespace weft::topo {
 
+using tools::file_write;
+using tools::print;
+
 namespace {
 
 constexpr int different_status = 1;
 constexpr int trouble_status = 2;
-
-Result<void> file_write(const std::string& path, const std::string& text) {
-    std::FILE* file = std::fopen(path.c_str(), "we");
-    const bool written =
-        file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-    const int failure = errno;
-    // A full disk may show only when the last buffer is written.
-    const bool closed = file != nullptr && std::fclose(file) == 0;
-    if (!written || !closed) {
-        return make_error(Code::system, Scope::call,
-                          "cannot write " + path + ": " + std::strerror(written ? errno : failure),
-                          written ? errno : failure);
-    }
-    return {};
-}
-
-Result<void> print(const std::string& text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() ||
-        std::fflush(stdout) != 0) {
-        return make_error(Code::system, Scope::call,
-                          std::string("cannot write to standard output: ") + std::strerror(errno),
-                          errno);
-    }
-    return {};
-}
 
 Result<int> profile_print(const Options& options) {
     const auto* profile = TRY(topology::profile_find(options.profile));

@@ -1,12 +1,12 @@
 #include "tools/topo/options.h"
 
-#include <getopt.h>
-
-#include "src/base/log.h"
+#include "tools/common/args.h"
 #include "topology/cluster.h"
-#include "topology/units.h"
 
 namespace weft::topo {
+
+using tools::word_read;
+using tools::wrong;
 
 namespace {
 
@@ -26,42 +26,26 @@ constexpr option long_options[] = {
     {nullptr, 0, nullptr, 0},
 };
 
-Error wrong(std::string what) {
-    return make_error(Code::invalid_argument, Scope::call, std::move(what));
-}
-
 Result<int32_t> number(const char* name, const std::string& text, int32_t most) {
-    auto value = topology::count_parse(text, 1, most);
-    if (!value.ok()) {
-        return wrong(std::string(name) + " " + value.error().what);
-    }
-    return static_cast<int32_t>(value.value());
+    return static_cast<int32_t>(TRY(tools::number_read(name, text, 1, most)));
 }
 
-Result<std::string> word(const char* name, const std::string& text) {
-    if (text.empty()) {
-        return wrong(std::string(name) + " needs a value that is not empty");
-    }
-    return text;
-}
-
-Result<void> apply(Options& options, int which, const char* argument) {
-    const std::string text = argument == nullptr ? "" : argument;
+Result<void> apply(Options& options, int which, const std::string& text) {
     switch (which) {
         case xml:
-            options.xml = TRY(word("--xml", text));
+            options.xml = TRY(word_read("--xml", text));
             return {};
         case xml_out:
-            options.xml_out = TRY(word("--xml-out", text));
+            options.xml_out = TRY(word_read("--xml-out", text));
             return {};
         case svg:
-            options.svg = TRY(word("--svg", text));
+            options.svg = TRY(word_read("--svg", text));
             return {};
         case diff:
-            options.diff = TRY(word("--diff", text));
+            options.diff = TRY(word_read("--diff", text));
             return {};
         case profile:
-            options.profile = TRY(word("--profile", text));
+            options.profile = TRY(word_read("--profile", text));
             return {};
         case hosts:
             options.hosts = TRY(number("--hosts", text, topology::hosts_max));
@@ -79,17 +63,6 @@ Result<void> apply(Options& options, int which, const char* argument) {
             options.help = true;
             return {};
     }
-}
-
-Error refused(int complaint, char** argv) {
-    const std::string seen = argv[optind - 1];
-    if (complaint == ':') {
-        return wrong("option '" + seen + "' needs a value");
-    }
-    if (optopt >= 256) {
-        return wrong("option '" + seen + "' takes no value");
-    }
-    return wrong("unknown option '" + seen + "' (weft-topo --help lists them)");
 }
 
 Result<void> check(const Options& options) {
@@ -113,16 +86,11 @@ Result<void> check(const Options& options) {
 
 Result<Options> options_parse(int argc, char** argv) {
     Options options;
-    opterr = 0;
-    optind = 0;  // glibc starts over
-    for (int which = 0; (which = getopt_long(argc, argv, "+:h", long_options, nullptr)) != -1;) {
-        if (which == '?' || which == ':') {
-            return refused(which, argv);
-        }
-        TRY(apply(options, which, optarg));
-    }
-    if (optind < argc) {
-        return wrong(std::string("'") + argv[optind] +
+    const int rest = TRY(tools::options_read(
+        {"weft-topo", argc, argv, long_options, "h"},
+        [&](int which, const std::string& text) { return apply(options, which, text); }));
+    if (rest < argc) {
+        return wrong(std::string("'") + argv[rest] +
                      "' is not an option; a file is given with --xml FILE");
     }
     if (!options.help && !options.list) {

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "src/base/log.h"
+#include "tools/common/output.h"
 
 namespace weft::topo {
 
@@ -30,20 +31,6 @@ struct Box {
     int x = 0, y = 0, width = 0, height = 0;  // x and y relative to the box around it
     std::vector<Box> inside;
 };
-
-std::string escaped(const std::string& text) {
-    std::string out;
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        out += c == '<'                      ? "&lt;"
-               : c == '>'                    ? "&gt;"
-               : c == '&'                    ? "&amp;"
-               : c == '"'                    ? "&quot;"
-               : byte < 0x20 || byte >= 0x7f ? "?"
-                                             : std::string(1, c);
-    }
-    return out;
-}
 
 Box device_box(Kind kind, std::string title, std::string detail) {
     Box box;
@@ -189,11 +176,11 @@ void draw(const Box& box, int x, int y, Drawing& drawing) {
         "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\" fill=\"%s\" "
         "stroke=\"#666\"/>\n",
         x, y, box.width, box.height, fill);
-    drawing.boxes +=
-        format("<text x=\"%d\" y=\"%d\">%s</text>\n", x + 6, y + 15, escaped(box.title).c_str());
+    drawing.boxes += format("<text x=\"%d\" y=\"%d\">%s</text>\n", x + 6, y + 15,
+                            tools::xml_escaped(box.title).c_str());
     if (!box.detail.empty()) {
         drawing.boxes += format("<text x=\"%d\" y=\"%d\" fill=\"#555\">%s</text>\n", x + 6, y + 29,
-                                escaped(box.detail).c_str());
+                                tools::xml_escaped(box.detail).c_str());
     }
     for (const int32_t rank : box.ranks) {
         drawing.ranks[rank] = {x + box.width / 2, y + box.height};

@@ -113,6 +113,12 @@ TEST_CASE("512 hosts of 8 ranks are folded to 8, built when needed") {
     REQUIRE(report.ok());
     CHECK(built == 8 * (1 + 3) + 8);  // host 0 and three more compared, host 0 run
     CHECK(report.value().rank_ns.size() == 4096);
+    // Seven of eight ranks send inside their host; no message is cut: one rail a rank.
+    CHECK(report.value().inter_sent[7].data_messages == 4095);
+    CHECK(report.value().inter_sent[4095].payload_bytes == 4095ull << 16);
+    CHECK(report.value().intra_sent[7].data_messages == 0);
+    CHECK(report.value().intra_sent[0].data_messages == 4095);
+    CHECK(report.value().inter_sent[8].control_messages == 4095);  // grants go back
     CHECK(report.value().nics[7].sent.payload_bytes == 4095ull << 16);
     CHECK(report.value().nics[0].sent.payload_bytes ==
           0);  // only the last rank of a host sends out
