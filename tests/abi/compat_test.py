@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """compat_test.py INCLUDE COMPAT.md REFUSE_TEST: the tables have one row for every public function and
-every function NCCL has released, no others; with the right release, a state that the page explains,
+every function NCCL has released, no others (settings have rows of their own); with the right release, a state that the page explains,
 and a test behind every refusal."""
 import re
 import sys
@@ -11,7 +11,7 @@ import released
 
 def rows_of(text):
     """(function, other cells) of every table row"""
-    lines = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, flags=re.M)
+    lines = re.findall(r"^\| `([a-z]\w+)` \|(.*)\|$", text, flags=re.M)
     return [(name, [cell.strip() for cell in cells.split("|")]) for name, cells in lines]
 
 

@@ -514,7 +514,9 @@ bool FabricWire::arm() {
     if (next_event_ < events_.size() || !inbox_->empty() || !hub_.may_sleep()) {
         return false;
     }
-    hub_.service().slept_on(clock_now());
+    if (hub_.wait_fd() >= 0) {
+        hub_.service().slept_on(clock_now());
+    }
     return true;
 }
 

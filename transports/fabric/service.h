@@ -24,6 +24,7 @@ class Service {
 
     void driven(Nanos now) { driven_.store(now, std::memory_order_relaxed); }
     // A wire's owner goes to sleep on the rails' descriptors: they wake it, this need not look.
+    // (Where there are none, this is what wakes it.)
     void slept_on(Nanos now) { driven(now + sleep_longest); }
     // Something began that may need a push without an event (a connection): look soon.
     void stir();

@@ -3,6 +3,8 @@
 #include <sys/uio.h>
 
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "src/base/log.h"
 #include "transports/memory.h"
@@ -15,6 +17,10 @@ namespace {
 
 // Populating a larger mapping would hold up the service thread; it is faulted in with use.
 constexpr size_t import_populate_bytes_max = 64u << 20;
+
+// A process that ends because of an error has told the control plane why: that is heard first
+// (its own notice of a death comes after 200 ms).
+constexpr Nanos death_grace = 250 * nanos_per_ms;
 
 Fd duplicate(int fd) {
     return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
@@ -227,17 +233,26 @@ void Exchange::remote_lost(const std::string& name, const char* how) {
     for (const auto& [pairing, link] : remote.links) {
         link->dead.store(true, std::memory_order_release);
     }
-    News news;
+    auto failures = std::make_shared<std::vector<std::pair<uint64_t, News>>>();
     for (const auto* pairings : {&remote.up, &remote.wanted}) {
         for (const auto& [pairing, peer] : *pairings) {
+            News& news = failures->emplace_back(pairing.local, News{}).second;
             news.what = News::What::failed;
             news.peer = peer;
             news.error =
                 make_error(Code::remote, Scope::peer,
                            format("the process of rank %u (pid %d) %s", peer, remote.pid, how));
-            tell(pairing.local, news);
         }
     }
+    reactor_.at(reactor_.now() + death_grace, [weak = weak_from_this(), failures] {
+        if (const auto self = weak.lock()) {
+            const Lock lock(self->mutex_);
+            for (auto& [wire, news] : *failures) {
+                self->tell(wire, std::move(news));
+            }
+        }
+    });
+    News news;
     for (const auto& [id, imports] : remote.imports) {
         for (const auto& [wire, peer] : imports.users) {
             news = {};
