@@ -70,6 +70,7 @@ class Images {
     const Rotation& rotation_;
     int32_t turn_;
     Names slots_;  // of the lane
+    uint32_t slot_count_ = 0;
     bool reordered_ = false;
 };
 
@@ -81,7 +82,8 @@ bool Images::same(const RankPlan& first, const RankPlan& other) {
         const Lane& a = first.lanes[lane];
         const Lane& b = other.lanes[lane];
         slots_.clear();
-        if (a.scratch_slots != b.scratch_slots ||
+        slot_count_ = a.scratch_slots;
+        if (a.scratch_slots != b.scratch_slots || a.scratch_slots > a.steps.size() ||
             !std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(),
                         [&](const Step& x, const Step& y) { return same(x, y); })) {
             return false;
@@ -140,6 +142,7 @@ bool Images::same_dst(const Step& a, const Step& b) {
     }
     return b.dst.space == Space::scratch && b.dst.peer < 0 &&
            (a.kind != StepKind::expose || a.dst.chunk == b.dst.chunk) &&
+           a.dst.chunk < slot_count_ && b.dst.chunk < slot_count_ &&
            slots_.learn(a.dst.chunk, b.dst.chunk);
 }
 
@@ -155,10 +158,22 @@ bool Images::same_memory(const Operand& a, const Operand& b) const {
     return a.chunk / shape_.chunks < blocks && rotation_.id(a.chunk, many, turn_) == b.chunk;
 }
 
-// One turn renames the chunk of each step of host 0 to that of the same step of host 1.
+uint64_t steps_of(const RankPlan& part) {
+    uint64_t steps = 0;
+    for (const Lane& lane : part.lanes) {
+        steps += lane.steps.size();
+    }
+    return steps;
+}
+
+// One turn renames the chunk of each step of host 0 to that of the same step of host 1. A rank has
+// at least one step on each chunk.
 Result<bool> chunks_learn(const Shape& shape, const PartOf& part_of,
                           const std::vector<RankPlan>& first, Rotation& rotation) {
     Names names;
+    if (shape.chunks > steps_of(first[0])) {
+        return false;
+    }
     for (size_t local = 0; local < first.size(); local++) {
         const RankPlan other = TRY(part_of(rotation.rank_at(1, static_cast<int32_t>(local))));
         if (other.lanes.size() != first[local].lanes.size()) {
@@ -183,6 +198,9 @@ Result<bool> chunks_learn(const Shape& shape, const PartOf& part_of,
 const char* no_rotation(const Shape& shape) {
     if (has_root(shape.coll)) {
         return "one rank is the root";
+    }
+    if (shape.cluster && shape.cluster->rank_count() != shape.rank_count) {
+        return "its hosts have other ranks than it has";
     }
     if (!shape.cluster) {
         return shape.rank_count > 1 ? nullptr : "there is one rank";

@@ -176,6 +176,26 @@ TEST_CASE("a slot that peers load keeps its number") {
     CHECK_FALSE(turned(plan("s1")).yes);
 }
 
+// What a file may say before anybody has checked it.
+TEST_CASE("numbers beyond all bounds are no reason to make room for them") {
+    const Plan good = plan_make(Coll::all_reduce, Kind::ring, 4, 1);
+    Plan plan = good;
+    for (RankPlan& part : plan.ranks) {
+        for (Step& step : part.lanes[0].steps) {
+            step.dst.chunk = UINT32_MAX - 1;
+        }
+    }
+    CHECK_FALSE(turned(plan).yes);
+    plan = good;
+    plan.shape.chunks = UINT32_MAX;
+    step_of(plan, 0, StepKind::put).chunk = UINT32_MAX - 1;
+    step_of(plan, 1, StepKind::put).chunk = UINT32_MAX - 1;
+    CHECK_FALSE(turned(plan).yes);
+    plan = good;
+    plan.shape.cluster = cluster_of({2, 1});
+    CHECK_FALSE(turned(plan).yes);
+}
+
 TEST_CASE("chunks must be renamed one to one, and be back after a turn by all hosts") {
     Shape shape;
     shape.rank_count = 4;
