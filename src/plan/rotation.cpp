@@ -59,6 +59,7 @@ class Images {
   private:
     bool same(const Step& a, const Step& b);
     bool same_dst(const Step& a, const Step& b);
+    bool same_own(const Operand& a, const Operand& b);
     bool same_source(const Operand& a, const Operand& b) const;
     bool same_sources(const Step& a, const Step& b);
     bool same_memory(const Operand& a, const Operand& b) const;
@@ -100,8 +101,8 @@ bool Images::same(const Step& a, const Step& b) {
 
 // In the same order, or in any: each source by one that stands for no other.
 bool Images::same_sources(const Step& a, const Step& b) {
-    const auto same = [&](const Operand& x, const Operand& y) { return same_source(x, y); };
-    if (std::equal(a.src.begin(), a.src.end(), b.src.begin(), b.src.end(), same)) {
+    if (std::equal(a.src.begin(), a.src.end(), b.src.begin(), b.src.end(),
+                   [&](const Operand& x, const Operand& y) { return same_own(x, y); })) {
         return true;
     }
     if (a.kind != StepKind::reduce || a.src.size() != b.src.size()) {
@@ -114,7 +115,7 @@ bool Images::same_sources(const Step& a, const Step& b) {
     size_t at = 0;
     for (const Operand& source : a.src) {
         size_t tried = 0;
-        while (tried < count && (taken[at] || !same(source, b.src[at]))) {
+        while (tried < count && (taken[at] || !same_source(source, b.src[at]))) {
             at = (at + 1) % count;
             tried++;
         }
@@ -126,7 +127,7 @@ bool Images::same_sources(const Step& a, const Step& b) {
     return true;
 }
 
-// What a step reads from scratch, an earlier step has named as its destination.
+// Of several in any order: a slot by the name it has already.
 bool Images::same_source(const Operand& a, const Operand& b) const {
     if (a.space == Space::scratch && a.peer < 0) {
         return b.space == Space::scratch && b.peer < 0 && slots_.known(a.chunk, b.chunk);
@@ -134,16 +135,19 @@ bool Images::same_source(const Operand& a, const Operand& b) const {
     return same_memory(a, b);
 }
 
+// A slot may be named here.
+bool Images::same_own(const Operand& a, const Operand& b) {
+    if (a.space == Space::scratch && a.peer < 0) {
+        return b.space == Space::scratch && b.peer < 0 && a.chunk < slot_count_ &&
+               b.chunk < slot_count_ && slots_.learn(a.chunk, b.chunk);
+    }
+    return same_memory(a, b);
+}
+
 // An exposed slot keeps its number: peers name it.
 bool Images::same_dst(const Step& a, const Step& b) {
-    const bool own_slot = a.dst.space == Space::scratch && a.dst.peer < 0;
-    if (!own_slot) {
-        return same_memory(a.dst, b.dst);
-    }
-    return b.dst.space == Space::scratch && b.dst.peer < 0 &&
-           (a.kind != StepKind::expose || a.dst.chunk == b.dst.chunk) &&
-           a.dst.chunk < slot_count_ && b.dst.chunk < slot_count_ &&
-           slots_.learn(a.dst.chunk, b.dst.chunk);
+    const bool named = a.kind == StepKind::expose && a.dst.space == Space::scratch;
+    return (!named || a.dst.chunk == b.dst.chunk) && same_own(a.dst, b.dst);
 }
 
 bool Images::same_memory(const Operand& a, const Operand& b) const {
