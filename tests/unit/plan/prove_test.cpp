@@ -204,6 +204,142 @@ TEST_CASE("a change of all hosts alike gets one answer in every way") {
     CHECK(answers.unsure * 100 <= answers.mutants);
 }
 
+namespace {
+
+Plan parsed(const std::string& text) {
+    Result<Plan> plan = plan_parse(text);
+    REQUIRE(plan.ok());
+    return std::move(plan).value();
+}
+
+// Right, but more than short clocks can tell: they refuse with `why`, and the proof goes on.
+void check_unsure(const Plan& plan, const std::string& why) {
+    const std::string all = said(prove_by(plan, ProofWay::all_ranks));
+    INFO(all);
+    CHECK(all.find(why) != all.npos);
+    CHECK(said(prove_by(plan, ProofWay::whole_clocks)) == "accepted");
+    const Result<Proof> proof = prove_by(plan, ProofWay::any);
+    REQUIRE(proof.ok());
+    CHECK(proof.value().way == ProofWay::whole_clocks);
+}
+
+}  // namespace
+
+// Rank 1 has loaded rank 0's input, tells rank 2, and rank 2 tells rank 0.
+TEST_CASE("what a third rank tells is known by whole clocks only") {
+    check_unsure(
+        parsed("weft-plan 1\n"
+               "shape coll=broadcast algo=direct ranks=3 root=0 chunks=1 in=1 out=1 slots=2 "
+               "loads=1\n"
+               "rank 0\nlane scratch=0\nexpose in0 to 1 chunk 0\nput <- in0 to 2 chunk 0\n"
+               "copy out0 <- in0 chunk 0\nwait from 2 chunk 0\n"
+               "rank 1\nlane scratch=0\nwait 0:in0 from 0 chunk 0\ncopy out0 <- 0:in0 chunk 0\n"
+               "put to 2 chunk 0\n"
+               "rank 2\nlane scratch=0\ngrant out0 to 0 chunk 0\nwait out0 from 0 chunk 0\n"
+               "wait from 1 chunk 0\nput to 0 chunk 0\n"),
+        "the user may reuse memory");
+}
+
+// After the sum, rank 0 sends its input, which in place is the sum; rank 1 throws it away.
+TEST_CASE("values that differ in place are asked for every place by itself") {
+    check_unsure(
+        parsed("weft-plan 1\n"
+               "shape coll=all_reduce algo=direct ranks=2 root=0 chunks=1 in=1 out=1 slots=4 "
+               "loads=0\n"
+               "rank 0\nlane scratch=1\ngrant s0 to 1 chunk 0\nput <- in0 to 1 chunk 0\n"
+               "release in0 chunk 0\nwait s0 from 1 chunk 0\n"
+               "reduce out0 <- in0 s0 chunk 0 finish\nrelease s0 chunk 0\n"
+               "put <- in0 to 1 chunk 0\n"
+               "rank 1\nlane scratch=2\ngrant s0 to 0 chunk 0\ngrant s1 to 0 chunk 0\n"
+               "put <- in0 to 0 chunk 0\nrelease in0 chunk 0\nwait s0 from 0 chunk 0\n"
+               "reduce out0 <- s0 in0 chunk 0 finish\nrelease s0 chunk 0\n"
+               "wait s1 from 0 chunk 0\nrelease s1 chunk 0\n"),
+        "other values in place");
+}
+
+// Rank 1 receives chunk 1 before chunk 0, and hands chunk 1 on only behind chunk 0: right while
+// both are there.
+TEST_CASE("an order that hangs on another chunk counts for nothing") {
+    const auto plan = [](const std::string& after) {
+        return parsed(
+            "weft-plan 1\n"
+            "shape coll=broadcast algo=ring ranks=3 root=0 chunks=2 in=1 out=1 slots=2 loads=0\n"
+            "rank 0\nlane scratch=0\nput <- in1 to 1 chunk 1\nput <- in0 to 1 chunk 0\n"
+            "copy out0 <- in0 chunk 0\ncopy out1 <- in1 chunk 1\nlane scratch=0\n"
+            "rank 1\nlane scratch=0\ngrant out1 to 0 chunk 1\ngrant out0 to 0 chunk 0\n"
+            "wait out1 from 0 chunk 1\nwait out0 from 0 chunk 0\n"
+            "lane scratch=0\nput <- out0 to 2 chunk 0 after 0.3\nput <- out1 to 2 chunk 1" +
+            after +
+            "\nrank 2\nlane scratch=0\nlane scratch=0\ngrant out0 to 1 chunk 0\n"
+            "grant out1 to 1 chunk 1\nwait out0 from 1 chunk 0\nwait out1 from 1 chunk 1\n");
+    };
+    const Plan hangs = plan("");
+    CHECK(verify(hangs, {false, 1, 2, {}, {}}).ok());
+    CHECK_FALSE(verify(hangs, {false, 1, 2, {}, {true, false}}).ok());
+    CHECK(said(prove_by(hangs, ProofWay::all_ranks)).find("rank 1 lane 1 step 1") !=
+          std::string::npos);
+    CHECK(said(prove_by(hangs, ProofWay::whole_clocks)).find("rank 1 lane 1 step 1") !=
+          std::string::npos);
+    for (const char* after : {" after 0.2", " after 0.3"}) {
+        CHECK(said(prove_by(plan(after), ProofWay::all_ranks)) == "accepted");
+        CHECK(said(prove_by(plan(after), ProofWay::whole_clocks)) == "accepted");
+    }
+}
+
+// A sending slot is written for one chunk after the other, each time behind a release. Where the
+// chunk of a release is empty, so is that write; the next one needs a release of its own.
+TEST_CASE("a slot's release counts for the chunk it is on") {
+    const Plan good = plan_make(Coll::all_reduce, Kind::ring, 5, 1);
+    REQUIRE(said(prove_by(good, ProofWay::all_ranks)) == "accepted");
+    size_t dropped = 0;
+    for (size_t i = 0; i < good.ranks[0].lanes[0].steps.size(); i++) {
+        const Step& step = good.ranks[0].lanes[0].steps[i];
+        if (step.kind != StepKind::release || step.dst.space != Space::scratch) {
+            continue;
+        }
+        Plan plan = good;
+        auto& steps = plan.ranks[0].lanes[0].steps;
+        steps.erase(steps.begin() + static_cast<std::ptrdiff_t>(i));
+        const bool accepted = prove_by(plan, ProofWay::all_ranks).ok();
+        CAPTURE(step_text(step));
+        CHECK((!accepted || prove_by(plan, ProofWay::whole_clocks).ok()));
+        dropped += !accepted;
+    }
+    CHECK(dropped > 3);
+}
+
+TEST_CASE("a proof says how it was made, and tells how far it is") {
+    const Plan plan = hier_make(Coll::all_reduce, Algo::ring, cluster_of({2, 2, 2}), 1);
+    std::vector<std::string> lines;
+    const Result<Proof> proof =
+        prove(plan.shape, source_of(plan),
+              {ProofWay::any, [&](const std::string& line) { lines.push_back(line); }});
+    REQUIRE(proof.ok());
+    CHECK(proof.value().way == ProofWay::folded);
+    CHECK(proof.value().ranks == 2);
+    CHECK(proof.value().runs == 8);
+    CHECK(proof.value().steps ==
+          plan.ranks[0].lanes[0].steps.size() + plan.ranks[0].lanes[1].steps.size() +
+              plan.ranks[0].lanes[2].steps.size() + plan.ranks[1].lanes[0].steps.size() +
+              plan.ranks[1].lanes[1].steps.size() + plan.ranks[1].lanes[2].steps.size());
+    CHECK(proof.value().rotation == "3 hosts are images of each other");
+    CHECK(lines.size() == 2 + 8);
+    CHECK(lines.back() == "7 situations done, now eager, 2 tiles, in place");
+}
+
+TEST_CASE("a part that cannot be made ends the proof with its reason") {
+    const Plan plan = plan_make(Coll::all_gather, Kind::ring, 4, 1);
+    const auto part_of = [&](int32_t rank) -> Result<RankPlan> {
+        if (rank == 2) {
+            return make_error(Code::invalid_argument, Scope::operation, "no part for rank 2");
+        }
+        return plan.ranks[static_cast<size_t>(rank)];
+    };
+    for (const ProofWay way : {ProofWay::any, ProofWay::all_ranks}) {
+        CHECK(said(prove(plan.shape, part_of, {way, nullptr})) == "no part for rank 2");
+    }
+}
+
 TEST_CASE("every change of small plans gets one answer in every way", "[.long]") {
     CHECK(answers_of(check_one_rank, 1).mutants > 30000);
     const Answers answers = answers_of(check_all_hosts, 1);
