@@ -58,7 +58,7 @@ class WholeClocks final : public Clocks {
 class ShortClocks final : public Clocks {
   public:
     ShortClocks(const View& view, const Matched& matched)
-        : Clocks(view), matched_(matched), ended_(done_.size(), 0), counts_(done_.size()) {
+        : Clocks(view), matched_(matched), counts_(done_.size()) {
         for (size_t chain = 0; chain < counts_.size(); chain++) {
             counts_[chain].assign(matched.pairs[chain].size() * view.lanes(), 0);
         }
@@ -67,7 +67,7 @@ class ShortClocks final : public Clocks {
     Note tell(const Seat& from) const override {
         const uint32_t lanes = view_.lanes();
         Note told(size_t{2} * lanes);
-        own_counts(from, told.data());
+        std::copy_n(at(from.chain, from.match.own), lanes, told.data());
         told[from.chain % lanes] = done_[from.chain] + 1;
         std::copy_n(at(from.chain, from.match.known), lanes, told.data() + lanes);
         return told;
@@ -78,8 +78,8 @@ class ShortClocks final : public Clocks {
         add(at(to.chain, to.match.own), told.data() + lanes);
     }
     Note mark(const Seat& from) const override {
-        Note told(view_.lanes());
-        own_counts(from, told.data());
+        const uint32_t* own = at(from.chain, from.match.own);
+        Note told(own, own + view_.lanes());
         told[from.chain % view_.lanes()] = done_[from.chain];
         return told;
     }
@@ -92,16 +92,12 @@ class ShortClocks final : public Clocks {
             own[lane] = std::max(own[lane], told[lane]);
         }
     }
-    void join(uint32_t chain) override {
-        for (uint32_t lane = 0; lane < view_.lanes(); lane++) {
-            ended_[chain + lane] = done_[chain + lane];
-        }
-    }
+    // Nothing is asked any more of what happened before the end of an op.
+    void join(uint32_t) override {}
     uint32_t seen(const Seat& by, int32_t rank, uint32_t lane) const override {
         if (rank == view_.rank_of(by.chain)) {
-            const uint32_t chain = view_.first_of(by.chain) + lane;
-            return chain == by.chain ? done_[chain]
-                                     : std::max(at(by.chain, by.match.own)[lane], ended_[chain]);
+            return view_.first_of(by.chain) + lane == by.chain ? done_[by.chain]
+                                                               : at(by.chain, by.match.own)[lane];
         }
         return seen_of(by.chain, by.step.chunk, rank, lane);
     }
@@ -129,13 +125,6 @@ class ShortClocks final : public Clocks {
             into[lane] = std::max(into[lane], told[lane]);
         }
     }
-    void own_counts(const Seat& from, uint32_t* told) const {
-        const uint32_t* own = at(from.chain, from.match.own);
-        const uint32_t first = view_.first_of(from.chain);
-        for (uint32_t lane = 0; lane < view_.lanes(); lane++) {
-            told[lane] = std::max(own[lane], ended_[first + lane]);
-        }
-    }
     uint32_t seen_of(uint32_t chain, uint32_t chunk, int32_t rank, uint32_t lane) const {
         const auto& pairs = matched_.pairs[chain];
         const auto pair = pairs.find(Matched::pair(chunk, rank));
@@ -143,7 +132,6 @@ class ShortClocks final : public Clocks {
     }
 
     const Matched& matched_;
-    std::vector<uint32_t> ended_;  // by chain: its count at the end of the op before
     std::vector<Note> counts_;
 };
 

@@ -10,9 +10,9 @@
 // ShortClocks forget, in two ways that plans do not mind. A message tells what its sender knows of
 // the two ranks it joins, nothing of third ones. And knowledge is kept apart by chunk: what came
 // with steps on one chunk counts for steps on that chunk only, because where the chunk's last tile
-// is empty those steps, and what they would have told, are missing. Only the own lane's order and
-// the end of an op count for all chunks. What is in order by ShortClocks is in order whichever
-// chunks are empty, and an event costs as many words as a rank has lanes.
+// is empty those steps, and what they would have told, are missing. Only the order of the own lane
+// counts for all chunks. What ShortClocks find in order is so whichever chunks are empty, and an
+// event costs as many words as a rank has lanes.
 #pragma once
 
 #include <algorithm>

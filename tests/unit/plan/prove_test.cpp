@@ -308,6 +308,168 @@ TEST_CASE("a slot's release counts for the chunk it is on") {
     CHECK(dropped > 3);
 }
 
+// Chunk 0 leaves from the slot, chunk 1 is copied through it, chunk 2 leaves from it. Where chunk 1
+// is empty, so is its release, and chunk 2 overwrites chunk 0.
+TEST_CASE("a release that may be missing is not forgotten for one") {
+    const auto plan = [](const std::string& release) {
+        return parsed(
+            "weft-plan 1\n"
+            "shape coll=broadcast algo=direct ranks=2 root=0 chunks=3 in=1 out=1 slots=2 loads=0\n"
+            "rank 0\nlane scratch=1\nrelease s0 chunk 0\ncopy s0 <- in0 chunk 0\n"
+            "put <- s0 to 1 chunk 0\nrelease s0 chunk 1\ncopy s0 <- in1 chunk 1\n"
+            "copy out1 <- s0 chunk 1\n" +
+            release +
+            "copy s0 <- in2 chunk 2\nput <- s0 to 1 chunk 2\nput <- in1 to 1 chunk 1\n"
+            "copy out0 <- in0 chunk 0\ncopy out2 <- in2 chunk 2\n"
+            "rank 1\nlane scratch=0\ngrant out0 to 0 chunk 0\ngrant out2 to 0 chunk 2\n"
+            "grant out1 to 0 chunk 1\nwait out0 from 0 chunk 0\nwait out2 from 0 chunk 2\n"
+            "wait out1 from 0 chunk 1\n");
+    };
+    CHECK(said(prove_by(plan("release s0 chunk 2\n"), ProofWay::all_ranks)) == "accepted");
+    CHECK(said(prove_by(plan("release s0 chunk 2\n"), ProofWay::whole_clocks)) == "accepted");
+    CHECK(verify(plan(""), {false, 1, 2, {}, {}}).ok());
+    CHECK_FALSE(prove_by(plan(""), ProofWay::all_ranks).ok());
+    CHECK_FALSE(prove_by(plan(""), ProofWay::whole_clocks).ok());
+}
+
+// Lane 2 sends chunk 0 behind lane 1's chunk 1, and that behind lane 0, which has both.
+TEST_CASE("an order over three lanes hangs on the chunk in the middle") {
+    const auto plan = [](const std::string& middle) {
+        return parsed(
+            "weft-plan 1\n"
+            "shape coll=broadcast algo=ring ranks=3 root=0 chunks=2 in=1 out=1 slots=2 loads=0\n"
+            "rank 0\nlane scratch=0\nput <- in0 to 1 chunk 0\nput <- in1 to 1 chunk 1\n"
+            "copy out0 <- in0 chunk 0\ncopy out1 <- in1 chunk 1\nlane scratch=0\n"
+            "lane scratch=0\n"
+            "rank 1\nlane scratch=0\ngrant out0 to 0 chunk 0\ngrant out1 to 0 chunk 1\n"
+            "wait out0 from 0 chunk 0\nwait out1 from 0 chunk 1\n"
+            "lane scratch=0\nput <- out1 to 2 chunk 1 after 0.3\n"
+            "lane scratch=0\nput <- out0 to 2 chunk 0 after " +
+            middle +
+            "\nrank 2\nlane scratch=0\nlane scratch=0\ngrant out1 to 1 chunk 1\n"
+            "wait out1 from 1 chunk 1\n"
+            "lane scratch=0\ngrant out0 to 1 chunk 0\nwait out0 from 1 chunk 0\n");
+    };
+    CHECK(said(prove_by(plan("0.2"), ProofWay::all_ranks)) == "accepted");
+    CHECK(verify(plan("1.0"), {false, 1, 2, {}, {}}).ok());
+    CHECK_FALSE(prove_by(plan("1.0"), ProofWay::all_ranks).ok());
+    CHECK_FALSE(prove_by(plan("1.0"), ProofWay::whole_clocks).ok());
+}
+
+namespace {
+
+// Two ranks that do the same with each other's slot. The other way round is the same plan.
+Plan mirrored(const std::string& steps) {
+    const auto part = [&](const char* peer) {
+        std::string text = steps;
+        for (size_t at; (at = text.find('P')) != text.npos;) {
+            text.replace(at, 1, peer);
+        }
+        return text;
+    };
+    return parsed(
+        "weft-plan 1\nshape coll=all_reduce algo=direct ranks=2 root=0 chunks=1 in=1 "
+        "out=1 slots=4 loads=1\nrank 0\nlane scratch=1\n" +
+        part("1") + "rank 1\nlane scratch=1\n" + part("0"));
+}
+
+}  // namespace
+
+// The same step runs on both hosts, and each touches the slot of the other.
+TEST_CASE("a step races with its own image") {
+    const Plan written = mirrored(
+        "copy s0 <- in0 chunk 0\nexpose s0 to P chunk 0\nwait P:s0 from P chunk 0\n"
+        "reduce s0 <- s0 P:s0 chunk 0\nput to P chunk 0\nwait from P chunk 0\n"
+        "copy out0 <- s0 chunk 0 finish\n");
+    const Plan read = mirrored(
+        "copy s0 <- in0 chunk 0\nexpose s0 to P chunk 0\nwait P:s0 from P chunk 0\n"
+        "reduce out0 <- P:s0 s0 chunk 0 finish\ncopy s0 <- in0 chunk 0\nput to P chunk 0\n"
+        "wait from P chunk 0\n");
+    for (const Plan& plan : {written, read}) {
+        REQUIRE(turned(plan).yes);
+        for (const ProofWay way : {ProofWay::folded, ProofWay::all_ranks, ProofWay::whole_clocks}) {
+            const std::string text = said(prove_by(plan, way));
+            CAPTURE(text);
+            CHECK(text.find("s0 while it may still be in use") != text.npos);
+        }
+    }
+}
+
+// Each rank adds up both chunks by itself, rank 1 one of them in another order.
+TEST_CASE("sums in another order on another host are told apart") {
+    const auto plan = [](const std::string& sum) {
+        return parsed(
+            "weft-plan 1\nshape coll=all_reduce algo=direct ranks=2 root=0 chunks=2 in=1 out=1 "
+            "slots=2 loads=0\n"
+            "rank 0\nlane scratch=2\ngrant s1 to 1 chunk 1\ngrant s0 to 1 chunk 0\n"
+            "put <- in0 to 1 chunk 0\nput <- in1 to 1 chunk 1\nrelease in0 chunk 0\n"
+            "release in1 chunk 1\nwait s1 from 1 chunk 1\nwait s0 from 1 chunk 0\n"
+            "reduce out0 <- in0 s0 chunk 0 finish\nreduce out1 <- s1 in1 chunk 1 finish\n"
+            "release s0 chunk 0\nrelease s1 chunk 1\n"
+            "rank 1\nlane scratch=2\ngrant s1 to 0 chunk 0\ngrant s0 to 0 chunk 1\n"
+            "put <- in1 to 0 chunk 1\nput <- in0 to 0 chunk 0\nrelease in1 chunk 1\n"
+            "release in0 chunk 0\nwait s1 from 0 chunk 0\nwait s0 from 0 chunk 1\n"
+            "reduce out1 <- " +
+            sum +
+            " chunk 1 finish\nreduce out0 <- s1 in0 chunk 0 finish\n"
+            "release s0 chunk 1\nrelease s1 chunk 0\n");
+    };
+    const Plan right = plan("in1 s0");
+    const Plan wrong = plan("s0 in1");
+    REQUIRE_FALSE(turned(right).rotation.reordered);
+    REQUIRE(turned(wrong).rotation.reordered);
+    for (const ProofWay way : {ProofWay::folded, ProofWay::all_ranks, ProofWay::whole_clocks}) {
+        CAPTURE(static_cast<int>(way));
+        CHECK(said(prove_by(right, way)) == "accepted");
+        const std::string text = said(prove_by(wrong, way));
+        CAPTURE(text);
+        CHECK(text.find("another order") != text.npos);
+    }
+}
+
+// Chunk 1 lies in a slot that was exposed by a step on chunk 0.
+TEST_CASE("a loan counts for the chunk it was made on") {
+    const auto plan = [](const std::string& chunk) {
+        return parsed(
+            "weft-plan 1\nshape coll=broadcast algo=direct ranks=2 root=0 chunks=2 in=1 out=1 "
+            "slots=2 loads=1\n"
+            "rank 0\nlane scratch=1\ncopy s0 <- in1 chunk 1\nexpose s0 to 1 chunk " +
+            chunk +
+            "\nput to 1 chunk 1\nput <- in0 to 1 chunk 0\ncopy out0 <- in0 chunk 0\n"
+            "copy out1 <- in1 chunk 1\nwait from 1 chunk 1\n"
+            "rank 1\nlane scratch=0\ngrant out0 to 0 chunk 0\nwait 0:s0 from 0 chunk " +
+            chunk +
+            "\nwait from 0 chunk 1\ncopy out1 <- 0:s0 chunk 1\nput to 0 chunk 1\n"
+            "wait out0 from 0 chunk 0\n");
+    };
+    CHECK(verify(plan("0"), {false, 1, 2, {}, {}}).ok());
+    for (const ProofWay way : {ProofWay::all_ranks, ProofWay::whole_clocks}) {
+        CHECK(said(prove_by(plan("1"), way)) == "accepted");
+        const std::string text = said(prove_by(plan("0"), way));
+        CAPTURE(text);
+        CHECK(text.find("without having waited for its expose") != text.npos);
+    }
+}
+
+// Everything is added up, but each rank gets what the other should.
+TEST_CASE("a sum must be of the right block") {
+    Plan plan = plan_make(Coll::reduce_scatter, Kind::direct, 3, 1);
+    const auto moved = [](Operand& at) {
+        at.chunk = at.space == Space::input ? (at.chunk + 1) % 3 : at.chunk;
+    };
+    for (RankPlan& part : plan.ranks) {
+        for (Step& step : part.lanes[0].steps) {
+            moved(step.dst);
+            std::for_each(step.src.begin(), step.src.end(), moved);
+        }
+    }
+    for (const ProofWay way : {ProofWay::folded, ProofWay::all_ranks, ProofWay::whole_clocks}) {
+        const std::string text = said(prove_by(plan, way));
+        CAPTURE(text);
+        CHECK(text.find("every contribution exactly once; it holds") != text.npos);
+    }
+}
+
 TEST_CASE("a proof says how it was made, and tells how far it is") {
     const Plan plan = hier_make(Coll::all_reduce, Algo::ring, cluster_of({2, 2, 2}), 1);
     std::vector<std::string> lines;
