@@ -11,6 +11,7 @@ namespace weft::plan {
 namespace {
 
 constexpr uint32_t unknown = UINT32_MAX;
+constexpr int32_t told_times = 16;  // how often progress is told
 
 bool has_root(Coll coll) {
     return coll == Coll::broadcast || coll == Coll::reduce || coll == Coll::gather ||
@@ -305,7 +306,7 @@ Result<Turned> rotation_find(const Shape& shape, const PartOf& part_of, const Pr
             }
             rotation.reordered |= images.reordered();
         }
-        if (progress) {
+        if (progress && (host + 1) % std::max(1, rotation.hosts() / told_times) == 0) {
             progress(format("%d of %d hosts compared", host + 1, rotation.hosts()));
         }
     }

@@ -18,7 +18,6 @@ using prover::Trial;
 using prover::Values;
 using prover::View;
 
-constexpr uint64_t steps_max = 40'000'000;  // of all ranks at once: about 8 GB
 // Counts that whole clocks may have to compare, and keep: minutes, and 2 GB.
 constexpr uint64_t compared_max = 1ull << 37;
 constexpr uint64_t kept_max = 1ull << 29;
@@ -203,7 +202,7 @@ Result<std::vector<RankPlan>> Proving::parts_all() {
     for (int32_t rank = 0; rank < shape_.rank_count; rank++) {
         parts.push_back(TRY(part_of_(rank)));
         steps += steps_of(parts.back());
-        if (steps > steps_max) {
+        if (steps > options_.steps_max) {
             too_many_ = format("ranks 0 to %d of %d have %llu steps, too many to run all ranks",
                                rank, shape_.rank_count, static_cast<unsigned long long>(steps));
             return std::vector<RankPlan>();

@@ -38,6 +38,7 @@ enum class ProofWay : uint8_t { any, folded, all_ranks, whole_clocks };
 struct ProofOptions {
     ProofWay way = ProofWay::any;
     Progress progress;
+    uint64_t steps_max = 40'000'000;  // that are run at once: about 200 bytes each
 };
 
 // How it was proved.

@@ -99,7 +99,8 @@ class ShortClocks final : public Clocks {
             return view_.first_of(by.chain) + lane == by.chain ? done_[by.chain]
                                                                : at(by.chain, by.match.own)[lane];
         }
-        return seen_of(by.chain, by.step.chunk, rank, lane);
+        return rank == by.step.peer ? at(by.chain, by.match.known)[lane]
+                                    : seen_of(by.chain, by.step.chunk, rank, lane);
     }
     uint32_t seen_by_any(uint32_t chain, uint32_t chunk, int32_t rank,
                          uint32_t lane) const override {

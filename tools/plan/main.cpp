@@ -127,11 +127,16 @@ Result<Plan> plan_of_file(const std::string& path) {
     return plan_parse(text.str());
 }
 
-Result<Plan> plan_of_call(const Options& options) {
+Result<Choice> choice_of_call(const Options& options) {
     Request request = options.request;
     request.cluster = &options.cluster;
-    const Choice choice = TRY(choose(request, options.limits));
+    Choice choice = TRY(choose(request, options.limits));
     std::cerr << "# " << choice.reason << "\n";
+    return choice;
+}
+
+Result<Plan> plan_of_call(const Options& options) {
+    const Choice choice = TRY(choice_of_call(options));
     Plan plan;
     plan.shape = choice.shape;
     for (int32_t rank = 0; rank < options.request.rank_count; rank++) {
@@ -140,8 +145,25 @@ Result<Plan> plan_of_call(const Options& options) {
     return plan;
 }
 
+// A part at a time: a plan of thousands of ranks never exists as a whole.
+Result<Proof> prove_call(const Options& options) {
+    const Choice choice = TRY(choice_of_call(options));
+    ProofOptions how;
+    how.progress = [](const std::string& text) { std::cerr << "# " << text << "\n"; };
+    return prove(
+        choice.shape, [&](int32_t rank) { return generate(choice.shape, choice.lanes, rank); },
+        how);
+}
+
 Result<void> tool(int argc, char** argv) {
     const Options options = TRY(options_parse(argc, argv));
+    if (options.action == "prove" && options.file.empty()) {
+        const Proof proof = TRY(prove_call(options));
+        std::cout << "proved: " << options.request.rank_count << " ranks, " << proof.ranks
+                  << " of them run, " << proof.steps << " steps, " << proof.runs << " situations; "
+                  << proof.rotation << "\n";
+        return {};
+    }
     const Plan plan =
         TRY(options.file.empty() ? plan_of_call(options) : plan_of_file(options.file));
     if (options.action == "print") {

@@ -82,7 +82,8 @@ bool survives(const Plan& changed) {
     const auto part_of = [&](int32_t rank) -> Result<RankPlan> {
         return changed.ranks[static_cast<size_t>(rank)];
     };
-    const Result<Proof> exact = prove(changed.shape, part_of, {ProofWay::whole_clocks, nullptr});
+    const Result<Proof> exact =
+        prove(changed.shape, part_of, {ProofWay::whole_clocks, nullptr, 1'000'000});
     INFO((exact.ok() ? "" : exact.error().what));
     CHECK(exact.ok());
     return true;

@@ -20,7 +20,7 @@ PartOf source_of(const Plan& plan) {
 }
 
 Result<Proof> prove_by(const Plan& plan, ProofWay way) {
-    return prove(plan.shape, source_of(plan), {way, nullptr});
+    return prove(plan.shape, source_of(plan), {way, nullptr, 1'000'000});
 }
 
 std::string said(const Result<Proof>& proof) {
@@ -475,7 +475,7 @@ TEST_CASE("a proof says how it was made, and tells how far it is") {
     std::vector<std::string> lines;
     const Result<Proof> proof =
         prove(plan.shape, source_of(plan),
-              {ProofWay::any, [&](const std::string& line) { lines.push_back(line); }});
+              {ProofWay::any, [&](const std::string& line) { lines.push_back(line); }, 1000});
     REQUIRE(proof.ok());
     CHECK(proof.value().way == ProofWay::folded);
     CHECK(proof.value().ranks == 2);
@@ -498,7 +498,7 @@ TEST_CASE("a part that cannot be made ends the proof with its reason") {
         return plan.ranks[static_cast<size_t>(rank)];
     };
     for (const ProofWay way : {ProofWay::any, ProofWay::all_ranks}) {
-        CHECK(said(prove(plan.shape, part_of, {way, nullptr})) == "no part for rank 2");
+        CHECK(said(prove(plan.shape, part_of, {way, nullptr, 1'000'000})) == "no part for rank 2");
     }
 }
 
