@@ -9,6 +9,7 @@
 
 #include "src/base/result.h"
 #include "src/plan/ir.h"
+#include "src/plan/rotation.h"
 
 namespace weft::plan {
 
@@ -26,5 +27,30 @@ Result<void> verify(const Plan& plan, const VerifyCase& how);
 // What a plan must pass before it may run: both modes; 1, 2 and d+2 tiles (d: the longest
 // tiles_back); out of place, in place, in place on some ranks; with and without empty chunks.
 Result<void> prove(const Plan& plan);
+
+// Three ways to prove the same, each used where the one before it cannot tell (docs/PROVER.md):
+// folded: the ranks of one host stand for all, if the plan rotates. all_ranks: every rank is run.
+// Both keep no more knowledge than ShortClocks do, and may refuse what is right; what they accept
+// is right. whole_clocks: every rank, every place and every empty chunk by itself, knowing all
+// there is to know: the answer is exact, and only small plans can be asked.
+enum class ProofWay : uint8_t { any, folded, all_ranks, whole_clocks };
+
+struct ProofOptions {
+    ProofWay way = ProofWay::any;
+    Progress progress;
+    uint64_t steps_max = 40'000'000;  // that are run at once: about 200 bytes each
+};
+
+// How it was proved.
+struct Proof {
+    ProofWay way = ProofWay::any;
+    int32_t ranks = 0;     // that were run
+    uint64_t steps = 0;    // theirs
+    uint32_t runs = 0;     // situations
+    std::string rotation;  // whether the plan rotates, or why not
+};
+
+// The same of a plan whose parts are made when they are asked for.
+Result<Proof> prove(const Shape& shape, const PartOf& part_of, const ProofOptions& options = {});
 
 }  // namespace weft::plan

@@ -16,7 +16,7 @@ Error Prover::fault(uint32_t chain, const std::string& what) const {
         what);
 }
 
-Error Prover::clash(uint32_t chain, const char* what, const Operand& operand,
+Error Prover::clash(const Seat& at, const char* what, const Operand& operand,
                     const Access& with) const {
     static constexpr std::array<const char*, 3> uses = {"", " (its put not known to be delivered)",
                                                         " (its put not known to have arrived)"};
@@ -24,268 +24,329 @@ Error Prover::clash(uint32_t chain, const char* what, const Operand& operand,
     shown.kind = StepKind::release;
     shown.dst = operand;
     const std::string name = step_text(shown);
-    return fault(chain,
+    return fault(at.chain,
                  std::string(what) + " " +
                      name.substr(name.find(' ') + 1, name.find(" chunk") - name.find(' ') - 1) +
                      " while it may still be in use by " + where(with.chain, with.step) +
                      uses[static_cast<size_t>(with.use)]);
 }
 
-Prover::Did Prover::after_wait(uint32_t chain, const Step& step) {
-    Chain& at = chains_[chain];
-    for (const After& after : step.after) {
-        if (after.tiles_back > at.tile) {
+Prover::Did Prover::after_wait(const Seat& at) {
+    const Chain& chain = chains_[at.chain];
+    for (const After& after : at.step.after) {
+        if (after.tiles_back > chain.tile) {
             continue;
         }
-        const uint32_t other = rank_of(chain) * matched_.lanes + after.lane;
-        const auto& passes = chains_[other].marks.at(after.step);
-        const size_t wanted = static_cast<size_t>(at.op) * how_.tiles + at.tile - after.tiles_back;
+        const uint32_t other = view_.first_of(at.chain) + after.lane;
+        const auto& passes = chains_[other].marked[matched_.marks[other][after.step]];
+        const size_t wanted =
+            static_cast<size_t>(chain.op) * how_.tiles + chain.tile - after.tiles_back;
         if (passes.size() <= wanted) {
-            return block(chain, other, "a step it comes after");
+            return block(at.chain, other, "a step it comes after");
         }
-        join(at.clock, passes[wanted]);
+        const Seat marked{other, view_.lane(other).steps[after.step],
+                          matched_.chains[other][after.step]};
+        clocks_->follow(at, marked, passes[wanted]);
     }
     return Did::done;
 }
 
-Result<Values::Id> Prover::read(uint32_t chain, const Operand& operand, Access access) {
-    const Chain& at = chains_[chain];
-    const uint32_t chunk = lane_of(chain).steps[at.step].chunk;
-    const size_t index = place_index(chain, operand, at.tile);
-    if (const auto with = memory_.read(index, access, at.clock)) {
-        return clash(chain, "reads", operand, *with);
+Result<Value> Prover::read(const Seat& at, const Operand& operand, Access access) {
+    const Spot where = spot(at.chain, operand);
+    access.host = view_.turn.back(where.host);
+    const auto known = [&](const Access& earlier) { return over(at, where, earlier); };
+    if (const auto with = memory_.read(where.index, access, known)) {
+        return clash(at, "reads", operand, *with);
     }
-    const Place& place = memory_.at(index);
-    if (place.value == 0) {
-        return fault(chain, "reads what nobody has written");
+    const Place& place = memory_.at(where.index);
+    if (place.value.node == 0) {
+        return fault(at.chain, "reads what nobody has written");
     }
-    if (operand.space == Space::scratch && (place.chunk != chunk || place.tile != at.tile)) {
-        return fault(chain, format("reads a scratch slot that holds tile %u of chunk %u",
-                                   place.tile, place.chunk));
+    if (operand.space == Space::scratch &&
+        (view_.turn.chunk(place.chunk, where.host) != at.step.chunk ||
+         place.tile != chains_[at.chain].tile)) {
+        return fault(at.chain, format("reads a scratch slot that holds tile %u of chunk %u",
+                                      place.tile, view_.turn.chunk(place.chunk, where.host)));
     }
-    return place.value;
+    return values_.turned(place.value, where.host);
 }
 
-Result<void> Prover::write(uint32_t chain, const Operand& operand, Access access,
-                           Values::Id value) {
-    const Chain& at = chains_[chain];
-    const size_t index = place_index(chain, operand, at.tile);
-    if (const auto with = memory_.write(index, access, at.clock)) {
-        return clash(chain, "writes", operand, *with);
+Result<void> Prover::write(const Seat& at, const Spot& spot, const Operand& operand, Access access,
+                           Value value) {
+    const int32_t back = view_.turn.back(spot.host);
+    access.host = back;
+    const auto known = [&](const Access& earlier) { return over(at, spot, earlier); };
+    if (const auto with = memory_.write(spot.index, access, known)) {
+        return clash(at, "writes", operand, *with);
     }
-    Place& place = memory_.at(index);
-    place.value = value;
-    place.chunk = lane_of(chain).steps[at.step].chunk;
-    place.tile = at.tile;
+    Place& place = memory_.at(spot.index);
+    place.value = values_.turned(value, back);
+    place.chunk = view_.turn.chunk(at.step.chunk, back);
+    place.tile = chains_[at.chain].tile;
     return {};
 }
 
-Result<void> Prover::put_data(uint32_t chain, const Step& step, const Match& match,
-                              Parcel& parcel) {
-    Chain& at = chains_[chain];
-    const uint32_t receiver = chain_of(step.peer, chain);
+// A value that leaves a rank, or ends in its output, must be the same in every run of one trace:
+// then ranks cannot tell whether others are in place.
+Result<void> Prover::moved(uint32_t chain, Value value) {
+    if (trial_.trace == nullptr) {
+        return {};
+    }
+    auto& values = trial_.trace->chains[chain];
+    const size_t turn = chains_[chain].moved++;
+    if (!trial_.trace->written) {
+        values.push_back(value);
+    } else if (turn >= values.size() || !(values[turn] == value)) {
+        return fault(chain, "comes to other values in place than out of place");
+    }
+    return {};
+}
+
+Result<void> Prover::put_data(const Seat& at, Parcel& parcel) {
+    Chain& chain = chains_[at.chain];
+    const Operand& source = at.step.src[0];
     parcel.put = static_cast<uint32_t>(puts_.size());
-    puts_.push_back(PutState{chain, receiver, 0, 0});
-    at.open.push_back(OpenPut{parcel.put, step.src[0], at.tile});
+    puts_.push_back(
+        PutState{at.chain, at.match.chain, at.match.host, clocks_->done(at.chain) + 1, 0, 0});
+    chain.open[source_key(source)].push_back({parcel.put, chain.tile, at.step.chunk});
     parcel.value =
-        TRY(read(chain, step.src[0], Access{Use::put_source, chain, at.step, parcel.put}));
+        TRY(read(at, source, Access{Use::put_source, at.chain, chain.step, parcel.put, 0}));
+    TRY(moved(at.chain, parcel.value));
     if (how_.eager) {
         return {};
     }
-    Operand target = lane_of(receiver).steps[match.grant].dst;
-    target.peer = step.peer;
-    return write(chain, target, Access{Use::put_target, chain, at.step, parcel.put}, parcel.value);
+    Operand target = view_.lane(at.match.chain).steps[at.match.grant].dst;
+    const Spot where{place_index(at.match.chain, target.space, target.chunk, chain.tile),
+                     at.match.host, target.space == Space::scratch};
+    target.peer = at.step.peer;
+    return write(at, where, target, Access{Use::put_target, at.chain, chain.step, parcel.put, 0},
+                 parcel.value);
 }
 
-Result<Prover::Did> Prover::put(uint32_t chain, const Step& step, const Match& match) {
-    Chain& at = chains_[chain];
-    const bool data = !step.src.empty();
+Result<Prover::Did> Prover::put(const Seat& at) {
+    const bool data = !at.step.src.empty();
     const bool holds_slot = how_.eager || !data;
-    const uint32_t receiver = chain_of(step.peer, chain);
-    if (holds_slot && !has_slot(match.out)) {
-        return block(chain, receiver, "a free slot of the link");
+    if (holds_slot && !has_slot(at.match.out)) {
+        return block(at.chain, at.match.chain, "a free slot of the link");
     }
     if (data && !how_.eager) {
-        auto& grants = chains_[receiver].mail[match.grant];
+        auto& grants = chains_[at.match.chain].mail[at.match.grant];
         if (grants.empty()) {
-            return block(chain, receiver, "the grant");
+            return block(at.chain, at.match.chain, "the grant");
         }
-        join(at.clock, grants.pop().clock);
+        clocks_->learn(at, grants.pop().told);
     }
     Parcel parcel;
     if (data) {
-        TRY(put_data(chain, step, match, parcel));
+        TRY(put_data(at, parcel));
     }
-    streams_[match.out].sent += holds_slot ? 1 : 0;
-    post(chain, std::move(parcel));
+    streams_[at.match.out].sent += holds_slot ? 1 : 0;
+    post(at, std::move(parcel));
     return Did::done;
 }
 
 // The bytes are there. Eager, they leave the link's slot for dst, or a scratch dst becomes the
 // slot.
-Result<void> Prover::wait_data(uint32_t chain, const Step& step, const Match& match,
-                               const Parcel& parcel) {
-    Chain& at = chains_[chain];
-    const bool scratch = step.dst.space == Space::scratch;
+Result<void> Prover::wait_data(const Seat& at, const Parcel& parcel) {
+    const Operand& dst = at.step.dst;
+    const bool scratch = dst.space == Space::scratch;
     if (!how_.eager) {
-        puts_[parcel.put].arrived = at.clock[chain] + 1;
+        puts_[parcel.put].arrived = clocks_->done(at.chain) + 1;
     } else {
-        TRY(write(chain, step.dst, local(chain), parcel.value));
-        streams_[match.in].freed += scratch ? 0 : 1;
+        const Value value = values_.turned(parcel.value, at.match.host);
+        TRY(write(at, spot(at.chain, dst), dst, local(at.chain), value));
+        streams_[at.match.in].freed += scratch ? 0 : 1;
     }
     if (scratch) {
-        if (at.bound[step.dst.chunk] != none) {
-            return fault(chain, "fills a scratch slot that was not released");
+        Bound& bound = chains_[at.chain].bound[dst.chunk];
+        if (bound.stream != none) {
+            return fault(at.chain, "fills a scratch slot that was not released");
         }
-        at.bound[step.dst.chunk] = match.in;
+        bound = {at.match.in, at.step.chunk};
     }
     return {};
 }
 
-Result<Prover::Did> Prover::wait(uint32_t chain, const Step& step, const Match& match) {
-    Chain& at = chains_[chain];
-    const uint32_t sender = chain_of(step.peer, chain);
-    auto& parcels = chains_[sender].mail[match.partner];
+Result<Prover::Did> Prover::wait(const Seat& at) {
+    auto& parcels = chains_[at.match.chain].mail[at.match.partner];
+    const bool exposed = at.step.dst.peer >= 0;
     if (parcels.empty()) {
-        return block(chain, sender, step.dst.peer >= 0 ? "the expose" : "the put");
+        return block(at.chain, at.match.chain, exposed ? "the expose" : "the put");
     }
     const Parcel parcel = parcels.pop();
-    join(at.clock, parcel.clock);
-    if (step.dst.peer >= 0) {
-        at.loans.push_back(step.dst);
-    } else if (step.dst.space == Space::none) {
-        streams_[match.in].freed++;
+    clocks_->learn(at, parcel.told);
+    if (exposed) {
+        chains_[at.chain].loans.push_back({at.step.dst, at.step.chunk});
+    } else if (at.step.dst.space == Space::none) {
+        streams_[at.match.in].freed++;
     } else {
-        TRY(wait_data(chain, step, match, parcel));
+        TRY(wait_data(at, parcel));
     }
     return Did::done;
 }
 
-Result<void> Prover::compute(uint32_t chain, const Step& step) {
-    const Chain& at = chains_[chain];
-    if (step.kind == StepKind::copy && !step.finish &&
-        place_index(chain, step.src[0], at.tile) == place_index(chain, step.dst, at.tile)) {
-        return {};  // in place: the bytes are where they belong, nothing is touched
+Result<Value> Prover::source_read(const Seat& at, const Operand& source) {
+    if (source.peer < 0) {
+        return read(at, source, local(at.chain));
     }
-    std::vector<Values::Id> parts;
+    const auto& loans = chains_[at.chain].loans;
+    if (std::none_of(loans.begin(), loans.end(), [&](const Loan& loan) {
+            return loan.operand == source && same_chunk(loan.chunk, at.step.chunk);
+        })) {
+        return fault(at.chain, "loads a peer's memory without having waited for its expose");
+    }
+    const Value value = TRY(read(at, source, local(at.chain)));
+    TRY(moved(at.chain, value));
+    return value;
+}
+
+Result<void> Prover::compute(const Seat& at) {
+    const Step& step = at.step;
+    const Spot target = spot(at.chain, step.dst);
+    if (step.kind == StepKind::copy && !step.finish) {
+        const Spot source = spot(at.chain, step.src[0]);
+        if (source.index == target.index && source.host == target.host) {
+            return {};  // in place: the bytes are where they belong, nothing is touched
+        }
+    }
+    std::vector<Value> parts;
     for (const Operand& source : step.src) {
-        if (source.peer >= 0 &&
-            std::find(at.loans.begin(), at.loans.end(), source) == at.loans.end()) {
-            return fault(chain, "loads a peer's memory without having waited for its expose");
-        }
-        parts.push_back(TRY(read(chain, source, local(chain))));
+        parts.push_back(TRY(source_read(at, source)));
         if (step.kind == StepKind::reduce && values_.is_finished(parts.back())) {
-            return fault(chain, "adds to a chunk that was finished already");
+            return fault(at.chain, "adds to a chunk that was finished already");
         }
     }
-    Values::Id value = parts.size() == 1 ? parts[0] : values_.sum(parts);
+    Value value =
+        parts.size() == 1 ? parts[0] : values_.sum(parts, at.chain, chains_[at.chain].step);
     if (step.finish) {
         if (!rules_.reducing() || values_.is_finished(value)) {
-            return fault(chain, "finishes what needs no finishing, or a second time");
+            return fault(at.chain, "finishes what needs no finishing, or a second time");
         }
         value = values_.finished(value);
     }
-    return write(chain, step.dst, local(chain), value);
+    return write(at, target, step.dst, local(at.chain), value);
 }
 
-void Prover::release(uint32_t chain, const Step& step) {
-    Chain& at = chains_[chain];
-    const bool scratch = step.dst.space == Space::scratch;
-    std::erase_if(at.open, [&](const OpenPut& open) {
-        const bool covered = open.source == step.dst && (scratch || open.tile == at.tile);
-        if (covered) {
-            puts_[open.put].delivered = at.clock[chain] + 1;
+// By ShortClocks, a release on another chunk than the wait that filled the slot is none, and one on
+// another chunk than the put's is none for most: it is missing where its chunk is empty.
+Result<void> Prover::release(const Seat& at) {
+    Chain& chain = chains_[at.chain];
+    const Operand& dst = at.step.dst;
+    const bool scratch = dst.space == Space::scratch;
+    const uint32_t count = clocks_->done(at.chain) + 1;
+    if (const auto open = chain.open.find(source_key(dst)); open != chain.open.end()) {
+        std::erase_if(open->second, [&](const OpenPut& put) {
+            const bool covered =
+                (scratch || put.tile == chain.tile) && same_chunk(put.chunk, at.step.chunk);
+            if (covered) {
+                puts_[put.put].delivered = count;
+            }
+            return covered;
+        });
+        if (scratch && !trial_.whole) {
+            chain.released[pair(dst.chunk, at.step.chunk)] = count;
         }
-        return covered;
-    });
-    if (scratch && at.bound[step.dst.chunk] != none) {
-        streams_[at.bound[step.dst.chunk]].freed += how_.eager ? 1 : 0;
-        at.bound[step.dst.chunk] = none;
-        memory_.at(place_index(chain, step.dst, at.tile)).value = 0;
     }
+    if (!scratch || chain.bound[dst.chunk].stream == none) {
+        return {};
+    }
+    Bound& bound = chain.bound[dst.chunk];
+    if (!same_chunk(bound.chunk, at.step.chunk)) {
+        return fault(at.chain, "releases a scratch slot that a wait on another chunk filled");
+    }
+    streams_[bound.stream].freed += how_.eager ? 1 : 0;
+    bound = {};
+    memory_.at(spot(at.chain, dst).index).value = Value{};
+    return {};
 }
 
 // Grants and exposes hold no slot of the link, but they travel through one behind what does.
-Prover::Did Prover::announce(uint32_t chain, const Step& step, const Match& match) {
-    if (!has_slot(match.out)) {
-        return block(chain, chain_of(step.peer, chain), "a free slot of the link");
+Prover::Did Prover::announce(const Seat& at) {
+    if (!has_slot(at.match.out)) {
+        return block(at.chain, at.match.chain, "a free slot of the link");
     }
-    post(chain, Parcel{});
+    post(at, Parcel{});
     return Did::done;
 }
 
-Result<Prover::Did> Prover::step_run(uint32_t chain, const Step& step, const Match& match) {
-    if (after_wait(chain, step) == Did::blocked) {
+Result<Prover::Did> Prover::step_run(const Seat& at) {
+    if (after_wait(at) == Did::blocked) {
         return Did::blocked;
     }
-    switch (step.kind) {
+    switch (at.step.kind) {
         case StepKind::grant:
-            if (step.dst.space == Space::scratch && chains_[chain].bound[step.dst.chunk] != none) {
-                return fault(chain, "grants a scratch slot that was not released");
+            if (at.step.dst.space == Space::scratch &&
+                chains_[at.chain].bound[at.step.dst.chunk].stream != none) {
+                return fault(at.chain, "grants a scratch slot that was not released");
             }
-            return how_.eager ? Did::done : announce(chain, step, match);
+            return how_.eager ? Did::done : announce(at);
         case StepKind::expose:
-            return announce(chain, step, match);
+            return announce(at);
         case StepKind::put:
-            return put(chain, step, match);
+            return put(at);
         case StepKind::wait:
-            return wait(chain, step, match);
+            return wait(at);
         case StepKind::copy:
         case StepKind::reduce:
-            TRY(compute(chain, step));
+            TRY(compute(at));
             return Did::done;
         case StepKind::release:
-            release(chain, step);
+            TRY(release(at));
             return Did::done;
     }
     return Did::done;
 }
 
-Result<void> Prover::outputs_check(uint32_t rank, const Clock& joined) {
-    const uint32_t chain = rank * matched_.lanes;
-    for (size_t at = rank_base_[rank]; at < places_end(rank); at++) {
-        if (const auto with = memory_.settle(at, joined)) {
+Result<void> Prover::outputs_check(uint32_t local) {
+    const uint32_t chain = local * lanes_;
+    const int32_t rank = view_.rank_of(chain);
+    const auto known = [&](const Access& access) { return over_for_rank(local, access); };
+    for (size_t at = rank_base_[local]; at < places_end(local); at++) {
+        if (const auto with = memory_.settle(at, known)) {
             return fault(chain, "the user may reuse memory that is still in use by " +
                                     where(with->chain, with->step));
         }
     }
-    if (!rules_.has_output(static_cast<int32_t>(rank))) {
+    if (!rules_.has_output(rank)) {
         return {};
     }
-    const Shape& shape = plan_.shape;
+    const Shape& shape = view_.shape;
     for (uint32_t id = 0; id < shape.output_blocks * shape.chunks; id++) {
         for (uint32_t tile = 0; tile < how_.tiles; tile++) {
             if (!skipped(id % shape.chunks, tile)) {
-                const Operand output{Space::output, id, -1};
-                TRY(output_check(rank, id, memory_.at(place_index(chain, output, tile)).value));
+                const size_t at = place_index(chain, Space::output, id, tile);
+                TRY(output_check(rank, id, memory_.at(at).value));
+                TRY(moved(chain, memory_.at(at).value));
             }
         }
     }
     return {};
 }
 
-Result<void> Prover::output_check(uint32_t rank, uint32_t id, Values::Id value) {
+// Where one host stands for all, its chunks of one cycle are one chunk as the hosts of the cycle
+// see it: turned back to the first of the cycle, the values must be one.
+Result<void> Prover::output_check(int32_t rank, uint32_t id, Value value) {
     const auto bad = [&](const char* what) {
         return refuse(
-            format("rank %u output chunk %u (%s): ", rank, id, how_.eager ? "eager" : "granted") +
+            format("rank %d output chunk %u (%s): ", rank, id, how_.eager ? "eager" : "granted") +
             what + "; it holds " + values_.text(value));
     };
-    if (checked_.count({rank, id, value}) > 0) {
-        return {};
-    }
-    if (values_.contributions(value) != rules_.expected(static_cast<int32_t>(rank), id)) {
+    if (!values_.is(value, rules_.expected(rank, id))) {
         return bad("does not hold every contribution exactly once");
     }
     if (rules_.reducing() != values_.is_finished(value)) {
         return bad(rules_.reducing() ? "was not finished" : "was finished");
     }
-    if (plan_.shape.coll == Coll::all_reduce) {
-        if (agreed_[id] != 0 && agreed_[id] != value) {
-            return bad("was summed in another order than on another rank");
-        }
-        agreed_[id] = value;
+    if (view_.shape.coll != Coll::all_reduce) {
+        return {};
     }
-    checked_.insert({rank, id, value});
+    const Rotation& turn = view_.turn;
+    Value& agreed = agreed_[turn.cycle_of(id)];
+    const Value turned = values_.turned(value, turn.back(turn.place_in_cycle(id)));
+    if (turn.cycle_length(id) != turn.hosts() || (agreed.node != 0 && !(agreed == turned))) {
+        return bad("was summed in another order than on another rank");
+    }
+    agreed = turned;
     return {};
 }
 

@@ -104,23 +104,38 @@ Result<void> file_plan_check(const Subject& subject) {
     return proof.ok() ? proof : tools::wrong("the plan is refused: " + proof.error().what);
 }
 
+Result<plan::Proof> proof_of(const Subject& subject) {
+    Progress progress;
+    progress.say(format("proving the plan of %d ranks", subject.call.rank_count()));
+    if (subject.call.file.has_value()) {
+        TRY(plan::prove(*subject.call.file));
+        plan::Proof proof;
+        proof.ranks = subject.call.rank_count();
+        for (const plan::RankPlan& part : subject.call.file->ranks) {
+            proof.steps += steps_of(part);
+        }
+        return proof;
+    }
+    // A part at a time: a plan of thousands of ranks never exists as a whole.
+    plan::ProofOptions how;
+    how.progress = [&](const std::string& text) { progress.say(text); };
+    return plan::prove(subject.choice.shape, subject.part_of(), how);
+}
+
 Result<std::string> prove_action(const Options& options) {
     const Subject subject = TRY(subject_of(options));
-    const plan::Plan plan = TRY(plan_whole(subject, SIZE_MAX));
-    Progress progress;
-    progress.say(format("proving the plan of %zu ranks", plan.ranks.size()));
-    TRY(plan::prove(plan));
-    progress.clear();
-    size_t steps = 0;
-    for (const plan::RankPlan& part : plan.ranks) {
-        steps += steps_of(part);
-    }
+    const plan::Proof proof = TRY(proof_of(subject));
+    const int32_t ranks = subject.call.rank_count();
     if (options.json) {
-        return format("{\"algorithm\": %s, \"proved\": true, \"ranks\": %zu, \"steps\": %zu}\n",
-                      json_quoted(algorithm_name(subject.choice)).c_str(), plan.ranks.size(),
-                      steps);
+        return format(
+            "{\"algorithm\": %s, \"proved\": true, \"ranks\": %d, \"ranks_run\": %d, "
+            "\"steps\": %llu}\n",
+            json_quoted(algorithm_name(subject.choice)).c_str(), ranks, proof.ranks,
+            static_cast<unsigned long long>(proof.steps));
     }
-    return format("proved: %zu ranks, %zu steps\n", plan.ranks.size(), steps);
+    return format("proved: %d ranks, %d of them run, %llu steps%s%s\n", ranks, proof.ranks,
+                  static_cast<unsigned long long>(proof.steps), proof.rotation.empty() ? "" : "; ",
+                  proof.rotation.c_str());
 }
 
 }  // namespace weft::planner
