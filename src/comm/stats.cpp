@@ -13,12 +13,13 @@ std::string stats_line(const RankStats& stats) {
         copied += wire.copied_bytes;
         again += wire.again;
     }
-    std::string line = format(
-        "weft stats: rank %d comm %p ops=%" PRIu64 " copied_bytes=%" PRIu64 " messages=%" PRIu64
-        " put_bytes=%" PRIu64 " eager_bytes=%" PRIu64 " grants=%" PRIu64 " again=%" PRIu64
-        " late=%" PRIu64 " duplicates=%" PRIu64 " stale=%" PRIu64,
-        stats.rank, stats.comm, ops.ops, copied, ops.messages, ops.put_bytes, ops.eager_bytes,
-        ops.grants, again, ops.late_reports, ops.duplicates_dropped, ops.stale_dropped);
+    std::string line = format("weft stats: rank %d comm %p ops=%" PRIu64 " copied_bytes=%" PRIu64
+                              " messages=%" PRIu64 " puts=%" PRIu64 " put_bytes=%" PRIu64
+                              " eager_bytes=%" PRIu64 " grants=%" PRIu64 " again=%" PRIu64
+                              " late=%" PRIu64 " duplicates=%" PRIu64 " stale=%" PRIu64,
+                              stats.rank, stats.comm, ops.ops, copied, ops.messages, ops.puts,
+                              ops.put_bytes, ops.eager_bytes, ops.grants, again, ops.late_reports,
+                              ops.duplicates_dropped, ops.stale_dropped);
     const char* separator = " to=";
     for (const auto& [peer, bytes] : stats.counters.sent) {
         line += format("%s%u:%" PRIu64, separator, peer, bytes);

@@ -84,8 +84,8 @@ struct ShardConfig {
 };
 
 struct OpCounters {
-    uint64_t ops = 0, copied_bytes = 0, messages = 0, eager_bytes = 0, put_bytes = 0, grants = 0,
-             again = 0, late_reports = 0;
+    uint64_t ops = 0, copied_bytes = 0, messages = 0, eager_bytes = 0, puts = 0, put_bytes = 0,
+             grants = 0, again = 0, late_reports = 0;
     uint64_t duplicates_dropped = 0, stale_dropped = 0;
 };
 

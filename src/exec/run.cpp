@@ -354,6 +354,7 @@ Result<Run::Did> Run::put_granted(uint32_t lane, const ProgramStep& step, uint32
     puts_.resize(std::max(puts_.size(), entry + 1));
     puts_[entry] = ActivePut{true, static_cast<uint16_t>(lane), operand, copy};
     puts_open_++;
+    context_.counters->puts++;
     context_.counters->put_bytes += bytes;
     const GrantBody body = grant->body;
     heard.erase(grant);

@@ -122,11 +122,11 @@ Work Pricer::halving_phase(const Level& level, double members, double b, double 
     return phase;
 }
 
-// Groups of eight, two of them under way. Who owns the one position that is not empty hears from
-// all, or tells all.
+// Groups of eight, five of them under way (gen_direct.cpp). Who owns the one position that is not
+// empty hears from all, or tells all.
 Work Pricer::mesh_phase(const Level& level, double members, double b, double senders,
                         double work) const {
-    constexpr double window = 16;
+    constexpr double window = 40;
     const double puts = members - 1;
     const double round_trip = draft_.eager ? 0 : control(level) + hop(level, b, senders);
     const double each = std::max({spacing(level, b, senders), work, level.completion_ns,

@@ -39,11 +39,11 @@ constexpr LevelCosts shared_memory = {300, 100, 150, 0, 150'000, 150'000, 100'00
 // tcp;ofi_rxm between network namespaces of that machine: 4 to 5 us from put to signal, 8 to 10
 // where the reader sleeps; about 1 GB/s into a host without shaping.
 constexpr LevelCosts sockets = {8'000, 1'500, 1'000, 0, 1'000'000, 150'000, 100'000, 32, 96};
-// A hop over NVLink with flags in peer memory: about a microsecond; H100's copy engines and SMs
-// read memory at 3 TB/s, sums at half of it.
-constexpr LevelCosts nvlink = {1'000, 100, 100, 0, 2'222, 700, 400, 32, 96};
-// EFA: 20 us is AWS's own constant for p5, a post 0.3 to 0.5 us an assumption (docs/SIMULATOR.md).
-constexpr LevelCosts efa = {20'000, 400, 300, 100, 80'000, 700, 400, 32, 96};
+// What the simulator assumes of GPUs, too (docs/SCALE.md): a message over NVLink takes 2 us and
+// costs no thread, because a kernel moves it.
+constexpr LevelCosts nvlink = {2'000, 0, 0, 20, 2'222, 2'000, 1'000, 32, 96};
+// EFA: 20 us is AWS's own constant for p5, a post of 0.4 us an assumption (docs/SIMULATOR.md).
+constexpr LevelCosts efa = {20'000, 400, 100, 100, 80'000, 2'000, 1'000, 32, 96};
 
 // Raw RDMA between two p5: 0.42 of the aligned rate at 64 KiB, 0.46 at 4 MiB (docs/SIMULATOR.md).
 constexpr int32_t efa_cross = 45;

@@ -1,6 +1,7 @@
 """Several processes, on one host over shared memory and on virtual hosts over libfabric: cluster_test.py PLACE CASE. The work and its
 checks are in worker.cpp; this starts it and reads what it prints. 77: this machine does not allow virtual hosts."""
 
+import json
 import os
 import re
 import socket
@@ -18,6 +19,7 @@ PLACES = {
     "uneven": ["-n", "5", "--hosts", "3", "--rails", "2", "--require-hosts"],
     "wide": ["-n", "8", "--hosts", "2", "--require-hosts"],
     "deep": ["-n", "8", "--hosts", "4", "--require-hosts"],
+    "eight": ["-n", "16", "--hosts", "8", "--require-hosts"],
 }
 ALGORITHMS = ["direct", "ring", "halving", "tree", "mesh", "chain", "hier", "hier:mesh", "hier:halving", "hier:tree"]
 COLLECTIVES = ["all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "alltoall", "gather", "scatter"]
@@ -153,6 +155,31 @@ def case_traffic(place):
         for one in seen:
             most = whole // n if what == "all_gather" else 0
             assert int(one["copied_bytes"]) <= most + (64 << 10), f"{what}: copied {one['copied_bytes']} bytes, {most} are needed"
+
+
+# The simulator counts what the executor does: the same plan from one file gives every rank the same messages and bytes in both.
+def case_simulated(place):
+    n, hosts = ranks(place), int(PLACES[place][3])
+    plan_tool = [os.path.join(BIN, "weft-plan")]
+    with tempfile.TemporaryDirectory() as folder:
+        for what in ("all_gather", "reduce_scatter", "all_reduce"):
+            call = ["--coll", what, "--bytes", str((16 << 20) // n * n * 4), "--topology",
+                    f"hosts={hosts} ranks={n // hosts} rails=1 nic=125MB/s"]
+            path = os.path.join(folder, what)
+            with open(path, "w") as file:
+                subprocess.run(plan_tool + ["print", *call, "--algo", "hier:ring", "--strands", "2"], stdout=file, check=True, timeout=60)
+            told = subprocess.run(plan_tool + ["simulate", *call, "--file", path, "--tile", "256K", "--json"], capture_output=True,
+                                  text=True, check=True, timeout=60)
+            expected = {one["rank"]: one for one in json.loads(told.stdout)["ranks"]}
+            done = passes(place, "traffic", what, WEFT_STATS="1", WEFT_PLAN=path, WEFT_TILE_BYTES=str(256 << 10))
+            seen = re.findall(r"weft stats: rank (\d+) (.*)", done.stdout + done.stderr)
+            assert len(seen) == n, f"{len(seen)} ranks printed their counters"
+            for rank, line in seen:
+                counted = dict(pair.split("=", 1) for pair in line.split() if "=" in pair)
+                sides = [expected[int(rank)][side] for side in ("between_hosts", "inside")]
+                for name, key in (("puts", "data_messages"), ("grants", "control_messages"), ("put_bytes", "payload_bytes")):
+                    want = sum(side[key] for side in sides)
+                    assert int(counted[name]) == want, f"{what}: rank {rank} counted {name}={counted[name]}, simulated {want}"
 
 
 # Every algorithm, asked for by name, gives right results for every collective and type, on counts nothing divides.
