@@ -19,5 +19,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         std::abort();
     }
     (void)verify(plan.value(), {true, 2, 2, {}, {}});
+    const auto part_of = [&](int32_t rank) -> weft::Result<RankPlan> {
+        return plan.value().ranks[static_cast<size_t>(rank)];
+    };
+    if (plan.value().ranks.size() == static_cast<size_t>(plan.value().shape.rank_count)) {
+        (void)prove(plan.value().shape, part_of, {ProofWay::folded, nullptr, 1000});
+    }
     return 0;
 }
