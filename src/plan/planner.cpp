@@ -249,9 +249,10 @@ Choice choice_of(const Request& request, const Limits& limits, const Way& way) {
 
     const uint64_t position_bytes = largest_chunk(request, choice.shape.chunks);
     choice.eager = moves_eagerly(choice.shape, position_bytes, limits);
-    choice.lanes = choice.eager      ? 1
-                   : way.strands > 0 ? way.strands
-                                     : strands_choose(request, choice.shape, position_bytes);
+    choice.lanes = limits.strands > 0 ? limits.strands
+                   : choice.eager     ? 1
+                   : way.strands > 0  ? way.strands
+                                      : strands_choose(request, choice.shape, position_bytes);
     shape_fit(choice.shape, choice.lanes);
     const uint64_t largest = largest_chunk(request, choice.shape.chunks);
     const uint64_t wanted = limits.tile_bytes > 0 ? limits.tile_bytes : way.tile_bytes;

@@ -30,6 +30,7 @@ struct Request {
 struct Limits {
     uint64_t eager_bytes = 8192;
     uint64_t tile_bytes = 0;  // 0: choose
+    uint32_t strands = 0;     // 0: choose
     std::string algo;         // NCCL_ALGO, see algo_list.h
     uint32_t granted = 0;     // bit by Coll: nothing moves eagerly (NCCL_PROTO)
     // Whether that many bytes may move by value.

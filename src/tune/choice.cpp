@@ -119,8 +119,10 @@ Priced priced(const Scene& scene, const Request& request, const plan::Limits& li
         return draft;
     };
     const double steps = steps_of(scene, shape);
-    for (uint32_t strands = 1; strands <= std::max(1u, strands_most / lanes); strands *= 2) {
-        if (strands > 1 && strands * steps > steps_worth) {
+    const uint32_t first = std::max(1u, limits.strands);
+    const uint32_t most = limits.strands > 0 ? limits.strands : std::max(1u, strands_most / lanes);
+    for (uint32_t strands = first; strands <= most; strands *= 2) {
+        if (strands > first && strands * steps > steps_worth) {
             break;
         }
         if (limits.tile_bytes > 0) {

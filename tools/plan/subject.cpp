@@ -296,12 +296,8 @@ Result<Subject> subject_of(const Options& options) {
     plan::Limits limits;
     limits.algo = options.algo;
     limits.tile_bytes = options.tile_bytes;
+    limits.strands = options.strands.value_or(0);
     subject.choice = TRY(choice_of(subject.call, limits));
-    if (options.strands.has_value()) {
-        const uint64_t tile =
-            options.tile_bytes > 0 ? options.tile_bytes : subject.choice.tile_bytes;
-        subject.choice = choice_cut(subject.call, subject.choice, *options.strands, tile);
-    }
     return subject;
 }
 

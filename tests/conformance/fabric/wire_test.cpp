@@ -245,6 +245,13 @@ TEST_CASE("fabric: a rail has a bounded number of bytes on its way to a peer") {
     CHECK(drive(pair.both(), [&] { return pair.a.sink.delivered.size() == accepted + 1; }));
 }
 
+// A sanitizer's own thread takes a few per cent of one.
+#if defined(__SANITIZE_THREAD__)
+constexpr double idle_cpu_most = 0.1;
+#else
+constexpr double idle_cpu_most = 0.03;
+#endif
+
 TEST_CASE("fabric: idle burns no CPU") {
     Pair pair(options_of(provider(), 2));
     connect_pair(pair.a, 0, pair.b, 1);
@@ -253,7 +260,7 @@ TEST_CASE("fabric: idle burns no CPU") {
     std::this_thread::sleep_for(std::chrono::seconds(1));
     double used = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
     INFO("used " << used << " s of CPU in 1 s");
-    CHECK(used < (provider() == "sockets" ? 0.15 : 0.03));  // it has a thread of its own
+    CHECK(used < (provider() == "sockets" ? 0.15 : idle_cpu_most));  // it has a thread of its own
 }
 
 // Either the rails' descriptor or, when the service thread was quicker, the doorbell wakes it.

@@ -76,7 +76,7 @@ class Tool(unittest.TestCase):
         self.assertTrue(text.startswith("# all_gather of 8K on 2 ranks: direct because"), text)
         self.assertIn("weft-plan 1\nshape coll=all_gather", text)
         again = self.file("again.plan", text)
-        self.assertEqual(self.good("prove", "--file", again), "proved: 2 ranks, 8 steps\n")
+        self.assertEqual(self.good("prove", "--file", again), "proved: 2 ranks, 2 of them run, 8 steps\n")
         part = self.data("print", *LEVELS, "--rank", "5")
         self.assertEqual([rank["rank"] for rank in part["ranks"]], [5])
         self.assertEqual(part["algorithm"], "hier:mesh")
@@ -120,6 +120,9 @@ class Tool(unittest.TestCase):
         large = self.data("simulate", *LEVELS, "--bytes", "1M", "--strands", "1")["ranks"][7]
         self.assertEqual(large["between_hosts"]["control_messages"], 1)
         self.assertEqual(large["inside"]["control_messages"], 6)
+        # The tile is chosen for the strands asked for, and the reason tells their price.
+        cut = self.data("simulate", *LEVELS, "--bytes", "1M", "--strands", "2")
+        self.assertEqual((cut["strands"], cut["tile_bytes"]), (2, 64 << 10))
 
     def test_simulate(self):
         text = self.good("simulate", *LEVELS)
@@ -197,7 +200,7 @@ class Tool(unittest.TestCase):
 
     def test_files(self):
         path = self.file("good.plan", GOOD)
-        self.assertEqual(self.good("prove", "--file", path), "proved: 2 ranks, 8 steps\n")
+        self.assertEqual(self.good("prove", "--file", path), "proved: 2 ranks, 2 of them run, 8 steps\n")
         found = self.data("simulate", "--file", path, "--bytes", "64K")
         self.assertEqual(found["ranks"][0]["inside"]["payload_bytes"], 32 << 10)
         two = self.data("simulate", "--file", path, "--topology", "hosts=2 ranks=1 rails=1")

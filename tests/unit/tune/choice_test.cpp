@@ -114,6 +114,14 @@ TEST_CASE("settings bar and name algorithms, and the rest is still priced") {
     limits.tile_bytes = 64 << 10;
     CHECK(chosen(machine, Coll::all_gather, 16 << 20, limits).tile_bytes == 64 << 10);
     limits = {};
+    limits.strands = 2;  // and the tile for so many
+    const plan::Choice two = chosen(machine, Coll::all_gather, 16 << 20, limits);
+    CHECK(two.lanes == 2);
+    const Scene scene = scene_of(machine.table, machine.cluster.at.get(), 16);
+    const plan::Request whole = request_of(Coll::all_gather, machine.cluster, 16 << 20);
+    const std::string price = "it would cost " + time_text(price_of(scene, whole, two));
+    CHECK(two.reason.find(price) != std::string::npos);
+    limits = {};
     limits.eager_bytes = 0;
     CHECK_FALSE(chosen(machine, Coll::all_reduce, 64, limits).eager);
 }
