@@ -2,7 +2,8 @@
 """scale.py [BUILD] [--write]: the tables of docs/SCALE.md, made with weft-plan; written between its two markers
 with --write, else printed.
 
-Everything is simulated: no figure depends on how fast this machine is. Exit status: 1 if a bar is missed.
+Everything is simulated: no figure depends on how fast this machine is. Exit status: 1 if a bar is missed that
+KNOWN_MISSES does not name, or one is named there that is met.
 """
 import datetime
 import json
@@ -15,6 +16,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = os.path.join(ROOT, "docs", "SCALE.md")
 BEGIN, END = "<!-- tables: perf/scale.py writes what follows -->", "<!-- end of tables -->"
 MEBI = 1 << 20
+# What docs/SCALE.md explains under "What is missed, and why".
+KNOWN_MISSES = {"reduce_scatter 64 MiB 128 hosts against the bound"}
 COPY_BYTES_PER_US = 1e6  # weft-plan's assumption, 1000 GB/s
 
 
@@ -26,7 +29,7 @@ class Bench:
     def __init__(self, build):
         self.tool = os.path.join(build, "bin", "weft-plan")
         self.lines = []
-        self.missed = []
+        self.missed = {}
         self.known = {}
 
     def run(self, *arguments):
@@ -66,7 +69,7 @@ class Bench:
     def verdict(self, name, value, least=None, most=None):
         good = value >= least if least is not None else value <= most
         if not good:
-            self.missed.append(f"{name}: {value:.2f}")
+            self.missed[name] = value
         return "yes" if good else "**no**"
 
 
@@ -184,9 +187,11 @@ def main(*arguments):
         page_write(bench.lines)
     else:
         print("\n".join(bench.lines))
-    for line in bench.missed:
-        print("missed:", line)
-    return 1 if bench.missed else 0
+    for name, value in bench.missed.items():
+        print(f"missed{', as known' if name in KNOWN_MISSES else ''}: {name}: {value:.2f}")
+    for name in KNOWN_MISSES - bench.missed.keys():
+        print(f"met, though named as missed: {name}; take it out of KNOWN_MISSES and of docs/SCALE.md")
+    return 1 if KNOWN_MISSES != bench.missed.keys() else 0
 
 
 if __name__ == "__main__":
