@@ -147,7 +147,7 @@ TEST_CASE("UD delivers behind a header of 40 bytes and drops what nobody waits f
 TEST_CASE("a write arrives in packets of 8,928 bytes, and its immediate after all of them") {
     Write write(large, "reorder=500us");
     CHECK(write.post(write.request()) == Status::ok);
-    CHECK(write.target == write.source);
+    CHECK((write.target == write.source));
     const auto arrived = drain(write.world.b().received);
     REQUIRE(arrived.size() == 1);
     CHECK(arrived[0].operation == Operation::receive_write);
@@ -176,14 +176,14 @@ TEST_CASE("until its completion a write may be there in part, in any order") {
     }
     CHECK(holes > 5);
     write.world.run();
-    CHECK(write.target == write.source);
+    CHECK((write.target == write.source));
     CHECK(write.world.b().counters().torn == 113);
 }
 
 TEST_CASE("a write without immediate says nothing to its target") {
     Write write(large);
     CHECK(write.post(write.request(false)) == Status::ok);
-    CHECK(write.target == write.source);
+    CHECK((write.target == write.source));
     CHECK(drain(write.world.b().received).empty());
     CHECK(write.world.a().counters().writes == 1);
 }
@@ -197,7 +197,7 @@ TEST_CASE("an empty write with immediate is a packet of its own") {
 TEST_CASE("pieces are placed twice before the completion, never after it") {
     Write write(large, "duplicate=100%,twice=100%,reorder=300us");
     CHECK(write.post(write.request()) == Status::ok);
-    CHECK(write.target == write.source);
+    CHECK((write.target == write.source));
     CHECK(write.world.b().counters().duplicates > 113);
     // What the owner puts there after the completion stays, though packets came again.
     Write late(large, "twice=100%,reorder=300us");
@@ -209,7 +209,7 @@ TEST_CASE("pieces are placed twice before the completion, never after it") {
         }
     }
     late.world.run();
-    CHECK(late.target == std::string(large, 'x'));
+    CHECK((late.target == std::string(large, 'x')));
 }
 
 TEST_CASE("a read brings what is there, through reordering") {
@@ -228,7 +228,7 @@ TEST_CASE("a read brings what is there, through reordering") {
     REQUIRE(done.size() == 1);
     CHECK(done[0].status == Status::ok);
     CHECK(done[0].operation == Operation::read);
-    CHECK(here == there);
+    CHECK((here == there));
     CHECK(world.a().counters().reads == 1);
 }
 
@@ -362,7 +362,7 @@ TEST_CASE("a full ring is waited for, not lost") {
     Write write(large);
     write.world.net.room = 3;
     CHECK(write.post(write.request()) == Status::ok);
-    CHECK(write.target == write.source);
+    CHECK((write.target == write.source));
     CHECK(write.world.a().counters().backpressure > 0);
     CHECK(write.world.a().counters().drops == 0);
 }
@@ -388,7 +388,7 @@ TEST_CASE("a NIC sends at its rate, and four at four times it") {
         CHECK(drain(world.a().sent).empty());
         world.run(102 * ms / nics);
         CHECK(drain(world.a().sent).size() == nics);
-        CHECK(source == target);
+        CHECK((source == target));
     };
     duration(1);
     duration(4);

@@ -65,6 +65,7 @@ class LocalWire final : public Wire {
         return {&packets.front().header,
                 reinterpret_cast<const std::byte*>(packets.front().payload.data())};
     }
+    bool drained() override { return true; }
     void pop() override { net_.rings[me_].packets.pop_front(); }
 
   private:

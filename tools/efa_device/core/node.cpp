@@ -284,6 +284,12 @@ void Node::turn_add(Nic& nic, const QueuePair& qp) {
     }
 }
 
+bool Node::quiet() {
+    const std::lock_guard lock(mutex_);
+    const bool arrived = wire_.front().header != nullptr;
+    return !arrived && waiting_.empty() && wire_.drained();
+}
+
 bool Node::rail_up(uint32_t nic, Nanos now) const {
     const std::lock_guard lock(mutex_);
     return !plan_.rail_down(nic, moment(*nics_[nic], now));

@@ -60,6 +60,8 @@ class Node {
     bool progress(Nanos now);
     // When progress() has something to do, if nothing arrives; nullopt: never.
     std::optional<Nanos> due(Nanos now);
+    // Nothing of ours is under way: answers have left, and what left was taken.
+    bool quiet();
     bool rail_up(uint32_t nic, Nanos now) const;
     bool died(Nanos now) const;  // the script says that this process ends
 
@@ -101,7 +103,8 @@ class Node {
         uint32_t qpn = 0;  // whose it is; an ack is nobody's
         uint64_t epoch = 0;
         PacketHeader header;
-        std::string kept;  // payload of a stale copy
+        bool copied = false;  // sent beside the packet itself; `kept` is its payload
+        std::string kept;
         bool operator<(const Departure& other) const {
             return due != other.due ? due > other.due : order > other.order;
         }
@@ -129,6 +132,8 @@ class Node {
     bool departures(Nanos now);
     void depart(Departure departure, Nanos now);
     bool lost(Nic& nic, const Departure& departure, Nanos now);
+    Departure copy_of(const Departure& departure, std::span<const Bytes> payload, Nanos due);
+    void arrive_twice(const Departure& departure, std::span<const Bytes> payload, Nanos now);
     void keep_stale(Nic& nic, const Departure& departure, std::span<const Bytes> payload,
                     Nanos now);
     bool payload_of(const Departure& departure, std::vector<Bytes>& payload);

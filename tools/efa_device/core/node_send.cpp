@@ -247,12 +247,6 @@ void Node::schedule(uint32_t index, Departure departure, Nanos now) {
     departure.nic = index;
     departure.order = ++orders_;
     log_decision(header, delay);
-    if (happens(decide(spec_.seed, Purpose::arrives_twice, header), spec_.twice_ppm)) {
-        Departure second = departure;
-        second.due += spec_.delay + spec_.reorder / 2 + 1;
-        second.order = ++orders_;
-        waiting_.push(std::move(second));
-    }
     waiting_.push(std::move(departure));
 }
 
@@ -326,6 +320,7 @@ void Node::depart(Departure departure, Nanos now) {
             count(nic.counters.drops);
             break;
         case Pushed::yes:
+            arrive_twice(departure, payload, now);
             break;
     }
     departed(nic, departure, now);
@@ -349,7 +344,7 @@ bool Node::payload_of(const Departure& departure, std::vector<Bytes>& payload) {
     if (qp == nullptr || qp->epoch != departure.epoch) {
         return false;
     }
-    if ((header.flags & flag_stale) != 0) {
+    if (departure.copied) {
         payload = {{departure.kept.data(), header.payload_bytes}};
         return true;
     }
@@ -377,7 +372,29 @@ bool Node::lost(Nic& nic, const Departure& departure, Nanos now) {
            happens(decide(spec_.seed, Purpose::loss, header), ppm);
 }
 
-// The copy belongs to the queue pair: destroying it is the fence.
+// A copy belongs to its queue pair: destroying that is the fence.
+Node::Departure Node::copy_of(const Departure& departure, std::span<const Bytes> payload,
+                              Nanos due) {
+    Departure copy = departure;
+    copy.copied = true;
+    copy.due = due;
+    copy.order = ++orders_;
+    for (const Bytes& bytes : payload) {
+        copy.kept.append(static_cast<const char*>(bytes.data), bytes.length);
+    }
+    return copy;
+}
+
+// Only packets with payload: an answer or a request that comes again shows nothing.
+void Node::arrive_twice(const Departure& departure, std::span<const Bytes> payload, Nanos now) {
+    const uint64_t chance = decide(spec_.seed, Purpose::arrives_twice, departure.header);
+    const PacketKind kind = departure.header.kind;
+    const bool carries = kind == PacketKind::send || kind == PacketKind::write;
+    if (carries && !departure.copied && happens(chance, spec_.twice_ppm)) {
+        waiting_.push(copy_of(departure, payload, now + spec_.reorder / 2 + 1));
+    }
+}
+
 void Node::keep_stale(Nic& nic, const Departure& departure, std::span<const Bytes> payload,
                       Nanos now) {
     const Fault* fault = plan_.stale(departure.nic);
@@ -385,19 +402,14 @@ void Node::keep_stale(Nic& nic, const Departure& departure, std::span<const Byte
         return;
     }
     --nic.stale_left;
-    Departure copy = departure;
+    Departure copy = copy_of(departure, payload, now + fault->delay);
     copy.header.flags = flag_stale;
-    copy.due = now + fault->delay;
-    copy.order = ++orders_;
-    for (const Bytes& bytes : payload) {
-        copy.kept.append(static_cast<const char*>(bytes.data), bytes.length);
-    }
     waiting_.push(std::move(copy));
 }
 
 void Node::departed(Nic& nic, const Departure& departure, Nanos now) {
     const PacketHeader& header = departure.header;
-    if (header.kind == PacketKind::ack || (header.flags & flag_stale) != 0) {
+    if (header.kind == PacketKind::ack || departure.copied) {
         return;
     }
     ++nic.sent;

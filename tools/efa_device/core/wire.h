@@ -31,6 +31,8 @@ class Wire {
     // The next packet for this process, borrowed until pop(); header nullptr: none.
     virtual Arrived front() = 0;
     virtual void pop() = 0;
+    // Everything that was pushed has been taken by whom it was for, as far as they live.
+    virtual bool drained() = 0;
 };
 
 }  // namespace weft::efa
