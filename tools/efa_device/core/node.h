@@ -58,6 +58,8 @@ class Node {
 
     // A bounded amount of work; true if there was any.
     bool progress(Nanos now);
+    // The same where nobody else is at it: a caller that polls in vain helps.
+    bool progress_try(Nanos now);
     // When progress() has something to do, if nothing arrives; nullopt: never.
     std::optional<Nanos> due(Nanos now);
     // Nothing of ours is under way: answers have left, and what left was taken.
@@ -121,6 +123,7 @@ class Node {
     void turn_add(Nic& nic, const QueuePair& qp);
 
     // node_send.cpp
+    bool work(Nanos now);
     bool expire(Nic& nic, QueuePair& qp, Nanos now);
     bool pump(uint32_t index, Nanos now);
     bool packet_next(uint32_t index, QueuePair& qp, Nanos now);

@@ -43,6 +43,15 @@ std::vector<Bytes> part_of(const std::vector<Sge>& sges, uint64_t offset, uint32
 
 bool Node::progress(Nanos now) {
     const std::lock_guard lock(mutex_);
+    return work(now);
+}
+
+bool Node::progress_try(Nanos now) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    return lock.owns_lock() && work(now);
+}
+
+bool Node::work(Nanos now) {
     bool worked = false;
     for (int i = 0; i < departures_per_turn; ++i) {
         const Arrived arrived = wire_.front();

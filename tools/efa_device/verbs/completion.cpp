@@ -43,9 +43,21 @@ unsigned flags_of(const Completion& completion) {
     return completion.has_immediate ? unsigned{IBV_WC_WITH_IMM} : 0U;
 }
 
+bool take(Cq& cq, Completion& completion) {
+    if (cq.queue->pop(completion)) {
+        return true;
+    }
+    Process* process = Process::get();
+    if (process == nullptr) {
+        return false;
+    }
+    process->polled_in_vain();
+    return cq.queue->pop(completion);
+}
+
 int next(ibv_cq_ex* ex) {
     Cq* cq = cq_of(ex);
-    if (!cq->queue->pop(cq->current)) {
+    if (!take(*cq, cq->current)) {
         return ENOENT;
     }
     ex->wr_id = cq->current.wr_id;
@@ -151,7 +163,7 @@ int cq_poll(ibv_cq* plain, int count, ibv_wc* wc) {
     Cq* cq = reinterpret_cast<Cq*>(plain);
     Completion completion;
     int found = 0;
-    for (; found < count && cq->queue->pop(completion); ++found) {
+    for (; found < count && take(*cq, completion); ++found) {
         ibv_wc& to = wc[found];
         to = {};
         to.wr_id = completion.wr_id;

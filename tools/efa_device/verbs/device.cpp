@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -28,6 +29,7 @@ constexpr std::string_view variables[] = {
     "WEFT_EFA_DEVICE_COUNTERS",
 };
 constexpr int idle_looks = 20;  // progress() without work before the NIC thread sleeps
+constexpr uint32_t polls_per_yield = 16;
 constexpr Nanos sleep_max = 50 * nanos_per_ms;
 constexpr Nanos counters_every = 200 * nanos_per_ms;
 constexpr Nanos settle_max = 200 * nanos_per_ms;
@@ -80,11 +82,11 @@ DecisionLog decision_log() {
     };
 }
 
-Process* the_process = nullptr;
+std::atomic<Process*> the_process = nullptr;
 
 void at_end() {
-    if (the_process != nullptr) {
-        the_process->leave();
+    if (Process* process = the_process.load()) {
+        process->leave();
     }
 }
 
@@ -96,25 +98,30 @@ void say(const std::string& line) {
 
 // One process object, made on first use and never destroyed: the program may call until it ends.
 Process* Process::get() {
+    Process* made = the_process.load(std::memory_order_acquire);
+    if (made != nullptr && !made->forked()) {
+        return made;
+    }
     static std::mutex mutex;
     static int error = 0;
     const std::lock_guard lock(mutex);
-    if (the_process == nullptr && error == 0) {
+    if (the_process.load() == nullptr && error == 0) {
         auto process = std::make_unique<Process>();
         const Result<void> started = process->start();
         if (started.ok()) {
-            the_process = process.release();
+            the_process.store(process.release(), std::memory_order_release);
             std::atexit(at_end);
         } else {
             say(started.error().what);
             error = started.error().sys != 0 ? started.error().sys : EINVAL;
         }
     }
-    if (the_process == nullptr || the_process->forked()) {
+    made = the_process.load();
+    if (made == nullptr || made->forked()) {
         errno = error != 0 ? error : EIO;
         return nullptr;
     }
-    return the_process;
+    return made;
 }
 
 Result<void> Process::start() {
@@ -212,6 +219,13 @@ void Process::counters_write() {
     const std::string draft = counters_file_ + ".new";
     std::ofstream(draft) << node_->counters_text();
     ::rename(draft.c_str(), counters_file_.c_str());
+}
+
+void Process::polled_in_vain() {
+    thread_local uint32_t polls = 0;
+    if (!node_->progress_try(clock_now()) && ++polls % polls_per_yield == 0) {
+        ::sched_yield();
+    }
 }
 
 bool Process::forked() const {

@@ -74,6 +74,9 @@ class Process {
 
     Node& node() { return *node_; }
     const std::vector<std::unique_ptr<Device>>& devices() const { return devices_; }
+    // A poll that found nothing does the NIC thread's work, and gives way to it now and then: there
+    // may be fewer cores than pollers.
+    void polled_in_vain();
     void posted() { wire_->ring_bell(); }
     // After a queue pair was closed: until what it sent has been taken, for a bounded time.
     void settle();
