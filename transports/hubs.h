@@ -19,6 +19,7 @@ struct WireConfig {
     uint32_t rank = 0;   // this wire's own name towards its peers
     uint32_t rank_count = 1;
     Doorbell* doorbell = nullptr;  // borrowed for life: rung when something arrives
+    std::vector<uint32_t> rails;   // of WireHub::nics(), ascending; empty: all there are
 };
 
 class WireHub {
@@ -26,6 +27,9 @@ class WireHub {
     virtual ~WireHub() = default;
     virtual Result<std::unique_ptr<Wire>> attach(const WireConfig& config) = 0;
     virtual std::string describe() const = 0;  // one INFO line: provider, rails, capabilities
+    // PCI addresses of the NICs that wires may choose their rails from, in order. Empty: wires ride
+    // all rails, for these are named by the user or no NICs that the provider knows.
+    virtual std::vector<std::string> nics() const { return {}; }
 };
 
 // Peers in the same process (threads, or one thread with groups). Reactor unused.
@@ -39,11 +43,22 @@ struct ShmOptions {
 Result<std::unique_ptr<WireHub>> shm_hub_make(Reactor& reactor, const ShmOptions& options);
 
 // libfabric RDM endpoints, loaded at run time.
+// Bounds of a rail, for tests and unusual machines; 0 is what the provider is known to need.
+struct FabricLimits {
+    size_t queue_entries = 0;     // of each completion queue
+    size_t address_handles = 0;   // remote NICs one NIC talks to at a time
+    Nanos address_idle = 0;       // with address_handles: unused for so long, one may be given up
+    uint64_t window_bytes = 0;    // of one memory registration
+    uint64_t window_overlap = 0;  // with window_bytes: the largest grant
+    uint64_t cache_bytes = 0;     // of memory kept registered while nothing uses it
+};
+
 struct FabricOptions {
     std::string library;   // path, empty: EFA's install folder, then the loader's
     std::string provider;  // "tcp;ofi_rxm", "shm", ... empty: efa, else tcp;ofi_rxm
     std::vector<std::string>
         rails;  // source addresses or interface names, empty: one per usable interface
+    FabricLimits limits;
 };
 Result<std::unique_ptr<WireHub>> fabric_hub_make(Reactor& reactor, const FabricOptions& options);
 

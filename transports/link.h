@@ -43,14 +43,25 @@ struct MsgHeader {
 };
 static_assert(sizeof(MsgHeader) == 32);
 
-// The body of a grant or expose message.
+// The body of a grant or expose message. What travels ends with the last word of `ref` in use.
 struct GrantBody {
-    RemoteRef ref;
     uint64_t bytes = 0;
     uint32_t imm_base = 0;     // token and generation, piece 0
     uint32_t piece_bytes = 0;  // the sender cuts so, the receiver counts so
+    RemoteRef ref;
+
+    uint32_t message_bytes() const {
+        return static_cast<uint32_t>(sizeof(GrantBody) -
+                                     (RemoteRef::words_max - ref.words_used()) * sizeof(uint64_t));
+    }
+    // False, and nothing read, when the bytes are no such message.
+    static bool read(GrantBody* body, const std::byte* from, size_t bytes);
 };
-static_assert(sizeof(GrantBody) == 64);
+static_assert(sizeof(GrantBody) == 160);
+
+// How the owner of granted memory cuts it: into pieces of the wire's preferred size, smaller ones
+// where that leaves rails idle, larger ones where they would be too many.
+uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes);
 
 // A message kept in its slot until released.
 struct SlotRef {

@@ -41,9 +41,13 @@ enum class [[nodiscard]] Post : uint8_t{
 
 // What a wire can do: data, true for what is wired.
 struct Caps {
-    std::string name;          // "loopback", "shm", "fabric(tcp;ofi_rxm)"
-    size_t put_bytes_max = 0;  // one put
-    size_t piece_bytes = 0;    // preferred size of one piece of a large put
+    std::string name;            // "loopback", "shm", "fabric(tcp;ofi_rxm)"
+    size_t put_bytes_max = 0;    // one put
+    size_t piece_bytes = 0;      // preferred size of one piece of a large put
+    size_t piece_bytes_min = 0;  // below it, pieces are not made smaller to use more rails
+    size_t piece_align = 16;     // pieces begin at multiples of it, a power of two
+    size_t grant_bytes_max = 0;  // of one grant, 0: no limit
+    uint32_t rails = 1;          // that share the pieces of a put
     size_t inline_bytes =
         0;  // a put of at most this size to no memory (RemoteRef{}) arrives by value; >= 64 always
     uint32_t puts_in_flight = 0;  // per peer, beyond which put answers `again`
@@ -59,11 +63,24 @@ struct Region {
 };
 
 // Where a peer's granted memory is, in words only the two wires understand. Travels in grants;
-// checked on use, never trusted.
+// checked on use, never trusted. Room for an address, a length and the 32-bit keys of 32 rails;
+// a message carries the words in use only.
 struct RemoteRef {
-    uint64_t words[6] = {};
+    static constexpr size_t words_max = 18;
+    uint64_t words[words_max] = {};
     bool operator==(const RemoteRef&) const = default;
+    // No memory: every wire's reference has something in its first three words.
+    bool none() const { return (words[0] | words[1] | words[2]) == 0; }
+    size_t words_used() const {
+        size_t used = words_max;
+        while (used > 0 && words[used - 1] == 0) {
+            --used;
+        }
+        return used;
+    }
 };
+
+inline constexpr size_t wire_address_bytes_max = 2304;  // 32 rails with names of 64 bytes
 
 enum class PeerState : uint8_t { idle, connecting, up, failed };
 
@@ -107,7 +124,7 @@ class Wire {
     virtual ~Wire() = default;
     virtual const Caps& caps() const = 0;
     virtual const WireCounters& counters() const = 0;
-    // What a peer needs to connect: at most 512 bytes, exchanged at init.
+    // What a peer needs to connect: at most wire_address_bytes_max, exchanged at init.
     virtual std::string address() const = 0;
     // Reserves `count` consecutive tokens on this wire's receiving side; returns the first.
     virtual Result<uint32_t> tokens_reserve(uint32_t count) = 0;

@@ -16,8 +16,6 @@ namespace weft {
 
 namespace {
 
-constexpr size_t address_limit = 512;
-
 // The parts and what is only needed until the communicator is ready.
 class Build : public std::enable_shared_from_this<Build> {
   public:
@@ -36,6 +34,7 @@ class Build : public std::enable_shared_from_this<Build> {
     Result<Told> attach(const Communicator& comm, uint64_t group);
     Result<std::string> planning_begin(const Communicator& comm);
     Result<void> planning_end(const std::vector<Told>& told);
+    std::vector<uint32_t> rails_of_rank(const WireHub& hub, uint32_t rank);
     Result<void> attach_one(WireKind kind, const WireConfig& config);
     static std::string tell(const Result<Told>& attached);
     static Result<Told> told_read(const std::string& blob);
@@ -55,6 +54,8 @@ class Build : public std::enable_shared_from_this<Build> {
     std::vector<PeerInfo> infos_;
     std::vector<WireKind> kinds_;  // by rank; the own entry is not used
     Locality locality_;
+    size_t host_nics_ = 0;
+    std::vector<std::vector<uint32_t>> host_rails_;  // by local rank; empty: every rank rides all
     CommParts parts_;
     bool probing_ = false;  // a thread uses the shard; service thread only
     std::shared_ptr<Planning> planning_ = std::make_shared<Planning>();  // shared with the shard
@@ -70,9 +71,22 @@ Result<void> Build::check(const Communicator& comm, const ControlGroup& group) {
     return {};
 }
 
+// The NICs nearest to this rank, by its place among the ranks of its host.
+std::vector<uint32_t> Build::rails_of_rank(const WireHub& hub, uint32_t rank) {
+    const auto& host = locality_.host_ranks;
+    const auto local = static_cast<size_t>(
+        std::lower_bound(host.begin(), host.end(), static_cast<int32_t>(rank)) - host.begin());
+    const std::vector<std::string> nics = hub.nics();
+    host_nics_ = nics.size();
+    host_rails_ = rank_rails(settings(), static_cast<int32_t>(host.size()), nics);
+    return host_rails_.empty() ? std::vector<uint32_t>() : host_rails_[local];
+}
+
 Result<void> Build::attach_one(WireKind kind, const WireConfig& config) {
     WireHub* hub = TRY(Process::get().hub(kind));
-    std::unique_ptr<Wire> wire = TRY(hub->attach(config));
+    WireConfig own = config;
+    own.rails = rails_of_rank(*hub, config.rank);
+    std::unique_ptr<Wire> wire = TRY(hub->attach(own));
     if (!settings().fault.empty()) {
         auto faults = TRY(fault_parse(settings().fault));
         wire = fault_wrap(std::move(wire), std::move(faults));
@@ -132,10 +146,11 @@ Result<std::string> Build::planning_begin(const Communicator& comm) {
         return std::string();
     }
     const Wire* fabric = wires_[static_cast<size_t>(WireKind::fabric)];
-    const size_t rails = fabric == nullptr ? 0 : fabric->counters().rail_bytes.size();
+    const size_t ridden = fabric == nullptr ? 0 : fabric->counters().rail_bytes.size();
+    const size_t rails = host_rails_.empty() ? ridden : host_nics_;
     const topology::Host host =
         TRY(host_describe(from, static_cast<int32_t>(locality_.host_ranks.size()),
-                          std::max(static_cast<int32_t>(rails), 1)));
+                          std::max(static_cast<int32_t>(rails), 1), host_rails_));
     return topology::host_encode(host);
 }
 
@@ -177,7 +192,7 @@ Result<Build::Told> Build::told_read(const std::string& blob) {
     }
     Told told;
     for (std::string& address : told.addresses) {
-        address = TRY(in.text(address_limit));
+        address = TRY(in.text(wire_address_bytes_max));
     }
     told.host = TRY(in.text(in.left()));
     return told;

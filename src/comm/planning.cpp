@@ -62,15 +62,60 @@ Result<topology::Host> host_of_file(const char* setting, const std::string& path
                              topology::rails_map(found, topology::rank_places(found, ranks)));
 }
 
-topology::Host host_of_rails(int32_t ranks, int32_t rails) {
+using OwnRails = std::vector<std::vector<uint32_t>>;
+
+topology::Host host_of_rails(int32_t ranks, int32_t rails, const OwnRails& own) {
     topology::Host host;
     host.rail_rates.assign(static_cast<size_t>(rails), 0);
+    if (!own.empty()) {
+        for (const auto& mine : own) {
+            host.rank_rails.emplace_back(mine.begin(), mine.end());
+        }
+        return host;
+    }
     std::vector<uint16_t> all;
     for (int32_t rail = 0; rail < rails; rail++) {
         all.push_back(static_cast<uint16_t>(rail));
     }
     host.rank_rails.assign(static_cast<size_t>(ranks), all);
     return host;
+}
+
+// The machine that a file describes, else the one this is.
+Result<topology::Machine> machine_told(const Settings& settings) {
+    if (settings.topology.find('/') != std::string::npos || settings.topology.ends_with(".xml")) {
+        return topology::machine_read(settings.topology);
+    }
+    return settings.topo_file.empty() ? topology::machine_live()
+                                      : topology::machine_read(settings.topo_file);
+}
+
+// By local rank: which of `nics` the topology gives it. Empty when it does not know all of them.
+OwnRails rails_near(const topology::Machine& machine, int32_t ranks,
+                    const std::vector<std::string>& nics) {
+    const topology::RailMap map =
+        topology::rails_map(machine, topology::rank_places(machine, ranks));
+    OwnRails own;
+    for (const std::vector<int32_t>& rails : map.by_rank) {
+        std::vector<uint32_t> mine;
+        for (const int32_t rail : rails) {
+            const topology::Nic& nic =
+                machine.nics[static_cast<size_t>(map.nics[static_cast<size_t>(rail)])];
+            const auto found =
+                nic.address ? std::find(nics.begin(), nics.end(), topology::to_string(*nic.address))
+                            : nics.end();
+            if (found == nics.end()) {
+                return {};
+            }
+            mine.push_back(static_cast<uint32_t>(found - nics.begin()));
+        }
+        if (mine.empty()) {
+            return {};
+        }
+        std::sort(mine.begin(), mine.end());
+        own.push_back(std::move(mine));
+    }
+    return own;
 }
 
 // Rates of physical NICs count, where they are as many as the rails: a virtual one's is invented.
@@ -86,8 +131,8 @@ void rates_take(topology::Host& host, const topology::Machine& machine) {
     }
 }
 
-Result<topology::Host> host_live(int32_t ranks, int32_t rails) {
-    topology::Host host = host_of_rails(ranks, rails);
+Result<topology::Host> host_live(int32_t ranks, int32_t rails, const OwnRails& own) {
+    topology::Host host = host_of_rails(ranks, rails, own);
     const Result<topology::Machine> machine = topology::machine_live();
     if (!machine.ok()) {
         LOG(info, init, "plans are chosen without knowing the machine: %s",
@@ -161,7 +206,33 @@ Result<plan::Planned> Planning::plan(const plan::Request& request) const {
     return planned;
 }
 
-Result<topology::Host> host_describe(const Settings& settings, int32_t ranks, int32_t rails) {
+std::vector<std::vector<uint32_t>> rank_rails(const Settings& settings, int32_t ranks,
+                                              const std::vector<std::string>& nics) {
+    if (nics.empty()) {
+        return {};
+    }
+    const Result<topology::Machine> machine = machine_told(settings);
+    if (machine.ok()) {
+        const OwnRails near = rails_near(machine.value(), ranks, nics);
+        if (!near.empty()) {
+            return near;
+        }
+    }
+    LOG(info, init,
+        "which NICs are near to which rank is not known, %s: ranks share %zu NICs in "
+        "blocks by order",
+        machine.ok() ? "the provider's are not among those of the machine"
+                     : machine.error().what.c_str(),
+        nics.size());
+    OwnRails blocks;
+    for (const auto& mine : topology::rails_in_blocks(ranks, static_cast<int32_t>(nics.size()))) {
+        blocks.emplace_back(mine.begin(), mine.end());
+    }
+    return blocks;
+}
+
+Result<topology::Host> host_describe(const Settings& settings, int32_t ranks, int32_t rails,
+                                     const OwnRails& own) {
     const std::string& text = settings.topology;
     if (!text.empty() && !is_words(text)) {
         if (const auto profile = topology::profile_find(text); profile.ok()) {
@@ -179,8 +250,8 @@ Result<topology::Host> host_describe(const Settings& settings, int32_t ranks, in
         return host_of_file("NCCL_TOPO_FILE", settings.topo_file, ranks);
     }
     // Named rails may be those of a virtual host, on a machine with others.
-    return settings.rails.empty() && text.empty() ? host_live(ranks, rails)
-                                                  : host_of_rails(ranks, rails);
+    return settings.rails.empty() && text.empty() ? host_live(ranks, rails, own)
+                                                  : host_of_rails(ranks, rails, own);
 }
 
 Result<tune::Table> table_make(const Settings& settings, const std::vector<std::string>& hosts,

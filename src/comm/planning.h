@@ -41,9 +41,17 @@ struct Planning {
     Result<plan::Planned> plan(const plan::Request& request) const;
 };
 
-// What one host tells the others about itself. `rails`: NICs the fabric transport uses here, all of
-// them by every rank. Looks at the machine only where nothing else describes it.
-Result<topology::Host> host_describe(const Settings& settings, int32_t ranks, int32_t rails);
+// Which of the NICs with these PCI addresses (WireHub::nics) each local rank rides: the nearest to
+// it, where the machine or the file that describes it knows them, else in blocks by order. Empty
+// when there are no addresses: every rank rides all.
+std::vector<std::vector<uint32_t>> rank_rails(const Settings& settings, int32_t ranks,
+                                              const std::vector<std::string>& nics);
+
+// What one host tells the others about itself. `rails`: NICs the fabric transport uses here, by
+// local rank in `own`, or all of them by every rank where that is empty. Looks at the machine only
+// where nothing else describes it.
+Result<topology::Host> host_describe(const Settings& settings, int32_t ranks, int32_t rails,
+                                     const std::vector<std::vector<uint32_t>>& own = {});
 
 // The costs of a cluster of these hosts, blobs by host (host_encode); the ranks of each host.
 Result<tune::Table> table_make(const Settings& settings, const std::vector<std::string>& hosts,

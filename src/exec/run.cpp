@@ -86,9 +86,8 @@ void Run::on_message(const MsgHeader& header, const std::byte* payload, SlotRef 
     }
     Stream& to = stream(lane, static_cast<uint32_t>(peer - program_->peers.begin()));
     if (header.kind == MsgKind::grant || header.kind == MsgKind::expose) {
-        if (header.bytes == sizeof(GrantBody)) {
-            PeerGrant grant{header.index, header.kind, {}};
-            std::memcpy(&grant.body, payload, sizeof grant.body);
+        PeerGrant grant{header.index, header.kind, {}};
+        if (GrantBody::read(&grant.body, payload, header.bytes)) {
             to.peer_grants.push_back(grant);
         }
         context_.links->slot_release(slot);
@@ -276,7 +275,7 @@ Result<Run::Did> Run::step_grant(uint32_t lane, const ProgramStep& step, uint32_
         state.grant_ready = true;
     }
     if (context_.links->send(peer, header_for(lane, MsgKind::grant, step.grant.index(tile)),
-                             &state.grant_body, sizeof state.grant_body) == Post::again) {
+                             &state.grant_body, state.grant_body.message_bytes()) == Post::again) {
         return Did::blocked;
     }
     state.grant_ready = false;
@@ -293,8 +292,9 @@ Result<Run::Did> Run::step_expose(uint32_t lane, const ProgramStep& step, uint32
     body.ref = wire->ref(
         region, static_cast<uint64_t>(address(lane, step.dst, tile) - range->base()), peer);
     const MsgHeader header = header_for(lane, MsgKind::expose, step.message.index(tile));
-    return context_.links->send(peer, header, &body, sizeof body) == Post::again ? Did::blocked
-                                                                                 : Did::done;
+    return context_.links->send(peer, header, &body, body.message_bytes()) == Post::again
+               ? Did::blocked
+               : Did::done;
 }
 
 Run::Did Run::step_put(uint32_t lane, const ProgramStep& step, uint32_t tile) {

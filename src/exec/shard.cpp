@@ -310,6 +310,15 @@ Result<std::unique_ptr<Shard>> Shard::create(ShardConfig config) {
                        wire->caps().name.c_str(),
                        wire->caps().inline_bytes - sizeof(MsgHeader) - sizeof(GrantBody)));
         }
+        const size_t tile_most = wire->caps().grant_bytes_max;
+        if (tile_most != 0 && config.limits.tile_bytes > tile_most) {
+            return make_error(
+                Code::invalid_argument, Scope::communicator,
+                format("WEFT_TILE_BYTES=%llu is more than %s takes in one grant, for memory is "
+                       "registered in windows: use at most %zu",
+                       static_cast<unsigned long long>(config.limits.tile_bytes),
+                       wire->caps().name.c_str(), tile_most));
+        }
     }
     return std::unique_ptr<Shard>(new Shard(std::make_unique<Impl>(std::move(config))));
 }

@@ -69,6 +69,18 @@ Error refusal(std::string_view text, std::string_view piece, const char* why) {
                              text.data(), static_cast<int>(piece.size()), piece.data(), why));
 }
 
+Result<const Function*> function_find(std::string_view text, std::string_view name) {
+    const Function* const found =
+        std::find_if(std::begin(functions), std::end(functions),
+                     [&](const Function& known) { return same_word(known.name, name); });
+    if (found == std::end(functions)) {
+        return refusal(text, name,
+                       "is no function: use allreduce, broadcast, reduce, allgather or "
+                       "reducescatter");
+    }
+    return found;
+}
+
 template <size_t N>
 const Algo* find_word(std::string_view word, const Algo (&among)[N]) {
     const auto* const found = std::find_if(std::begin(among), std::end(among), [&](Algo algo) {
@@ -174,14 +186,7 @@ Result<AlgoWish> algo_list_parse(std::string_view text, Coll coll) {
             continue;
         }
         const std::string_view name = next_part(entry, ':');
-        const auto* const function =
-            std::find_if(std::begin(functions), std::end(functions),
-                         [&](const Function& known) { return same_word(known.name, name); });
-        if (function == std::end(functions)) {
-            return refusal(text, name,
-                           "is no function: use allreduce, broadcast, reduce, allgather or "
-                           "reducescatter");
-        }
+        const Function* const function = TRY(function_find(text, name));
         AlgoWish own = TRY(wish_parse(text, unpadded(entry), function->coll));
         if (function->coll == coll) {
             wish = std::move(own);
@@ -228,14 +233,7 @@ Result<uint32_t> proto_list_parse(std::string_view text) {
         uint32_t about = UINT32_MAX;
         if (entry.find(':') != entry.npos) {
             const std::string_view name = next_part(entry, ':');
-            const auto* const function =
-                std::find_if(std::begin(functions), std::end(functions),
-                             [&](const Function& known) { return same_word(known.name, name); });
-            if (function == std::end(functions)) {
-                return refusal(text, name,
-                               "is no function: use allreduce, broadcast, reduce, allgather or "
-                               "reducescatter");
-            }
+            const Function* const function = TRY(function_find(text, name));
             about = 1u << static_cast<uint32_t>(function->coll);
         } else if (!is_first) {
             return refusal(text, entry,

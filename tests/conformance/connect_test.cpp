@@ -21,7 +21,7 @@ void connect_one_after_other(Side& side, int first) {
     const std::string address = side.swap(side.wire().address());
     const std::string hello(192, static_cast<char>('a' + side.index));
     side.require(side.wire().state(side.peer()) == PeerState::idle, "a wire begins idle");
-    side.require(address.size() <= 512, "an address is at most 512 bytes");
+    side.require(address.size() <= wire_address_bytes_max, "an address is of bounded size");
     if (side.index != first) {
         side.meet();
     }

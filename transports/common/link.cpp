@@ -12,7 +12,7 @@ namespace weft {
 
 namespace {
 
-constexpr uint32_t link_version = 1;
+constexpr uint32_t link_version = 2;
 constexpr uint32_t grant_tokens =
     48;  // open grants per link: more than any plan keeps, few enough for 15,000 links
 constexpr uint32_t slot_seq_bits =
@@ -86,6 +86,26 @@ struct PutJob {
 };
 
 }  // namespace
+
+uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes) {
+    const uint64_t preferred = std::max<uint64_t>(caps.piece_bytes, 4096);
+    const uint64_t least =
+        std::min<uint64_t>(std::max<uint64_t>(caps.piece_bytes_min, 4096), preferred);
+    const uint64_t shared = std::clamp(bytes / std::max(caps.rails, 1u), least, preferred);
+    const uint64_t piece = std::max(shared, (bytes + piece_count_max - 1) / piece_count_max);
+    const uint64_t align = caps.piece_align;
+    return std::min<uint64_t>((piece + align - 1) & ~(align - 1), UINT32_MAX & ~(align - 1));
+}
+
+bool GrantBody::read(GrantBody* body, const std::byte* from, size_t bytes) {
+    constexpr size_t fixed = sizeof(GrantBody) - sizeof(RemoteRef);
+    if (bytes < fixed || bytes > sizeof(GrantBody) || (bytes - fixed) % sizeof(uint64_t) != 0) {
+        return false;
+    }
+    *body = GrantBody{};
+    std::memcpy(static_cast<void*>(body), from, bytes);
+    return true;
+}
 
 struct Links::Impl final : WireSink {
     LinkConfig config;
@@ -300,10 +320,7 @@ struct Links::Impl final : WireSink {
         }
         const uint16_t id = link.grants_free.back();
         link.grants_free.pop_back();
-        const size_t preferred = std::max<size_t>(link.wire->caps().piece_bytes, 4096);
-        const uint64_t smallest = (bytes + piece_count_max - 1) / piece_count_max;
-        const uint64_t piece = std::min<uint64_t>(
-            (std::max<uint64_t>(preferred, smallest) + 15) & ~15ull, UINT32_MAX & ~15u);
+        const uint64_t piece = piece_bytes_for(link.wire->caps(), bytes);
         Grant& grant = link.grants[id];
         grant.open = true;
         grant.generation = (grant.generation + 1) & 0xf;

@@ -17,32 +17,68 @@ constexpr Nanos hello_repeat_longest = 16 * nanos_per_s;
 constexpr Nanos drain_limit = 200 * nanos_per_ms;
 constexpr Nanos fence_limit = 1 * nanos_per_s;
 
-// A RemoteRef: words[0] the address to put to, words[1] the bytes from there and the number of
-// rails, words[2..5] the key on each rail.
-constexpr uint64_t ref_bytes_mask = (uint64_t{1} << 56) - 1;
-constexpr size_t ref_first_key = 2;
+// A RemoteRef: words[0] the address to put to; words[1] the bytes from there, the number of rails
+// (8 bits) and whether keys have 64 bits (the topmost); then the key on each rail, 32-bit ones two
+// to a word.
+constexpr uint64_t ref_bytes_mask = (uint64_t{1} << 48) - 1;
+constexpr int ref_rails_at = 48;
+constexpr uint64_t ref_wide = uint64_t{1} << 63;
 
 size_t ref_rails(const RemoteRef& ref) {
-    return ref.words[1] >> 56;
+    return ref.words[1] >> ref_rails_at & 0xff;
+}
+
+size_t ref_rails_max(const RemoteRef& ref) {
+    size_t words = RemoteRef::words_max - ref_words_fixed;
+    return (ref.words[1] & ref_wide) != 0 ? words : std::min(2 * words, rails_max);
+}
+
+uint64_t ref_key(const RemoteRef& ref, size_t rail) {
+    if ((ref.words[1] & ref_wide) != 0) {
+        return ref.words[ref_words_fixed + rail];
+    }
+    return ref.words[ref_words_fixed + rail / 2] >> rail % 2 * 32 & 0xffffffff;
+}
+
+void ref_key_set(RemoteRef& ref, size_t rail, uint64_t key) {
+    if ((ref.words[1] & ref_wide) != 0) {
+        ref.words[ref_words_fixed + rail] = key;
+    } else {
+        ref.words[ref_words_fixed + rail / 2] |= (key & 0xffffffff) << rail % 2 * 32;
+    }
+}
+
+std::vector<uint8_t> indices_of(const std::vector<Rail*>& rails) {
+    std::vector<uint8_t> indices;
+    for (const Rail* rail : rails) {
+        indices.push_back(rail->index());
+    }
+    return indices;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Wire>> FabricWire::make(FabricHub& hub, const WireConfig& config) {
+Result<std::unique_ptr<Wire>> FabricWire::make(FabricHub& hub, const WireConfig& config,
+                                               std::vector<Rail*> rails) {
     if (config.rank >= config.rank_count) {
         return make_error(Code::invalid_argument, Scope::call,
                           format("rank %u of %u ranks", config.rank, config.rank_count));
     }
     uint64_t uid = TRY(hub.wire_uid_reserve());
-    return std::unique_ptr<Wire>(new FabricWire(hub, config, uid));
+    return std::unique_ptr<Wire>(new FabricWire(hub, config, std::move(rails), uid));
 }
 
-FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, uint64_t uid)
+FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rail*> rails,
+                       uint64_t uid)
     : hub_(hub),
       config_(config),
-      inbox_(std::make_unique<Inbox>(uid, config.rank, config.rank_count, config.doorbell)),
+      rails_(std::move(rails)),
+      caps_(hub.caps()),
+      inbox_(std::make_unique<Inbox>(uid, config.rank, config.rank_count, indices_of(rails_),
+                                     config.doorbell)),
       peers_(config.rank_count) {
-    counters_.rail_bytes.resize(hub_.rails().size());
+    caps_.rails = static_cast<uint32_t>(rails_.size());
+    counters_.rail_bytes.resize(rails_.size());
     hub_.wire_publish(*inbox_);
 }
 
@@ -53,24 +89,20 @@ FabricWire::~FabricWire() {
     }
     drain_own(drain_limit);
     hub_.wire_withdraw(*inbox_);
-    for (const auto& rail : hub_.rails()) {
-        std::lock_guard guard(rail->lock());
-        for (LocalRegion& region : regions_) {
-            if (region.base != nullptr) {
-                region.registrations[rail->index()].reset();
-            }
-        }
+    for (LocalRegion& region : regions_) {
+        registrations_close(region);
     }
     for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
         if (peers_[rank].process != nullptr) {
-            hub_.processes().release(peers_[rank].process, {inbox_.get(), rank});
+            hub_.processes().release(peers_[rank].process, {inbox_.get(), rank},
+                                     peers_[rank].paths);
         }
     }
 }
 
 std::string FabricWire::address() const {
     WireAddress address{hub_.process_uid(), inbox_->uid(), {}};
-    for (const auto& rail : hub_.rails()) {
+    for (const Rail* rail : rails_) {
         address.rails.push_back(rail->endpoint_name());
     }
     return address_encode(address);
@@ -94,14 +126,14 @@ Result<void> FabricWire::connect(uint32_t rank, std::string_view address, std::s
         return {};
     }
     WireAddress remote = TRY(address_parse(address));
-    peer.process = TRY(hub_.processes().acquire(remote, {inbox_.get(), rank}));
+    peer.process = TRY(hub_.processes().acquire(remote, rails_, {inbox_.get(), rank}, &peer.paths));
     peer.wire = remote.wire;
     peer.hello_out = hello_encode({config_.group, hub_.process_uid(), hello});
     PeerFlow& flow = inbox_->flow(rank);
     flow.wire.store(peer.wire);
-    for (size_t i = 0; i < peer.process->rails; ++i) {
-        flow.addresses[i].store(peer.process->addresses[i]);
-        if (peer.rails[i].hello_received) {
+    for (size_t i = 0; i < peer.paths.size(); ++i) {
+        inbox_->flow_rail(rank, i).endpoint.store(peer.paths[i]->endpoint);
+        if ((peer.hellos_received >> i & 1) != 0) {
             control(peer, i, MessageKind::hello_ack, {});
         }
     }
@@ -121,15 +153,17 @@ MessageHeader FabricWire::header_to(const Peer& peer, MessageKind kind) const {
 }
 
 void FabricWire::control(const Peer& peer, size_t rail, MessageKind kind, std::string_view body) {
-    std::lock_guard guard(hub_.rails()[rail]->lock());
-    hub_.rails()[rail]->control(peer.process->addresses[rail], header_to(peer, kind), body);
+    MessageHeader header = header_to(peer, kind);
+    header.rail = static_cast<uint8_t>(rail);
+    std::lock_guard guard(rails_[rail]->lock());
+    rails_[rail]->control(*peer.paths[rail]->endpoint, header, body);
 }
 
 // The first message of every (rail, peer) pair is small: it warms the pair up, and efa of 1.17
 // picks a wrong protocol when a large write comes first.
 void FabricWire::hellos_send(Peer& peer, Nanos now) {
-    for (size_t i = 0; i < peer.process->rails; ++i) {
-        if (!peer.rails[i].hello_acknowledged) {
+    for (size_t i = 0; i < peer.paths.size(); ++i) {
+        if ((peer.hellos_acknowledged >> i & 1) == 0) {
             control(peer, i, MessageKind::hello, peer.hello_out);
         }
     }
@@ -157,10 +191,8 @@ void FabricWire::up_check(uint32_t rank) {
     if (peer.state != PeerState::connecting) {
         return;
     }
-    bool all = std::all_of(
-        peer.rails.begin(), peer.rails.begin() + peer.process->rails,
-        [](const RailLink& rail) { return rail.hello_received && rail.hello_acknowledged; });
-    if (all) {
+    uint64_t all = (uint64_t{1} << peer.paths.size()) - 1;
+    if ((peer.hellos_received & peer.hellos_acknowledged) == all) {
         peer.state = PeerState::up;
         peer.process->up.store(true);
         peer.hello_out.clear();
@@ -169,7 +201,7 @@ void FabricWire::up_check(uint32_t rank) {
 
 Result<Region> FabricWire::expose(void* memory, size_t bytes) {
     LocalRegion region;
-    for (const auto& rail : hub_.rails()) {
+    for (Rail* rail : rails_) {
         std::lock_guard guard(rail->lock());
         region.registrations.push_back(TRY(rail->memory_register(memory, bytes)));
         ++counters_.registrations;
@@ -196,13 +228,20 @@ void FabricWire::conceal(Region id) {
             std::this_thread::yield();
         }
     }
-    for (const auto& rail : hub_.rails()) {
+    for (Rail* rail : rails_) {
         std::lock_guard guard(rail->lock());
         rail->use_forget(region.use.get());
-        region.registrations[rail->index()].reset();
     }
+    registrations_close(region);
     region = LocalRegion{};
     free_regions_.push_back(id.id);
+}
+
+void FabricWire::registrations_close(LocalRegion& region) {
+    for (size_t i = 0; i < region.registrations.size(); ++i) {
+        std::lock_guard guard(rails_[i]->lock());
+        region.registrations[i].reset();
+    }
 }
 
 RemoteRef FabricWire::ref(Region id, uint64_t offset, uint32_t) const {
@@ -210,12 +249,13 @@ RemoteRef FabricWire::ref(Region id, uint64_t offset, uint32_t) const {
     const LocalRegion& region = regions_[id.id - 1];
     ASSERT(region.base != nullptr && offset <= region.bytes);
     RemoteRef ref;
-    bool virtual_address = hub_.rails().front()->virtual_addresses();
+    bool virtual_address = rails_.front()->virtual_addresses();
     ref.words[0] = (virtual_address ? reinterpret_cast<uint64_t>(region.base) : 0) + offset;
-    ref.words[1] =
-        uint64_t{region.registrations.size()} << 56 | ((region.bytes - offset) & ref_bytes_mask);
-    for (size_t i = 0; i < region.registrations.size(); ++i) {
-        ref.words[ref_first_key + i] = fi_mr_key(region.registrations[i].get());
+    ref.words[1] = uint64_t{rails_.size()} << ref_rails_at |
+                   (rails_.front()->key_bytes() > 4 ? ref_wide : 0) |
+                   ((region.bytes - offset) & ref_bytes_mask);
+    for (size_t i = 0; i < rails_.size(); ++i) {
+        ref_key_set(ref, i, fi_mr_key(region.registrations[i].get()));
     }
     return ref;
 }
@@ -223,7 +263,7 @@ RemoteRef FabricWire::ref(Region id, uint64_t offset, uint32_t) const {
 bool FabricWire::remote_in_bounds(const Put& put) const {
     uint64_t bytes = put.to.words[1] & ref_bytes_mask;
     size_t rails = ref_rails(put.to);
-    return rails > 0 && rails <= rails_max && put.offset <= bytes &&
+    return rails > 0 && rails <= ref_rails_max(put.to) && put.offset <= bytes &&
            put.bytes <= bytes - put.offset;
 }
 
@@ -235,13 +275,13 @@ Post FabricWire::put(const Put& put) {
     // Counted before it is posted: the completion may come first. A fence under way lets no new
     // put pass, so that the old ones come to an end.
     PeerFlow& flow = inbox_->flow(put.peer);
-    if (flow.in_flight.fetch_add(1) >= hub_.caps().puts_in_flight || flow.fence.load() != 0) {
+    if (flow.in_flight.fetch_add(1) >= caps_.puts_in_flight || flow.fence.load() != 0) {
         flow.in_flight.fetch_sub(1);
         ++counters_.again;
         return Post::again;
     }
-    ASSERT(put.bytes <= hub_.caps().put_bytes_max);
-    bool to_memory = put.to != RemoteRef{} && put.bytes != 0;
+    ASSERT(put.bytes <= caps_.put_bytes_max);
+    bool to_memory = !put.to.none() && put.bytes != 0;
     auto posted = to_memory ? put_memory(put, peer) : put_value(put, peer);
     if (posted.ok() && posted.value() == Post::accepted) {
         ++counters_.puts;
@@ -261,18 +301,22 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
     MessageHeader header = header_to(peer, MessageKind::value);
     header.imm = put.imm.pack();
     header.bytes = static_cast<uint32_t>(put.bytes);
-    header.flags = put.to == RemoteRef{} ? 0 : value_for_memory;
+    header.flags = put.to.none() ? 0 : value_for_memory;
     if (put.notify) {
         header.flags |= value_wants_ack;
         header.word = ++sequence_;
         value_cookies_[header.word] = put.cookie;
     }
-    size_t index = put.peer % peer.process->rails;  // one rail per peer: small puts are not striped
+    size_t index = put.peer % peer.paths.size();  // one rail per peer: small puts are not striped
     header.rail = static_cast<uint8_t>(index);
-    Rail& rail = *hub_.rails()[index];
-    TxOwner owner{inbox_.get(), &inbox_->flow(put.peer), nullptr, put.peer, 0, false};
+    Rail& rail = *rails_[index];
+    TxOwner owner;
+    owner.inbox = inbox_.get();
+    owner.flow = &inbox_->flow(put.peer);
+    owner.peer = put.peer;
+    owner.at = header.rail;
     std::unique_lock guard(rail.lock());
-    auto posted = rail.send(peer.process->addresses[index], header, put.from, owner);
+    auto posted = rail.send(*peer.paths[index]->endpoint, header, put.from, owner);
     guard.unlock();
     bool accepted = posted.ok() && posted.value() == Post::accepted;
     if (accepted) {
@@ -287,16 +331,15 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
 // The rail with the fewest bytes under way, from a start that moves on so that equal rails share;
 // rails_max when each has all it may have on its way to the peer. The rest waits here, where small
 // messages overtake it and whichever rail is free first takes it.
-size_t FabricWire::rail_choose(const Peer& peer, const PeerFlow& flow, size_t usable,
-                               size_t bytes) const {
-    size_t count = std::min(peer.process->rails, usable);
+size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
+    size_t count = std::min(peers_[peer].paths.size(), usable);
     size_t best = rails_max;
     for (size_t i = 0; i < count; ++i) {
         size_t index = (counters_.puts + i) % count;
-        uint64_t under_way = flow.rail_bytes[index].load();
+        uint64_t under_way = inbox_->flow_rail(peer, index).bytes.load();
         bool room = under_way == 0 || under_way + bytes <= hub_.rail_window();
-        if (room && (best == rails_max || hub_.rails()[index]->outstanding_bytes() <
-                                              hub_.rails()[best]->outstanding_bytes())) {
+        if (room && (best == rails_max ||
+                     rails_[index]->outstanding_bytes() < rails_[best]->outstanding_bytes())) {
             best = index;
         }
     }
@@ -314,30 +357,37 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     }
     ASSERT(put.from_region.id != 0 && put.from_region.id <= regions_.size());
     LocalRegion& region = regions_[put.from_region.id - 1];
-    PeerFlow& flow = inbox_->flow(put.peer);
-    size_t index = rail_choose(peer, flow, ref_rails(put.to), put.bytes);
+    size_t index = rail_choose(put.peer, ref_rails(put.to), put.bytes);
     if (index == rails_max) {
         return Post::again;
     }
     RemoteWrite write;
-    write.to = peer.process->addresses[index];
+    write.to = peer.paths[index]->endpoint;
     write.from = put.from;
     write.bytes = put.bytes;
     write.descriptor = fi_mr_desc(region.registrations[index].get());
     write.address = put.to.words[0] + put.offset;
-    write.key = put.to.words[ref_first_key + index];
+    write.key = ref_key(put.to, index);
     write.imm = put.imm.pack();
-    TxOwner owner{inbox_.get(), &flow,      region.use.get(), put.peer,
-                  put.cookie,   put.notify, put.bytes};
-    Rail& rail = *hub_.rails()[index];
+    FlowRail& flow_rail = inbox_->flow_rail(put.peer, index);
+    TxOwner owner{inbox_.get(),
+                  &inbox_->flow(put.peer),
+                  region.use.get(),
+                  put.peer,
+                  put.cookie,
+                  put.notify,
+                  put.bytes,
+                  &flow_rail,
+                  static_cast<uint8_t>(index)};
+    Rail& rail = *rails_[index];
     region.use->fetch_add(1);
-    flow.rail_bytes[index].fetch_add(put.bytes);
+    flow_rail.bytes.fetch_add(put.bytes);
     std::unique_lock guard(rail.lock());
     auto posted = rail.write(write, owner);
     guard.unlock();
     if (!posted.ok() || posted.value() == Post::again) {
         region.use->fetch_sub(1);
-        flow.rail_bytes[index].fetch_sub(put.bytes);
+        flow_rail.bytes.fetch_sub(put.bytes);
     } else {
         counters_.rail_bytes[index] += put.bytes;
     }
@@ -388,7 +438,7 @@ void FabricWire::handle(Event& event, WireSink& sink) {
         case Event::Kind::hello:
             return on_hello(event);
         case Event::Kind::hello_ack:
-            peers_[event.peer].rails[event.rail].hello_acknowledged = true;
+            peers_[event.peer].hellos_acknowledged |= 1u << event.rail;
             return up_check(event.peer);
         case Event::Kind::value_ack:
             return on_value_ack(event, sink);
@@ -413,16 +463,17 @@ void FabricWire::on_value(Event& event, WireSink& sink) {
 // May come before the local connect(), which then acknowledges it.
 void FabricWire::on_hello(Event& event) {
     Peer& peer = peers_[event.peer];
-    inbox_->flow(event.peer).hello_waiting[event.rail].store(false);
+    uint32_t bit = 1u << event.rail;
+    inbox_->flow(event.peer).hello_waiting.fetch_and(~bit);
     const char* body = reinterpret_cast<const char*>(event.buffer->data + sizeof(MessageHeader));
     auto hello = hello_parse({body, event.bytes});
     bool known = peer.process != nullptr;
     if (!hello || hello->group != config_.group ||
-        (known && (hello->process != peer.process->uid || event.rail >= peer.process->rails))) {
+        (known && (hello->process != peer.process->uid || event.rail >= peer.paths.size()))) {
         LOG(info, net, "dropped a hello of rank %u that does not match its address", event.peer);
         return;
     }
-    peer.rails[event.rail].hello_received = true;
+    peer.hellos_received |= bit;
     if (peer.hello_in.empty()) {
         peer.hello_in = hello->blob;
     }
@@ -462,8 +513,8 @@ Result<void> FabricWire::fence(uint32_t rank) {
     MessageHeader header = header_to(peer, MessageKind::fence);
     header.word = ++sequence_;
     {
-        std::lock_guard guard(hub_.rails().front()->lock());
-        hub_.rails().front()->control(peer.process->addresses.front(), header, {});
+        std::lock_guard guard(rails_.front()->lock());
+        rails_.front()->control(*peer.paths.front()->endpoint, header, {});
     }
     Nanos limit = clock_now() + fence_limit;
     std::vector<Event> kept;

@@ -3,7 +3,6 @@
 // waits in its inbox. Lifetime: hub before wire.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -16,10 +15,11 @@ namespace weft::fabric {
 
 class FabricWire final : public Wire {
   public:
-    static Result<std::unique_ptr<Wire>> make(FabricHub& hub, const WireConfig& config);
+    static Result<std::unique_ptr<Wire>> make(FabricHub& hub, const WireConfig& config,
+                                              std::vector<Rail*> rails);
     ~FabricWire() override;
 
-    const Caps& caps() const override { return hub_.caps(); }
+    const Caps& caps() const override { return caps_; }
     const WireCounters& counters() const override { return counters_; }
     std::string address() const override;
     Result<uint32_t> tokens_reserve(uint32_t count) override;
@@ -37,10 +37,6 @@ class FabricWire final : public Wire {
     bool arm() override;
 
   private:
-    struct RailLink {
-        bool hello_received = false;
-        bool hello_acknowledged = false;
-    };
     struct Peer {
         PeerState state = PeerState::idle;
         RemoteProcess* process = nullptr;  // owned by the hub, held by a use count
@@ -50,7 +46,9 @@ class FabricWire final : public Wire {
         Nanos hello_again = 0;  // when to repeat what was not acknowledged
         Nanos hello_wait = 0;
         uint64_t fence_acknowledged = 0;
-        std::array<RailLink, rails_max> rails;
+        Processes::Paths paths;        // by rail; as many as both sides have
+        uint32_t hellos_received = 0;  // a bit for each rail
+        uint32_t hellos_acknowledged = 0;
     };
     struct LocalRegion {
         std::byte* base = nullptr;  // null: a free entry
@@ -59,16 +57,17 @@ class FabricWire final : public Wire {
         std::unique_ptr<std::atomic<uint32_t>> use;    // puts that read from it
     };
 
-    FabricWire(FabricHub& hub, const WireConfig& config, uint64_t uid);
+    FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rail*> rails, uint64_t uid);
     MessageHeader header_to(const Peer& peer, MessageKind kind) const;
     void control(const Peer& peer, size_t rail, MessageKind kind, std::string_view body);
     void hellos_send(Peer& peer, Nanos now);
     void connecting_advance(Nanos now);
     void up_check(uint32_t peer);
 
+    void registrations_close(LocalRegion& region);
     Result<Post> put_value(const Put& put, Peer& peer);
     Result<Post> put_memory(const Put& put, Peer& peer);
-    size_t rail_choose(const Peer& peer, const PeerFlow& flow, size_t usable, size_t bytes) const;
+    size_t rail_choose(uint32_t peer, size_t usable, size_t bytes);
     bool remote_in_bounds(const Put& put) const;
     void fail(uint32_t peer, Error error);
 
@@ -82,6 +81,8 @@ class FabricWire final : public Wire {
 
     FabricHub& hub_;
     const WireConfig config_;
+    const std::vector<Rail*> rails_;  // the hub's
+    Caps caps_;
     std::unique_ptr<Inbox> inbox_;
     std::vector<Peer> peers_;
     std::vector<uint32_t> connecting_;

@@ -15,6 +15,10 @@ namespace {
 
 constexpr size_t wire_slots = 1u << 16;
 constexpr size_t piece_bytes = 256 * 1024;
+// EFA moves whole 128-byte lines; a stripe below 64 KiB costs more in posts than another rail
+// gives.
+constexpr size_t piece_align = 128;
+constexpr size_t piece_bytes_min = 64 * 1024;
 constexpr size_t put_bytes_max = size_t{1} << 30;  // one EFA work request
 constexpr uint32_t puts_in_flight = 64;
 // 100 us at 100 GB/s. Where packets stay in order, small messages wait behind all that is under
@@ -25,6 +29,16 @@ constexpr Nanos drain_limit = 1 * nanos_per_s;
 
 const char* progress_name(const fi_info& info) {
     return info.domain_attr->data_progress == FI_PROGRESS_AUTO ? "auto" : "manual";
+}
+
+// "0000:10:1b.0", or nothing where the provider knows no PCI device.
+std::string nic_address(const fi_info& info) {
+    if (info.nic == nullptr || info.nic->bus_attr == nullptr ||
+        info.nic->bus_attr->bus_type != FI_BUS_PCI) {
+        return {};
+    }
+    const fi_pci_attr& pci = info.nic->bus_attr->attr.pci;
+    return format("%04x:%02x:%02x.%x", pci.domain_id, pci.bus_id, pci.device_id, pci.function_id);
 }
 
 std::string mr_mode_name(int mode) {
@@ -67,10 +81,14 @@ class FabricHub::Dispatch final : public RailEvents {
         }
         Inbox* inbox = header ? hub_.wire_find(header->to_wire) : nullptr;
         if (inbox == nullptr || header->from_rank >= inbox->rank_count() ||
-            header->rail != rail.index()) {
+            !inbox->rides(header->rail, rail.index())) {
             LOG(info, net, "rail %u: dropped a message of %zu bytes for no wire here", rail.index(),
                 bytes);
             return;
+        }
+        FlowRail& flow_rail = inbox->flow_rail(header->from_rank, header->rail);
+        if (RemoteEndpoint* from = flow_rail.endpoint.load()) {
+            Rail::heard(*from, clock_now());
         }
         switch (header->kind) {
             case MessageKind::value:
@@ -78,7 +96,8 @@ class FabricHub::Dispatch final : public RailEvents {
             case MessageKind::fence:
                 return on_fence(rail, *inbox, *header);
             case MessageKind::hello:
-                if (!inbox->flow(header->from_rank).hello_waiting[rail.index()].exchange(true)) {
+                if (uint32_t bit = 1u << header->rail;
+                    (inbox->flow(header->from_rank).hello_waiting.fetch_or(bit) & bit) == 0) {
                     push(*inbox, Event::Kind::hello, *header, std::move(buffer));
                 }
                 return;
@@ -101,7 +120,9 @@ class FabricHub::Dispatch final : public RailEvents {
             return;
         }
         // Before the owner hears of it: it may be waiting for this room.
-        owner.flow->rail_bytes[rail.index()].fetch_sub(owner.rail_bytes);
+        if (owner.flow_rail != nullptr) {
+            owner.flow_rail->bytes.fetch_sub(owner.rail_bytes);
+        }
         if (error != nullptr) {
             Event event;
             event.kind = Event::Kind::failure;
@@ -115,7 +136,7 @@ class FabricHub::Dispatch final : public RailEvents {
             owner.inbox->push(std::move(event), owner.inbox != self_);
         }
         if (owner.flow->in_flight.fetch_sub(1) == 1) {
-            fence_answer(rail, *owner.inbox, owner.peer);
+            fence_answer(rail, owner.at, *owner.inbox, owner.peer);
         }
     }
 
@@ -139,7 +160,7 @@ class FabricHub::Dispatch final : public RailEvents {
             return;
         }
         if ((header.flags & value_wants_ack) != 0) {
-            reply(rail, inbox, header.from_rank, MessageKind::value_ack, header.word);
+            reply(rail, header.rail, inbox, header.from_rank, MessageKind::value_ack, header.word);
         }
         push(inbox, Event::Kind::value, header, std::move(buffer));
     }
@@ -150,49 +171,53 @@ class FabricHub::Dispatch final : public RailEvents {
         PeerFlow& flow = inbox.flow(header.from_rank);
         flow.fence.store(header.word);
         if (flow.in_flight.load() == 0) {
-            fence_answer(rail, inbox, header.from_rank);
+            fence_answer(rail, header.rail, inbox, header.from_rank);
         }
     }
 
-    void fence_answer(Rail& rail, Inbox& inbox, uint32_t peer) {
+    // `at`: the rail, counted among the wire's.
+    void fence_answer(Rail& rail, uint8_t at, Inbox& inbox, uint32_t peer) {
         if (uint64_t sequence = inbox.flow(peer).fence.exchange(0)) {
-            reply(rail, inbox, peer, MessageKind::fence_ack, sequence);
+            reply(rail, at, inbox, peer, MessageKind::fence_ack, sequence);
         }
     }
 
-    void reply(Rail& rail, Inbox& inbox, uint32_t peer, MessageKind kind, uint64_t word) {
+    void reply(Rail& rail, uint8_t at, Inbox& inbox, uint32_t peer, MessageKind kind,
+               uint64_t word) {
         PeerFlow& flow = inbox.flow(peer);
-        fi_addr_t address = flow.addresses[rail.index()].load();
-        if (address == FI_ADDR_UNSPEC) {
+        RemoteEndpoint* to = inbox.flow_rail(peer, at).endpoint.load();
+        if (to == nullptr) {
             return;  // not connected to that rank: it has no business asking
         }
         MessageHeader header;
         header.kind = kind;
+        header.rail = at;
         header.from_rank = inbox.rank();
         header.to_wire = flow.wire.load();
         header.word = word;
-        rail.control(address, header, {});
+        rail.control(*to, header, {});
     }
 
     FabricHub& hub_;
     const Inbox* self_;  // of the wire that polls; null: the service thread
 };
 
-FabricHub::FabricHub(Library library, uint64_t process_uid)
-    : library_(std::move(library)),
+FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
+                     const FabricLimits& limits)
+    : reactor_(reactor),
+      library_(std::move(library)),
       process_uid_(process_uid),
+      limits_(limits),
       wires_(wire_slots),
-      token_owners_(token_count_max / token_block),
-      processes_(rails_) {
+      token_owners_(token_count_max / token_block) {
 }
 
 Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const FabricOptions& options) {
     Library library = TRY(library_load(options.library));
-    std::unique_ptr<FabricHub> hub(new FabricHub(std::move(library), random_u64()));
+    std::unique_ptr<FabricHub> hub(
+        new FabricHub(reactor, std::move(library), random_u64(), options.limits));
     TRY(hub->rails_open(options));
-    TRY(hub->wait_open());
     hub->caps_fill();
-    hub->service_ = std::make_unique<Service>(*hub, reactor);
     LOG(info, net, "%s", hub->describe().c_str());
     return hub;
 }
@@ -212,63 +237,143 @@ void FabricHub::drain() {
     }
 }
 
+// NICs are opened when a wire wants them: a process uses those near its ranks, not all of the host
+// (32 on p5). Rails without such an identity are all used by every wire, and opened at once.
 Result<void> FabricHub::rails_open(const FabricOptions& options) {
-    for (RailChoice& choice : TRY(rails_choose(library_, options))) {
-        auto index = static_cast<uint8_t>(rails_.size());
-        rails_.push_back(TRY(Rail::open(library_, std::move(choice), index)));
+    choices_ = TRY(rails_choose(library_, options));
+    opened_.resize(choices_.size());
+    if (options.rails.empty()) {
+        nics_sort();
+    }
+    if (nics_.empty()) {
+        TRY(rails_for({}));
     }
     return {};
 }
 
-Result<void> FabricHub::wait_open() {
-    for (const auto& rail : rails_) {
-        if (rail->wait_fd() < 0) {
-            return {};
+// Rail i is the NIC i by PCI address, on every host.
+void FabricHub::nics_sort() {
+    for (const RailChoice& choice : choices_) {
+        if (nic_address(*choice.info).empty()) {
+            return;
         }
     }
-    wait_.reset(epoll_create1(EPOLL_CLOEXEC));
-    for (const auto& rail : rails_) {
-        epoll_event event{};
-        event.events = EPOLLIN;
-        if (!wait_ || epoll_ctl(wait_.get(), EPOLL_CTL_ADD, rail->wait_fd(), &event) != 0) {
-            return make_error(Code::system, Scope::process,
-                              "no epoll descriptor for the rails: raise `ulimit -n`", errno);
+    std::stable_sort(choices_.begin(), choices_.end(), [](const auto& a, const auto& b) {
+        return nic_address(*a.info) < nic_address(*b.info);
+    });
+    for (const RailChoice& choice : choices_) {
+        nics_.push_back(nic_address(*choice.info));
+    }
+}
+
+Result<std::vector<Rail*>> FabricHub::rails_for(const std::vector<uint32_t>& wanted) {
+    std::lock_guard guard(open_lock_);
+    std::vector<Rail*> rails;
+    for (size_t i = 0; i < (wanted.empty() ? choices_.size() : wanted.size()); ++i) {
+        rails.push_back(TRY(rail_open(wanted.empty() ? i : wanted[i])));
+    }
+    if (rails.size() > rails_max) {
+        return make_error(
+            Code::invalid_argument, Scope::process,
+            format("%zu rails for one rank, at most %zu fit: name fewer in WEFT_RAILS",
+                   rails.size(), rails_max));
+    }
+    size_t keys_max = (RemoteRef::words_max - ref_words_fixed) * sizeof(uint64_t);
+    size_t fitting = keys_max / rails.front()->key_bytes();
+    if (rails.size() > fitting) {
+        return make_error(
+            Code::unsupported, Scope::process,
+            format("%zu rails with memory keys of %zu bytes, at most %zu fit a grant: name fewer "
+                   "in WEFT_RAILS",
+                   rails.size(), rails.front()->key_bytes(), fitting));
+    }
+    return rails;
+}
+
+Result<Rail*> FabricHub::rail_open(size_t choice) {
+    size_t count = rail_count_.load();
+    if (choice >= choices_.size() || (opened_[choice] == nullptr && count == rails_.size())) {
+        return make_error(Code::invalid_argument, Scope::process,
+                          format("rail %zu of %zu, of which a process opens at most %zu", choice,
+                                 choices_.size(), rails_.size()));
+    }
+    if (opened_[choice] == nullptr) {
+        auto rail =
+            TRY(Rail::open(library_, choices_[choice], static_cast<uint8_t>(count), limits_));
+        TRY(wait_add(*rail));
+        opened_[choice] = rail.get();
+        rails_[count] = std::move(rail);
+        rail_count_.store(count + 1, std::memory_order_release);
+        if (service_ == nullptr) {
+            caps_.needs_polling = !wait_;
+            service_ = std::make_unique<Service>(*this, reactor_);
         }
+    }
+    return opened_[choice];
+}
+
+Result<void> FabricHub::wait_add(const Rail& rail) {
+    if (rail_count_.load() == 0 && rail.wait_fd() >= 0) {
+        wait_.reset(epoll_create1(EPOLL_CLOEXEC));
+    } else if (!wait_ && rail.wait_fd() < 0) {
+        return {};
+    }
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (rail.wait_fd() < 0) {
+        return make_error(Code::unsupported, Scope::process,
+                          format("rail %s cannot wake a sleeper and the others can: leave it out "
+                                 "of WEFT_RAILS",
+                                 rail.name().c_str()));
+    }
+    if (!wait_ || epoll_ctl(wait_.get(), EPOLL_CTL_ADD, rail.wait_fd(), &event) != 0) {
+        return make_error(Code::system, Scope::process,
+                          "no epoll descriptor for the rails: raise `ulimit -n`", errno);
     }
     return {};
 }
 
 void FabricHub::caps_fill() {
-    const fi_info& info = rails_.front()->info();
+    const fi_info& info = *choices_.front().info;
     const char* provider = info.fabric_attr->prov_name;
     caps_.name = format("fabric(%s)", provider);
     caps_.put_bytes_max = std::min(info.ep_attr->max_msg_size, put_bytes_max);
     caps_.piece_bytes = piece_bytes;
+    caps_.piece_bytes_min = piece_bytes_min;
+    caps_.piece_align = piece_align;
     caps_.inline_bytes = value_bytes_max;
     caps_.puts_in_flight = puts_in_flight;
     rail_window_ = provider_traits(provider).in_order ? window_in_order : window;
-    caps_.needs_polling = !wait_;
     caps_.real_network = provider_traits(provider).real_network;
 }
 
 std::string FabricHub::describe() const {
-    const fi_info& info = rails_.front()->info();
+    const fi_info& info = *choices_.front().info;
     std::string names;
-    for (const auto& rail : rails_) {
-        names.append(names.empty() ? "" : ", ").append(rail->name());
+    for (const RailChoice& choice : choices_) {
+        names.append(names.empty() ? "" : ", ").append(choice.name);
     }
     uint32_t version = library_.version();
     return format(
         "fabric: provider %s, fabric %s, libfabric %u.%u (%s), %zu rail%s: %s; mr_mode "
         "%s, progress %s, wait %s, delivery complete yes",
         info.fabric_attr->prov_name, info.fabric_attr->name, FI_MAJOR(version), FI_MINOR(version),
-        library_.path.c_str(), rails_.size(), rails_.size() == 1 ? "" : "s", names.c_str(),
+        library_.path.c_str(), choices_.size(), choices_.size() == 1 ? "" : "s", names.c_str(),
         mr_mode_name(info.domain_attr->mr_mode).c_str(), progress_name(info),
-        wait_ ? "fd" : "polling");
+        wait_ || (service_ == nullptr && provider_traits(info.fabric_attr->prov_name).wait_fd)
+            ? "fd"
+            : "polling");
 }
 
 Result<std::unique_ptr<Wire>> FabricHub::attach(const WireConfig& config) {
-    return FabricWire::make(*this, config);
+    std::vector<Rail*> rails = TRY(rails_for(config.rails));
+    std::string names;
+    for (const Rail* rail : rails) {
+        names.append(names.empty() ? "" : ", ").append(rail->name());
+    }
+    LOG(info, net, "fabric: rank %u rides %zu of %zu rails: %s", config.rank, rails.size(),
+        choices_.size(), names.c_str());
+    return FabricWire::make(*this, config, std::move(rails));
 }
 
 // The slot in the low bits, the rest random: a stale message never meets a new wire.
@@ -291,7 +396,7 @@ void FabricHub::wire_publish(Inbox& inbox) {
 
 void FabricHub::wire_withdraw(Inbox& inbox) {
     wires_[inbox.uid() % wire_slots].store(nullptr);
-    for (const auto& rail : rails_) {
+    for (const auto& rail : rails()) {
         std::lock_guard guard(rail->lock());
         rail->orphan(&inbox);
     }
@@ -322,7 +427,7 @@ void FabricHub::tokens_release(uint32_t first, uint32_t count) {
 int FabricHub::poll(const Inbox* self) {
     Dispatch dispatch(*this, self);
     int found = 0;
-    for (const auto& rail : rails_) {
+    for (const auto& rail : rails()) {
         std::unique_lock guard(rail->lock(), std::try_to_lock);
         if (guard.owns_lock()) {
             found += rail->poll(dispatch);
@@ -332,15 +437,14 @@ int FabricHub::poll(const Inbox* self) {
 }
 
 bool FabricHub::may_sleep() {
-    return std::all_of(rails_.begin(), rails_.end(), [](const auto& rail) {
+    return std::ranges::all_of(rails(), [](const auto& rail) {
         std::unique_lock guard(rail->lock(), std::try_to_lock);
         return guard.owns_lock() && rail->may_sleep();
     });
 }
 
 bool FabricHub::unfinished() const {
-    return std::any_of(rails_.begin(), rails_.end(),
-                       [](const auto& rail) { return rail->unfinished(); });
+    return std::ranges::any_of(rails(), [](const auto& rail) { return rail->unfinished(); });
 }
 
 }  // namespace weft::fabric

@@ -4,9 +4,11 @@
 // line what is missing.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,15 +23,22 @@ namespace weft::fabric {
 
 class Service;
 
+// Of one process: the NICs of all its ranks, a host's at most.
+inline constexpr size_t process_rails_max = 64;
+
 class FabricHub final : public WireHub {
   public:
     static Result<std::unique_ptr<FabricHub>> open(Reactor& reactor, const FabricOptions& options);
     ~FabricHub() override;
     Result<std::unique_ptr<Wire>> attach(const WireConfig& config) override;
     std::string describe() const override;
+    std::vector<std::string> nics() const override { return nics_; }
 
     // For wires.
-    const std::vector<std::unique_ptr<Rail>>& rails() const { return rails_; }
+    // Those opened so far. Their number grows, what is there stays.
+    std::span<const std::unique_ptr<Rail>> rails() const {
+        return {rails_.data(), rail_count_.load(std::memory_order_acquire)};
+    }
     uint64_t process_uid() const { return process_uid_; }
     const Caps& caps() const { return caps_; }
     uint64_t rail_window() const { return rail_window_; }  // bytes under way on a rail to a peer
@@ -50,21 +59,32 @@ class FabricHub final : public WireHub {
 
   private:
     class Dispatch;
-    FabricHub(Library library, uint64_t process_uid);
+    FabricHub(Reactor& reactor, Library library, uint64_t process_uid, const FabricLimits& limits);
     Result<void> rails_open(const FabricOptions& options);
-    Result<void> wait_open();
+    Result<std::vector<Rail*>> rails_for(const std::vector<uint32_t>& wanted);
+    Result<Rail*> rail_open(size_t choice);
+    Result<void> wait_add(const Rail& rail);
+    void nics_sort();
     void caps_fill();
     void drain();
     Inbox* wire_find(uint64_t uid) const;
     Inbox* token_owner(uint32_t token) const { return token_owners_[token / token_block].load(); }
 
+    Reactor& reactor_;
     Library library_;
     const uint64_t process_uid_;
+    const FabricLimits limits_;
     Caps caps_;
     uint64_t rail_window_ = 0;
-    std::vector<std::unique_ptr<Rail>> rails_;
-    Fd wait_;  // an epoll over the rails' descriptors
-    std::unique_ptr<Service> service_;
+    std::vector<RailChoice> choices_;  // fixed after open()
+    std::vector<std::string> nics_;    // their PCI addresses, or empty
+
+    std::mutex open_lock_;  // of opened_, of adding to rails_, and of what starts with the first
+    std::vector<Rail*> opened_;  // by choice, null: not yet
+    std::array<std::unique_ptr<Rail>, process_rails_max> rails_;
+    std::atomic<size_t> rail_count_{0};
+    Fd wait_;  // an epoll over the rails' descriptors; whether there is one is known with the first
+    std::unique_ptr<Service> service_;  // from the first rail on
 
     // Read by dispatchers under a rail's lock; wire_withdraw() takes every lock once, so no
     // dispatcher holds a pointer that has been cleared.

@@ -3,9 +3,6 @@
 // above. Lifetime: owned by the wire; the hub's tables point to it between attach and destruction.
 #pragma once
 
-#include <rdma/fabric.h>
-
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -39,32 +36,46 @@ struct Event {
     std::unique_ptr<Error> error;
 };
 
-// What any thread must know of a (wire, peer) to answer for it. Addresses are set once by connect.
+struct RemoteEndpoint;
+
+// One rail of a (wire, peer).
+struct FlowRail {
+    std::atomic<uint64_t> bytes{0};                  // of the puts not finished, written by it
+    std::atomic<RemoteEndpoint*> endpoint{nullptr};  // set once by connect; the rail's
+};
+
+// What any thread must know of a (wire, peer) to answer for it.
 struct PeerFlow {
-    std::atomic<uint32_t> in_flight{0};                         // puts not finished
-    std::array<std::atomic<uint64_t>, rails_max> rail_bytes{};  // of them, written by each rail
-    std::atomic<uint64_t> fence{0};  // sequence to acknowledge when none is; 0: none asked
-    std::atomic<uint64_t> wire{0};   // the peer's wire uid
-    std::array<std::atomic<fi_addr_t>, rails_max> addresses;
-    // A hello lies unread in the inbox: its repetitions are dropped, however long the owner is
-    // away.
-    std::array<std::atomic<bool>, rails_max> hello_waiting{};
-    PeerFlow() {
-        for (auto& address : addresses) {
-            address.store(FI_ADDR_UNSPEC);
-        }
-    }
+    std::atomic<uint32_t> in_flight{0};  // puts not finished
+    std::atomic<uint64_t> fence{0};      // sequence to acknowledge when none is; 0: none asked
+    std::atomic<uint64_t> wire{0};       // the peer's wire uid
+    // A bit for each rail whose hello lies unread in the inbox: its repetitions are dropped,
+    // however long the owner is away.
+    std::atomic<uint32_t> hello_waiting{0};
+    static_assert(rails_max <= 32);
 };
 
 class Inbox {
   public:
-    Inbox(uint64_t uid, uint32_t rank, uint32_t rank_count, Doorbell* doorbell)
-        : uid_(uid), rank_(rank), flows_(rank_count), doorbell_(doorbell) {}
+    // `rails`: of the wire, by the hub's numbers.
+    Inbox(uint64_t uid, uint32_t rank, uint32_t rank_count, std::vector<uint8_t> rails,
+          Doorbell* doorbell)
+        : uid_(uid),
+          rank_(rank),
+          rails_(std::move(rails)),
+          flows_(rank_count),
+          flow_rails_(rank_count * rails_.size()),
+          doorbell_(doorbell) {}
 
     uint64_t uid() const { return uid_; }
     uint32_t rank() const { return rank_; }
     uint32_t rank_count() const { return static_cast<uint32_t>(flows_.size()); }
     PeerFlow& flow(uint32_t peer) { return flows_[peer]; }
+    FlowRail& flow_rail(uint32_t peer, size_t rail) {
+        return flow_rails_[peer * rails_.size() + rail];
+    }
+    // Whether the wire's rail `at` is the hub's `index`.
+    bool rides(size_t at, uint8_t index) const { return at < rails_.size() && rails_[at] == index; }
 
     // `ring`: the owner may be asleep (it is not when it polls itself).
     void push(Event event, bool ring);
@@ -74,8 +85,10 @@ class Inbox {
   private:
     const uint64_t uid_;
     const uint32_t rank_;
+    const std::vector<uint8_t> rails_;
     std::vector<PeerFlow> flows_;
-    Doorbell* doorbell_;  // owned by the shard; may be null
+    std::vector<FlowRail> flow_rails_;  // by peer, then rail of the wire
+    Doorbell* doorbell_;                // owned by the shard; may be null
     mutable std::mutex lock_;
     std::vector<Event> events_;
 };

@@ -14,8 +14,9 @@
 
 namespace weft::fabric {
 
-inline constexpr size_t rails_max = 4;       // per wire, and the keys that fit a RemoteRef
-inline constexpr size_t rail_name_max = 64;  // bytes of one endpoint address
+inline constexpr size_t rails_max = 32;       // per wire; p5 has so many NICs a host
+inline constexpr size_t ref_words_fixed = 2;  // of a RemoteRef, before the keys
+inline constexpr size_t rail_name_max = 64;   // bytes of one endpoint address
 inline constexpr size_t hello_bytes_max = 192;
 inline constexpr size_t value_bytes_max = 8192 + 256;  // below the 8,928 bytes of one EFA packet
 
@@ -31,7 +32,7 @@ enum class MessageKind : uint8_t {
 
 struct MessageHeader {
     MessageKind kind = MessageKind::hello;
-    uint8_t rail = 0;   // index of the rail it was sent on
+    uint8_t rail = 0;   // it was sent on, counted among those of the two wires
     uint8_t flags = 0;  // of values, see below
     uint8_t zero = 0;
     uint32_t from_rank = 0;

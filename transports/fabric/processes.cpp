@@ -9,92 +9,116 @@ constexpr Nanos look_every = 250 * nanos_per_ms;
 constexpr int refusals_max = 4;  // 1 s while somebody waits
 }  // namespace
 
-Result<void> Processes::addresses_insert(RemoteProcess& process) {
-    size_t wanted = process.rails;
-    for (process.rails = 0; process.rails < wanted; ++process.rails) {
-        Rail& rail = *rails_[process.rails];
-        std::lock_guard guard(rail.lock());
-        auto address = rail.address_insert(process.names[process.rails]);
-        if (!address.ok()) {
-            return std::move(address).error();
+Result<RemotePath*> Processes::path_acquire(RemoteProcess& process, Rail& rail,
+                                            const std::string& name) {
+    std::lock_guard guard(rail.lock());
+    for (const auto& path : process.paths) {
+        if (path->rail == &rail && path->endpoint->name == name) {
+            ++path->users;
+            return path.get();
         }
-        process.addresses[process.rails] = address.value();
     }
-    return {};
+    auto path = std::make_unique<RemotePath>();
+    path->rail = &rail;
+    path->endpoint = TRY(rail.endpoint_acquire(name));
+    path->users = 1;
+    process.paths.push_back(std::move(path));
+    return process.paths.back().get();
 }
 
-void Processes::addresses_remove(RemoteProcess& process) {
-    for (size_t i = 0; i < process.rails; ++i) {
-        std::lock_guard guard(rails_[i]->lock());
-        rails_[i]->use_forget(&process.probes[i].under_way);
-        rails_[i]->address_remove(process.addresses[i]);
+void Processes::path_release(RemoteProcess& process, RemotePath* path) {
+    if (--path->users != 0) {
+        return;
     }
+    {
+        std::lock_guard guard(path->rail->lock());
+        path->rail->use_forget(&path->probe_under_way);
+        path->rail->endpoint_release(path->endpoint);
+    }
+    std::erase_if(process.paths, [&](const auto& other) { return other.get() == path; });
 }
 
-Result<RemoteProcess*> Processes::acquire(const WireAddress& address, RemoteProcess::User user) {
+Result<RemoteProcess*> Processes::acquire(const WireAddress& address,
+                                          const std::vector<Rail*>& rails, RemoteProcess::User user,
+                                          Paths* paths) {
     std::lock_guard guard(lock_);
     auto& process = processes_[address.process];
     if (process == nullptr) {
         process = std::make_unique<RemoteProcess>();
         process->uid = address.process;
-        process->names = address.rails;
-        process->rails = std::min(rails_.size(), address.rails.size());
-        auto inserted = addresses_insert(*process);
-        if (!inserted.ok()) {
-            addresses_remove(*process);
-            processes_.erase(address.process);
-            return std::move(inserted).error();
-        }
-    } else if (process->names != address.rails) {
-        return make_error(Code::remote, Scope::peer,
-                          "two ranks of one process gave different rails: run the same settings "
-                          "in all of them");
+    }
+    size_t count = std::min(rails.size(), address.rails.size());
+    if (rails.size() != address.rails.size() && !uneven_said_) {
+        uneven_said_ = true;
+        LOG(info, net,
+            "rank %u has %zu rails and rank %u here has %zu: the first %zu are used "
+            "between them, and so wherever counts differ",
+            user.rank, address.rails.size(), user.inbox->rank(), rails.size(), count);
     }
     process->users.push_back(user);
+    for (size_t i = 0; i < count; ++i) {
+        auto path = path_acquire(*process, *rails[i], address.rails[i]);
+        if (!path.ok()) {
+            release_locked(process.get(), user, *paths);
+            paths->clear();
+            return std::move(path).error();
+        }
+        paths->push_back(path.value());
+    }
     return process.get();
 }
 
-void Processes::release(RemoteProcess* process, RemoteProcess::User user) {
+void Processes::release(RemoteProcess* process, RemoteProcess::User user, const Paths& paths) {
     std::lock_guard guard(lock_);
-    auto entry = processes_.find(process->uid);
+    release_locked(process, user, paths);
+}
+
+void Processes::release_locked(RemoteProcess* process, RemoteProcess::User user,
+                               const Paths& paths) {
     std::erase_if(process->users, [&](const RemoteProcess::User& other) {
         return other.inbox == user.inbox && other.rank == user.rank;
     });
+    for (RemotePath* path : paths) {
+        path_release(*process, path);
+    }
     if (process->users.empty()) {
-        addresses_remove(*process);
-        processes_.erase(entry);
+        processes_.erase(process->uid);
     }
 }
 
-bool Processes::probe_refused(RemoteProcess& process, Rail& rail) {
-    auto& under_way = process.probes[rail.index()].under_way;
-    if (under_way.load() != 0) {
+// A probe is no use of the address: it neither brings a given-up one back nor keeps one.
+bool Processes::probe_refused(RemoteProcess& process, RemotePath& path) {
+    if (path.probe_under_way.load() != 0) {
         return false;
     }
     MessageHeader header;
     header.kind = MessageKind::probe;
-    header.rail = rail.index();
     TxOwner owner;
-    owner.use = &under_way;
-    under_way.store(1);
-    std::lock_guard guard(rail.lock());
-    auto post = rail.send(process.addresses[rail.index()], header, nullptr, owner);
+    owner.use = &path.probe_under_way;
+    std::lock_guard guard(path.rail->lock());
+    RemoteEndpoint& endpoint = *path.endpoint;
+    if (endpoint.address == FI_ADDR_UNSPEC) {
+        return false;
+    }
+    Nanos used = endpoint.used;
+    path.probe_under_way.store(1);
+    auto post = path.rail->send(endpoint, header, nullptr, owner);
+    endpoint.used = used;
     if (post.ok() && post.value() == Post::accepted) {
         return false;
     }
-    under_way.store(0);
+    path.probe_under_way.store(0);
     return std::all_of(process.users.begin(), process.users.end(), [](const auto& user) {
         return user.inbox->flow(user.rank).in_flight.load() == 0;
     });
 }
 
 void Processes::look(RemoteProcess& process, const Inbox* self) {
-    for (size_t i = 0; i < process.rails; ++i) {
-        int& refusals = process.probes[i].refusals;
-        refusals = probe_refused(process, *rails_[i]) ? refusals + 1 : 0;
-        if (refusals == refusals_max) {
+    for (const auto& path : process.paths) {
+        path->refusals = probe_refused(process, *path) ? path->refusals + 1 : 0;
+        if (path->refusals == refusals_max) {
             process.gone = true;
-            return tell(process, *rails_[i], self);
+            return tell(process, *path->rail, self);
         }
     }
 }

@@ -1,11 +1,11 @@
-// The remote processes this one talks to: their addresses, inserted once and counted by the wires
-// that use them, and whether they are still there. A provider says nothing when the other end of an
-// idle connection goes, so whoever waits sends each process a small probe now and then: one that
-// was connected, has nothing under way and takes no probe for some time is gone. A process that is
-// merely stopped or busy takes probes (its kernel does). Thread-safe.
+// The remote processes this one talks to: the paths to them, one for each pair of a rail here and
+// an endpoint there, counted by the wires that ride them, and whether they are still there. A
+// provider says nothing when the other end of an idle connection goes, so whoever waits sends each
+// process a small probe now and then: one that was connected, has nothing under way and takes no
+// probe for some time is gone. A process that is merely stopped or busy takes probes (its kernel
+// does). Thread-safe.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -18,48 +18,51 @@
 
 namespace weft::fabric {
 
+struct RemotePath {
+    Rail* rail = nullptr;                // the hub's
+    RemoteEndpoint* endpoint = nullptr;  // the rail's, held by one use
+    uint32_t users = 0;
+    std::atomic<uint32_t> probe_under_way{0};
+    int refusals = 0;  // of probes, in a row
+};
+
 struct RemoteProcess {
     struct User {
         Inbox* inbox;   // owned by the wire
         uint32_t rank;  // the wire's name for a rank in this process
     };
-    struct Probe {
-        std::atomic<uint32_t> under_way{0};
-        int refusals = 0;  // in a row
-    };
-    std::vector<std::string> names;
-    size_t rails = 0;  // both sides have
-    std::array<fi_addr_t, rails_max> addresses{};
     uint64_t uid = 0;
-
     std::atomic<bool> up{false};  // some wire was connected
     bool gone = false;
     std::vector<User> users;
-    std::array<Probe, rails_max> probes;
+    std::vector<std::unique_ptr<RemotePath>> paths;
 };
 
 class Processes {
   public:
-    using Rails = std::vector<std::unique_ptr<Rail>>;
-    explicit Processes(const Rails& rails) : rails_(rails) {}
+    using Paths = std::vector<RemotePath*>;
 
-    Result<RemoteProcess*> acquire(const WireAddress& address, RemoteProcess::User user);
-    void release(RemoteProcess* process, RemoteProcess::User user);
+    // Paths from rail i of `rails` to rail i of the peer, as many as both have.
+    Result<RemoteProcess*> acquire(const WireAddress& address, const std::vector<Rail*>& rails,
+                                   RemoteProcess::User user, Paths* paths);
+    void release(RemoteProcess* process, RemoteProcess::User user, const Paths& paths);
     // Probes when it is time; tells the wires concerned of a process that is gone. By whoever
     // drives; `self` needs no ring.
     void watch(Nanos now, const Inbox* self);
 
   private:
-    Result<void> addresses_insert(RemoteProcess& process);
-    void addresses_remove(RemoteProcess& process);
-    bool probe_refused(RemoteProcess& process, Rail& rail);
+    static Result<RemotePath*> path_acquire(RemoteProcess& process, Rail& rail,
+                                            const std::string& name);
+    void release_locked(RemoteProcess* process, RemoteProcess::User user, const Paths& paths);
+    static void path_release(RemoteProcess& process, RemotePath* path);
+    bool probe_refused(RemoteProcess& process, RemotePath& path);
     void look(RemoteProcess& process, const Inbox* self);
     void tell(RemoteProcess& process, const Rail& rail, const Inbox* self);
 
-    const Rails& rails_;  // owned by the hub
     std::atomic<Nanos> next_look_{0};
     std::mutex lock_;  // taken before a rail's, never by completions
     std::map<uint64_t, std::unique_ptr<RemoteProcess>> processes_;
+    bool uneven_said_ = false;
 };
 
 }  // namespace weft::fabric

@@ -16,18 +16,23 @@ namespace {
 // fills tcp loopback) and a completion queue must hold all of them.
 constexpr uint32_t transmits_max = 512;
 constexpr uint32_t receives_max = 128;
-constexpr size_t queue_entries = 8192;
+constexpr size_t queue_entries_default = 8192;
 constexpr int batch = 32;
 constexpr int controls_per_flush = 32;
 
 }  // namespace
 
-Rail::Rail(const Library& library, RailChoice choice, uint8_t index)
+// Keys that we choose have 32 bits, so that those of many rails fit a reference.
+Rail::Rail(const Library& library, const RailChoice& choice, uint8_t index, InfoPtr info,
+           const FabricLimits& limits)
     : library_(library),
-      name_(std::move(choice.name)),
+      name_(choice.name),
       index_(index),
-      info_(std::move(choice.info)),
+      limits_(limits),
+      info_(std::move(info)),
       next_key_(random_u64()) {
+    const fi_domain_attr& domain = *info_->domain_attr;
+    key_bytes_ = (domain.mr_mode & FI_MR_PROV_KEY) != 0 && domain.mr_key_size > 4 ? 8 : 4;
 }
 
 // The endpoint goes first: providers with a thread of their own receive into posted buffers until
@@ -36,8 +41,13 @@ Rail::~Rail() {
     endpoint_.reset();
 }
 
-Result<std::unique_ptr<Rail>> Rail::open(const Library& library, RailChoice choice, uint8_t index) {
-    std::unique_ptr<Rail> rail(new Rail(library, std::move(choice), index));
+Result<std::unique_ptr<Rail>> Rail::open(const Library& library, const RailChoice& choice,
+                                         uint8_t index, const FabricLimits& limits) {
+    InfoPtr info(library.dup_info(choice.info.get()), InfoDelete{&library});
+    if (!info) {
+        return make_error(Code::system, Scope::process, "no memory for a rail's description");
+    }
+    std::unique_ptr<Rail> rail(new Rail(library, choice, index, std::move(info), limits));
     auto opened = rail->open_objects();
     if (!opened.ok()) {
         return std::move(opened).error();
@@ -84,7 +94,7 @@ Result<void> Rail::open_objects() {
 Result<void> Rail::open_queue() {
     bool with_fd = provider_traits(info_->fabric_attr->prov_name).wait_fd;
     fi_cq_attr attributes{};
-    attributes.size = queue_entries;
+    attributes.size = limits_.queue_entries != 0 ? limits_.queue_entries : queue_entries_default;
     attributes.format = FI_CQ_FORMAT_DATA;
     attributes.wait_obj = with_fd ? FI_WAIT_FD : FI_WAIT_NONE;
     fid_cq* queue = nullptr;
@@ -107,6 +117,9 @@ Result<void> Rail::open_endpoint() {
     size_t bytes = sizeof name;
     TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
     endpoint_name_.assign(name, bytes);
+    peers_ = std::make_unique<Addresses>(
+        address_limits(), [this](const std::string& peer) { return address_insert(peer); },
+        [this](fi_addr_t address) { address_remove(address); });
 
     int mr_mode = info_->domain_attr->mr_mode;
     buffers_ = std::make_unique<BufferPool>(domain_.get(),
@@ -121,6 +134,44 @@ Result<void> Rail::open_endpoint() {
     return {};
 }
 
+AddressLimits Rail::address_limits() const {
+    const std::string_view provider = info_->fabric_attr->prov_name;
+    const bool efa = provider.starts_with("efa");
+    AddressLimits limits = efa ? efa_address_limits : AddressLimits{};
+    if (limits_.address_handles != 0) {
+        limits.nics_max = limits_.address_handles;
+        limits.idle = limits_.address_idle;
+    }
+    return limits;
+}
+
+Error Rail::named(Error error) const {
+    error.what = format("rail %u (%s): %s", index_, name_.c_str(), error.what.c_str());
+    return error;
+}
+
+Result<RemoteEndpoint*> Rail::endpoint_acquire(const std::string& endpoint_name) {
+    auto endpoint = peers_->acquire(endpoint_name, clock_now());
+    return endpoint.ok() ? std::move(endpoint) : named(std::move(endpoint).error());
+}
+
+Result<fi_addr_t> Rail::address_of(RemoteEndpoint& endpoint) {
+    auto address = peers_->use(endpoint, clock_now());
+    return address.ok() ? std::move(address) : named(std::move(address).error());
+}
+
+// Transmissions under way end without it.
+void Rail::endpoint_release(RemoteEndpoint* endpoint) {
+    if (endpoint->users == 1) {
+        for (TxOp& op : ops_) {
+            op.to = op.to == endpoint ? nullptr : op.to;
+        }
+        std::erase_if(controls_, [&](const Control& control) { return control.to == endpoint; });
+        controls_waiting_.store(controls_.size());
+    }
+    peers_->release(endpoint);
+}
+
 Result<fi_addr_t> Rail::address_insert(const std::string& endpoint_name) {
     fi_addr_t address = FI_ADDR_UNSPEC;
     int rc = fi_av_insert(addresses_.get(), endpoint_name.data(), 1, &address, 0, nullptr);
@@ -131,8 +182,6 @@ Result<fi_addr_t> Rail::address_insert(const std::string& endpoint_name) {
 }
 
 void Rail::address_remove(fi_addr_t address) {
-    std::erase_if(controls_, [&](const Control& control) { return control.to == address; });
-    controls_waiting_.store(controls_.size());
     int rc = fi_av_remove(addresses_.get(), &address, 1, 0);
     if (rc != 0) {
         LOG(info, net, "rail %s: removing a peer's address failed: %s", name_.c_str(),
@@ -142,8 +191,8 @@ void Rail::address_remove(fi_addr_t address) {
 
 Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
     bool provider_keys = (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) != 0;
-    size_t key_bytes = info_->domain_attr->mr_key_size;
-    uint64_t mask = key_bytes >= 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * key_bytes)) - 1;
+    size_t key_bytes = std::min<size_t>(info_->domain_attr->mr_key_size, 4);
+    uint64_t mask = (uint64_t{1} << (8 * key_bytes)) - 1;
     fid_mr* registration = nullptr;
     int rc = -FI_ENOKEY;
     for (int attempt = 0; rc == -FI_ENOKEY && attempt < 16; ++attempt) {
@@ -160,13 +209,15 @@ Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
     return owner;
 }
 
-TxOp* Rail::tx_take(const TxOwner& owner, size_t bytes) {
+TxOp* Rail::tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes) {
     if (free_ops_.empty()) {
         return nullptr;
     }
     TxOp* op = free_ops_.back();
     free_ops_.pop_back();
     op->owner = owner;
+    op->to = &to;
+    ++to.under_way;
     op->bytes = bytes;
     op->busy = true;
     outstanding_.fetch_add(1, std::memory_order_relaxed);
@@ -178,6 +229,10 @@ void Rail::tx_give(TxOp& op) {
     outstanding_.fetch_sub(1, std::memory_order_relaxed);
     outstanding_bytes_.fetch_sub(op.bytes, std::memory_order_relaxed);
     op.buffer.reset();
+    if (op.to != nullptr) {
+        --op.to->under_way;
+        op.to = nullptr;
+    }
     op.owner = {};
     op.busy = false;
     free_ops_.push_back(&op);
@@ -201,7 +256,8 @@ Result<Post> Rail::posted(TxOp& op, ssize_t rc, const char* what) {
 }
 
 Result<Post> Rail::write(const RemoteWrite& write, const TxOwner& owner) {
-    TxOp* op = tx_take(owner, write.bytes);
+    fi_addr_t address = TRY(address_of(*write.to));
+    TxOp* op = tx_take(owner, *write.to, write.bytes);
     if (op == nullptr) {
         return Post::again;
     }
@@ -212,7 +268,7 @@ Result<Post> Rail::write(const RemoteWrite& write, const TxOwner& owner) {
     message.msg_iov = &from;
     message.desc = &descriptor;
     message.iov_count = 1;
-    message.addr = write.to;
+    message.addr = address;
     message.rma_iov = &to;
     message.rma_iov_count = 1;
     message.context = static_cast<Op*>(op);
@@ -221,26 +277,26 @@ Result<Post> Rail::write(const RemoteWrite& write, const TxOwner& owner) {
     return posted(*op, fi_writemsg(endpoint_.get(), &message, flags), "a write");
 }
 
-Result<Post> Rail::send(fi_addr_t to, const MessageHeader& header, const void* body,
+Result<Post> Rail::send(RemoteEndpoint& to, const MessageHeader& header, const void* body,
                         const TxOwner& owner) {
+    fi_addr_t address = TRY(address_of(to));
     Buffer* buffer = free_ops_.empty() ? nullptr : buffers_->take();
     if (buffer == nullptr) {
         return Post::again;
     }
-    TxOp* op = tx_take(owner, header.bytes);
+    TxOp* op = tx_take(owner, to, header.bytes);
     op->buffer.reset(buffer);
     std::memcpy(buffer->data, &header, sizeof header);
     if (header.bytes != 0) {
         std::memcpy(buffer->data + sizeof header, body, header.bytes);
     }
     ssize_t rc = fi_send(endpoint_.get(), buffer->data, sizeof header + header.bytes,
-                         buffer->descriptor, to, static_cast<Op*>(op));
+                         buffer->descriptor, address, static_cast<Op*>(op));
     return posted(*op, rc, "a message");
 }
 
-void Rail::control(fi_addr_t to, const MessageHeader& header, std::string_view body) {
-    controls_.push_back({to, header, std::string(body)});
-    controls_.back().header.rail = index_;
+void Rail::control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body) {
+    controls_.push_back({&to, header, std::string(body)});
     controls_.back().header.bytes = static_cast<uint32_t>(body.size());
     controls_flush();
 }
@@ -251,7 +307,7 @@ void Rail::controls_flush() {
     for (size_t i = 0; i < count; ++i) {
         Control control = std::move(controls_.front());
         controls_.pop_front();
-        auto post = send(control.to, control.header, control.body.data(), TxOwner{});
+        auto post = send(*control.to, control.header, control.body.data(), TxOwner{});
         if (post.ok() && post.value() == Post::again) {
             controls_.push_back(std::move(control));
         } else if (!post.ok()) {

@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 
+#include "transports/fabric/addresses.h"
 #include "transports/fabric/buffers.h"
 #include "transports/fabric/inbox.h"
 #include "transports/fabric/provider.h"
@@ -29,19 +30,22 @@ struct TxOwner {
     std::atomic<uint32_t>* use = nullptr;  // lowered when it ends; owned by a region or a probe
     uint32_t peer = 0;
     uint64_t cookie = 0;
-    bool notify = false;      // report on_delivered when it completes
-    uint64_t rail_bytes = 0;  // counted in the flow's, of this rail
+    bool notify = false;            // report on_delivered when it completes
+    uint64_t rail_bytes = 0;        // counted in flow_rail
+    FlowRail* flow_rail = nullptr;  // owned by the inbox
+    uint8_t at = 0;                 // the rail, counted among the wire's
 };
 
 struct TxOp : Op {
     TxOwner owner;
+    RemoteEndpoint* to = nullptr;  // null once nobody uses it any more
     size_t bytes = 0;
     BufferPtr buffer;  // of messages
     bool busy = false;
 };
 
 struct RemoteWrite {
-    fi_addr_t to = FI_ADDR_UNSPEC;
+    RemoteEndpoint* to = nullptr;
     const void* from = nullptr;
     size_t bytes = 0;
     void* descriptor = nullptr;
@@ -63,8 +67,8 @@ class RailEvents {
 
 class Rail {
   public:
-    static Result<std::unique_ptr<Rail>> open(const Library& library, RailChoice choice,
-                                              uint8_t index);
+    static Result<std::unique_ptr<Rail>> open(const Library& library, const RailChoice& choice,
+                                              uint8_t index, const FabricLimits& limits);
     ~Rail();
 
     std::mutex& lock() { return lock_; }
@@ -73,20 +77,24 @@ class Rail {
     const std::string& name() const { return name_; }
     const std::string& endpoint_name() const { return endpoint_name_; }
     const fi_info& info() const { return *info_; }
+    size_t key_bytes() const { return key_bytes_; }  // of the keys that peers get: 4 or 8
     bool virtual_addresses() const { return (info_->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0; }
     int wait_fd() const { return wait_fd_; }  // -1: must be polled
     uint64_t outstanding_bytes() const { return outstanding_bytes_.load(); }
     bool unfinished() const { return outstanding_.load() != 0 || controls_waiting_.load() != 0; }
 
-    Result<fi_addr_t> address_insert(const std::string& endpoint_name);
-    void address_remove(fi_addr_t address);
+    // A peer's endpoint, counted; good until the last release.
+    Result<RemoteEndpoint*> endpoint_acquire(const std::string& endpoint_name);
+    void endpoint_release(RemoteEndpoint* endpoint);
+    // Something was heard from it: its address handle is in use.
+    static void heard(RemoteEndpoint& endpoint, Nanos now) { endpoint.used = now; }
     Result<FidHandle<fid_mr>> memory_register(void* memory, size_t bytes);
 
     Result<Post> write(const RemoteWrite& write, const TxOwner& owner);
-    Result<Post> send(fi_addr_t to, const MessageHeader& header, const void* body,
+    Result<Post> send(RemoteEndpoint& to, const MessageHeader& header, const void* body,
                       const TxOwner& owner);
     // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated).
-    void control(fi_addr_t to, const MessageHeader& header, std::string_view body);
+    void control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body);
 
     int poll(RailEvents& events);
     bool may_sleep();                 // false: there is work, poll first
@@ -95,16 +103,22 @@ class Rail {
 
   private:
     struct Control {
-        fi_addr_t to;
+        RemoteEndpoint* to;
         MessageHeader header;
         std::string body;
     };
-    Rail(const Library& library, RailChoice choice, uint8_t index);
+    Rail(const Library& library, const RailChoice& choice, uint8_t index, InfoPtr info,
+         const FabricLimits& limits);
+    AddressLimits address_limits() const;
+    Error named(Error error) const;
+    Result<fi_addr_t> address_of(RemoteEndpoint& endpoint);
+    Result<fi_addr_t> address_insert(const std::string& name);
+    void address_remove(fi_addr_t address);
     Result<void> open_objects();
     Result<void> open_queue();
     Result<void> open_endpoint();
     Result<void> check(int rc, const char* what) const;
-    TxOp* tx_take(const TxOwner& owner, size_t bytes);
+    TxOp* tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes);
     void tx_give(TxOp& op);
     Result<Post> posted(TxOp& op, ssize_t rc, const char* what);
     void receives_post();
@@ -117,13 +131,16 @@ class Rail {
     const Library& library_;
     const std::string name_;
     const uint8_t index_;
+    const FabricLimits limits_;
     InfoPtr info_;
+    size_t key_bytes_ = 4;
     FidHandle<fid_fabric> fabric_;
     FidHandle<fid_domain> domain_;
     FidHandle<fid_av> addresses_;
     FidHandle<fid_cq> queue_;
     FidHandle<fid_ep> endpoint_;
     std::unique_ptr<BufferPool> buffers_;
+    std::unique_ptr<Addresses> peers_;
     std::string endpoint_name_;
     int wait_fd_ = -1;
 

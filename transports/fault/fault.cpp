@@ -179,7 +179,7 @@ Post FaultWire::put(const Put& put) {
     } else if (rng_.chance(spec_.reorder)) {
         hold(put, 1 + rng_.below(reorder_ticks_max), 0);
     } else {
-        const bool to_memory = put.to != RemoteRef{} && put.bytes > 0;
+        const bool to_memory = !put.to.none() && put.bytes > 0;
         result = post(put, to_memory && rng_.chance(spec_.duplicate));
     }
     puts_ += result == Post::accepted;
@@ -188,7 +188,7 @@ Post FaultWire::put(const Put& put) {
 
 void FaultWire::hold(const Put& put, uint64_t ticks, Nanos delay) {
     Held held{put, {}, tick_ + ticks, now_ + delay};
-    if (put.to == RemoteRef{} && put.bytes > 0) {
+    if (put.to.none() && put.bytes > 0) {
         const auto* from = static_cast<const std::byte*>(put.from);
         held.value.assign(from, from + put.bytes);
     }

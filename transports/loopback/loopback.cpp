@@ -296,7 +296,7 @@ class LoopbackWire final : public Wire {
 
 Post LoopbackWire::put(const Put& put) {
     Peer& peer = peers_[put.peer];
-    const bool by_value = put.to == RemoteRef{};
+    const bool by_value = put.to.none();
     ASSERT(!by_value || put.bytes <= inline_bytes);
     if (peer.state != PeerState::up || peer.closed) {
         peer.missed = true;

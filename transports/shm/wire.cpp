@@ -201,7 +201,7 @@ Post ShmWire::put(const Put& put) {
     bool accepted = false;
     if (peer.state != PeerState::up || peer.closed) [[unlikely]] {
         peer.missed = true;
-    } else if (put.to == RemoteRef{}) {
+    } else if (put.to.none()) {
         ASSERT(put.bytes <= inline_bytes);
         accepted = peer.out.push(static_cast<uint16_t>(Cell::value), put.imm.pack(),
                                  {static_cast<const std::byte*>(put.from), put.bytes});

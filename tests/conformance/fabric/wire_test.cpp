@@ -108,6 +108,49 @@ TEST_CASE("fabric: puts into memory, several rails") {
     }
 }
 
+TEST_CASE("fabric: 32 rails, each carries its share") {
+    if (provider() != "tcp;ofi_rxm") {
+        return;
+    }
+    MemoryPair pair(options_of(provider(), 32), 64 * (64 << 10));
+    CHECK(pair.put.to.words_used() == 2 + 32 / 2);
+    CHECK(pair.a.wire->caps().rails == 32);
+    const size_t piece = 64 << 10;
+    for (uint32_t i = 0; i < 64; ++i) {
+        Put put = pair.put;
+        put.offset = i * piece;
+        put.from = pair.source.data() + put.offset;
+        put.bytes = piece;
+        put.imm.piece = i;
+        REQUIRE(put_soon(pair.a, pair.both(), put));
+    }
+    REQUIRE(drive(pair.both(), [&] { return pair.b.sink.arrivals.size() == 64; }));
+    CHECK((pair.target == pair.source));
+    size_t used = 0;
+    for (const uint64_t bytes : pair.a.wire->counters().rail_bytes) {
+        used += bytes != 0;
+    }
+    CHECK(used == 32);
+}
+
+TEST_CASE("fabric: unequal numbers of rails: the first ones join") {
+    if (provider() == "shm") {
+        return;
+    }
+    auto reactor = reactor_make();
+    auto hub_a = hub_open(*reactor, options_of(provider(), 3));
+    auto hub_b = hub_open(*reactor, options_of(provider(), 1));
+    Rank a = rank_attach(*hub_a, 7, 0, 2);
+    Rank b = rank_attach(*hub_b, 7, 1, 2);
+    connect_pair(a, 0, b, 1);
+    std::string text = "to the only rail";
+    REQUIRE(put_soon(a, {&a, &b}, value_put(1, b.token, text)));
+    REQUIRE(drive({&a, &b}, [&] { return b.sink.arrivals.size() == 1; }));
+    CHECK(b.sink.arrivals[0].value == text);
+    a.wire.reset();
+    b.wire.reset();
+}
+
 TEST_CASE("fabric: a put of no bytes carries its immediate") {
     Pair pair(options_of(provider()));
     connect_pair(pair.a, 0, pair.b, 1);

@@ -178,6 +178,7 @@ def started(job, count):
 
 
 def case_signals():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a shell cannot trap what nohup has made it ignore
     loop = "echo ready; while :; do sleep 0.05; done"
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         name = number.name[3:]

@@ -60,7 +60,10 @@ TEST_CASE("message: a header must agree with its length") {
 TEST_CASE("message: addresses round-trip and every cut is refused") {
     WireAddress address{0x1234567890abcdef, 42, {"one", std::string(rail_name_max, 'x')}};
     std::string text = address_encode(address);
-    CHECK(text.size() <= 512);
+    CHECK(text.size() <= wire_address_bytes_max);
+    WireAddress widest{1, 2, std::vector(rails_max, std::string(rail_name_max, 'x'))};
+    CHECK(address_encode(widest).size() <= wire_address_bytes_max);
+    CHECK(address_parse(address_encode(widest)).value() == widest);
     CHECK(address_parse(text).value() == address);
     for (size_t cut = 0; cut < text.size(); ++cut) {
         CHECK_FALSE(address_parse(text.substr(0, cut)).ok());
