@@ -70,7 +70,11 @@ Efa::~Efa() {
     }
 }
 
+// Weft's own ranks must not take another provider unheard; its rails are the device's, not those of
+// the virtual hosts.
 void Efa::environment_set(std::map<std::string, std::string>& values, const Place& place) const {
+    values.try_emplace("WEFT_PROVIDER", "efa");
+    values.erase("WEFT_RAILS");
     const std::string before = values["LD_PRELOAD"];
     values["LD_PRELOAD"] = library_ + (before.empty() ? "" : ":" + before);
     values["WEFT_EFA_DEVICE"] = device_;
