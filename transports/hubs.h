@@ -26,6 +26,8 @@ class WireHub {
     virtual ~WireHub() = default;
     virtual Result<std::unique_ptr<Wire>> attach(const WireConfig& config) = 0;
     virtual std::string describe() const = 0;  // one INFO line: provider, rails, capabilities
+    // What must be alike on all ranks that use the transport, as "name=value" lines.
+    virtual std::string features() const { return ""; }
 };
 
 // Peers in the same process (threads, or one thread with groups). Reactor unused.
@@ -40,10 +42,15 @@ Result<std::unique_ptr<WireHub>> shm_hub_make(Reactor& reactor, const ShmOptions
 
 // libfabric RDM endpoints, loaded at run time.
 struct FabricOptions {
-    std::string library;   // path, empty: EFA's install folder, then the loader's
-    std::string provider;  // "tcp;ofi_rxm", "shm", ... empty: efa, else tcp;ofi_rxm
+    std::string library;  // path, empty: EFA's install folder, then the loader's
+    // "tcp;ofi_rxm", "shm", ..., or one of EFA's fabrics, "efa-direct" or "efa". Empty: efa-direct,
+    // else efa; tcp;ofi_rxm only where the host has no EFA device, or where it may replace them.
+    std::string provider;
     std::vector<std::string>
-        rails;  // source addresses or interface names, empty: one per usable interface
+        rails;               // source addresses or interface names, empty: one per usable interface
+    bool allow_tcp = false;  // where EFA devices exist and cannot be used
+    uint64_t memory_bytes = 0;   // most that will be registered for pools, 0: unknown
+    bool device_memory = false;  // ask for GPU memory (FI_HMEM), go on without where refused
 };
 Result<std::unique_ptr<WireHub>> fabric_hub_make(Reactor& reactor, const FabricOptions& options);
 

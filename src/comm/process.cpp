@@ -37,8 +37,10 @@ Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
         case WireKind::shm:
             return shm_hub_make(reactor, ShmOptions{!settings.cma_disable});
         case WireKind::fabric:
-            return fabric_hub_make(reactor, FabricOptions{settings.libfabric, settings.provider,
-                                                          words_split(settings.rails)});
+            return fabric_hub_make(
+                reactor, FabricOptions{settings.libfabric, settings.provider,
+                                       words_split(settings.rails), settings.allow_tcp,
+                                       static_cast<uint64_t>(settings.memory_budget_mb) << 20});
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }

@@ -27,21 +27,6 @@ const char* progress_name(const fi_info& info) {
     return info.domain_attr->data_progress == FI_PROGRESS_AUTO ? "auto" : "manual";
 }
 
-std::string mr_mode_name(int mode) {
-    std::string text;
-    auto add = [&](int bit, const char* name) {
-        if ((mode & bit) != 0) {
-            text.append(text.empty() ? "" : "|").append(name);
-        }
-    };
-    add(FI_MR_LOCAL, "LOCAL");
-    add(FI_MR_VIRT_ADDR, "VIRT_ADDR");
-    add(FI_MR_ALLOCATED, "ALLOCATED");
-    add(FI_MR_PROV_KEY, "PROV_KEY");
-    add(FI_MR_ENDPOINT, "ENDPOINT");
-    return text.empty() ? "offset" : text;
-}
-
 }  // namespace
 
 // Turns what one poll finds into events of the wires concerned.
@@ -194,6 +179,7 @@ Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const Fabri
     hub->caps_fill();
     hub->service_ = std::make_unique<Service>(*hub, reactor);
     LOG(info, net, "%s", hub->describe().c_str());
+    features_warn(hub->rails_.front()->features(), hub->library_);
     return hub;
 }
 
@@ -257,14 +243,15 @@ std::string FabricHub::describe() const {
     for (const auto& rail : rails_) {
         names.append(names.empty() ? "" : ", ").append(rail->name());
     }
-    uint32_t version = library_.version();
-    return format(
-        "fabric: provider %s, fabric %s, libfabric %u.%u (%s), %zu rail%s: %s; mr_mode "
-        "%s, progress %s, wait %s, delivery complete yes",
-        info.fabric_attr->prov_name, info.fabric_attr->name, FI_MAJOR(version), FI_MINOR(version),
-        library_.path.c_str(), rails_.size(), rails_.size() == 1 ? "" : "s", names.c_str(),
-        mr_mode_name(info.domain_attr->mr_mode).c_str(), progress_name(info),
-        wait_ ? "fd" : "polling");
+    return format("fabric: %s, %zu rail%s: %s; progress %s, wait %s",
+                  features_text(rails_.front()->features(), info, library_).c_str(), rails_.size(),
+                  rails_.size() == 1 ? "" : "s", names.c_str(), progress_name(info),
+                  wait_ ? "fd" : "polling");
+}
+
+std::string FabricHub::features() const {
+    const Rail& rail = *rails_.front();
+    return features_record(rail.features(), rail.info(), library_.version());
 }
 
 Result<std::unique_ptr<Wire>> FabricHub::attach(const WireConfig& config) {

@@ -27,6 +27,7 @@ class FabricHub final : public WireHub {
     ~FabricHub() override;
     Result<std::unique_ptr<Wire>> attach(const WireConfig& config) override;
     std::string describe() const override;
+    std::string features() const override;
 
     // For wires.
     const std::vector<std::unique_ptr<Rail>>& rails() const { return rails_; }

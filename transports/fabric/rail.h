@@ -16,8 +16,10 @@
 #include <string_view>
 
 #include "transports/fabric/buffers.h"
+#include "transports/fabric/features.h"
 #include "transports/fabric/inbox.h"
 #include "transports/fabric/provider.h"
+#include "transports/fabric/registration.h"
 #include "transports/wire.h"
 
 namespace weft::fabric {
@@ -73,6 +75,7 @@ class Rail {
     const std::string& name() const { return name_; }
     const std::string& endpoint_name() const { return endpoint_name_; }
     const fi_info& info() const { return *info_; }
+    const EndpointFeatures& features() const { return features_; }
     bool virtual_addresses() const { return (info_->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0; }
     int wait_fd() const { return wait_fd_; }  // -1: must be polled
     uint64_t outstanding_bytes() const { return outstanding_bytes_.load(); }
@@ -81,10 +84,14 @@ class Rail {
     Result<fi_addr_t> address_insert(const std::string& endpoint_name);
     void address_remove(fi_addr_t address);
     Result<FidHandle<fid_mr>> memory_register(void* memory, size_t bytes);
+    Result<FidHandle<fid_mr>> memory_register(const MemoryRequest& request, uint64_t access);
 
     Result<Post> write(const RemoteWrite& write, const TxOwner& owner);
     Result<Post> send(fi_addr_t to, const MessageHeader& header, const void* body,
                       const TxOwner& owner);
+    // Reads the first 8 bytes of `word`, which is registered here for FI_REMOTE_READ and starts at
+    // `at`, over the NIC; `owner.use` is lowered when it is done.
+    Result<Post> flush(fid_mr* word, const void* at, const TxOwner& owner);
     // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated).
     void control(fi_addr_t to, const MessageHeader& header, std::string_view body);
 
@@ -124,6 +131,10 @@ class Rail {
     FidHandle<fid_cq> queue_;
     FidHandle<fid_ep> endpoint_;
     std::unique_ptr<BufferPool> buffers_;
+    EndpointFeatures features_;
+    uint64_t flush_word_ = 0;
+    FidHandle<fid_mr> flush_memory_;
+    fi_addr_t flush_self_ = FI_ADDR_UNSPEC;
     std::string endpoint_name_;
     int wait_fd_ = -1;
 
