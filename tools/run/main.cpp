@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "src/base/log.h"
+#include "tools/run/efa.h"
 #include "tools/run/guardian.h"
 #include "tools/run/options.h"
 #include "tools/run/outer_launcher.h"
@@ -86,7 +87,7 @@ Result<std::unique_ptr<VirtualHosts>> hosts_make(const Options& options) {
 }
 
 Result<std::vector<Rank>> ranks_start(const Options& options, const VirtualHosts* hosts,
-                                      const Guardian& guardian) {
+                                      const Guardian& guardian, const Efa* efa) {
     const int host_count = hosts ? options.host_count : 1;
     const Meeting meeting = TRY(meeting_make(options, host_count, hosts != nullptr));
     std::vector<Place> places = places_make(options.rank_count, host_count);
@@ -96,7 +97,7 @@ Result<std::vector<Rank>> ranks_start(const Options& options, const VirtualHosts
     std::vector<Rank> ranks;
     for (const Place& place : places) {
         const Home home = hosts ? hosts->home(place.host) : Home{};
-        Result<Rank> rank = rank_start(options, place, meeting, home);
+        Result<Rank> rank = rank_start(options, place, meeting, home, efa);
         if (!rank.ok()) {
             for (const Rank& started : ranks) {
                 ::kill(-started.process.pid, SIGKILL);
@@ -145,11 +146,16 @@ int local_run(Options options) {
     if (!hosts.ok()) {
         return refused(hosts.error());
     }
+    const Result<std::unique_ptr<Efa>> efa = Efa::make(options);
+    if (!efa.ok()) {
+        return refused(efa.error());
+    }
     const Result<Guardian> guardian = Guardian::start();
     if (!guardian.ok()) {
         return refused(guardian.error());
     }
-    Result<std::vector<Rank>> ranks = ranks_start(options, hosts.value().get(), guardian.value());
+    Result<std::vector<Rank>> ranks =
+        ranks_start(options, hosts.value().get(), guardian.value(), efa.value().get());
     if (!ranks.ok()) {
         say(ranks.error().what);
         return program_status;

@@ -12,7 +12,19 @@ using tools::wrong;
 
 namespace {
 
-enum Long : int { hosts = 256, rails, rate, timeout, bind, prefix, no_prefix, env, require_hosts };
+enum Long : int {
+    hosts = 256,
+    rails,
+    rate,
+    timeout,
+    bind,
+    prefix,
+    no_prefix,
+    env,
+    require_hosts,
+    efa,
+    efa_faults
+};
 
 constexpr option long_options[] = {
     {"hosts", required_argument, nullptr, hosts},
@@ -24,6 +36,8 @@ constexpr option long_options[] = {
     {"no-prefix", no_argument, nullptr, no_prefix},
     {"env", required_argument, nullptr, env},
     {"require-hosts", no_argument, nullptr, require_hosts},
+    {"efa", optional_argument, nullptr, efa},
+    {"efa-faults", required_argument, nullptr, efa_faults},
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0},
 };
@@ -101,6 +115,13 @@ Result<void> apply(Options& options, int which, const std::string& text) {
         case require_hosts:
             options.require_hosts = true;
             return {};
+        case efa:
+            options.efa = true;
+            options.efa_device = text;
+            return {};
+        case efa_faults:
+            options.efa_faults = text;
+            return {};
         default:
             options.help = true;
             return {};
@@ -114,6 +135,9 @@ Result<void> check(const Options& options, bool rails_given) {
     if (options.host_count == 0 && (rails_given || options.rate_bps != 0)) {
         return wrong(std::string(rails_given ? "--rails" : "--rate") +
                      " needs --hosts: only virtual hosts have rails");
+    }
+    if (!options.efa && !options.efa_faults.empty()) {
+        return wrong("--efa-faults needs --efa");
     }
     if (options.host_count == 0 && options.require_hosts) {
         return wrong("--require-hosts needs --hosts");
@@ -167,6 +191,9 @@ Starts ranks on this machine, or gives a program started by mpirun, srun or torc
   --rails R        rails per virtual host (default 1)
   --rate RATE      shape each rail to RATE in each direction: 250mbit, 1gbit, ...
   --require-hosts  fail where virtual hosts are not allowed, instead of plain local processes
+  --efa[=DEVICE]   on the software EFA device: an instance type (p5.48xlarge) or the device's own
+                   words (nics=4,rate=1Gbit,reorder=300us); without: as many NICs as rails
+  --efa-faults F   a fault script for it, or @FILE (weft-efa-device(7))
   --timeout S      stop everything after S seconds; the exit status is then 124
   --bind auto      bind ranks to cores where they fit (default; never with --hosts), or 'none'
   --prefix WHICH   '[rank] ' before lines of: all, others (default: all but rank 0's standard

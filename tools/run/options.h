@@ -26,6 +26,9 @@ struct Options {
     Nanos timeout = 0;     // 0: none
     bool bind = true;      // to cores, where the ranks fit them
     bool require_hosts = false;
+    bool efa = false;        // on the software EFA device
+    std::string efa_device;  // a profile, or the device's words
+    std::string efa_faults;
     bool help = false;
     Prefix prefix = Prefix::others;
     std::vector<std::pair<std::string, std::string>> env;

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "tools/run/efa.h"
 #include "tools/run/meeting.h"
 #include "tools/run/virtual_hosts.h"
 
@@ -141,7 +142,7 @@ Result<Meeting> meeting_make(const Options& options, int host_count, bool virtua
 }
 
 std::vector<std::string> rank_environment(const Options& options, const Place& place,
-                                          const Meeting& meeting) {
+                                          const Meeting& meeting, const Efa* efa) {
     std::map<std::string, std::string> values = inherited();
     set_numbers(values, options, place, meeting);
     values["MASTER_ADDR"] = meeting.address;
@@ -155,6 +156,9 @@ std::vector<std::string> rank_environment(const Options& options, const Place& p
     if (meeting.rail_count != 0) {
         set_rails(values, place.host, meeting.rail_count);
     }
+    if (efa != nullptr) {
+        efa->environment_set(values, place);
+    }
     for (const auto& [key, value] : options.env) {
         values[key] = value;
     }
@@ -167,10 +171,10 @@ std::vector<std::string> rank_environment(const Options& options, const Place& p
 }
 
 Result<Rank> rank_start(const Options& options, const Place& place, const Meeting& meeting,
-                        const Home& home) {
+                        const Home& home, const Efa* efa) {
     Pipe out = TRY(pipe_make());
     Pipe err = TRY(pipe_make());
-    const std::vector<std::string> environment = rank_environment(options, place, meeting);
+    const std::vector<std::string> environment = rank_environment(options, place, meeting, efa);
     char* here = ::getcwd(nullptr, 0);
     const std::string cwd = here ? here : "/";
     std::free(here);

@@ -10,6 +10,8 @@
 
 namespace weft::run {
 
+class Efa;
+
 struct Place {
     int rank = 0;
     int host = 0;
@@ -36,8 +38,9 @@ struct Meeting {
 };
 Result<Meeting> meeting_make(const Options& options, int host_count, bool virtual_hosts);
 
+// `efa`: null, or borrowed for the call.
 std::vector<std::string> rank_environment(const Options& options, const Place& place,
-                                          const Meeting& meeting);
+                                          const Meeting& meeting, const Efa* efa);
 
 // A started rank; `out` and `err` are our ends of its output.
 struct Rank {
@@ -47,6 +50,6 @@ struct Rank {
     Fd err;
 };
 Result<Rank> rank_start(const Options& options, const Place& place, const Meeting& meeting,
-                        const Home& home);
+                        const Home& home, const Efa* efa);
 
 }  // namespace weft::run
