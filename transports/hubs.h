@@ -30,6 +30,8 @@ class WireHub {
     // PCI addresses of the NICs that wires may choose their rails from, in order. Empty: wires ride
     // all rails, for these are named by the user or no NICs that the provider knows.
     virtual std::vector<std::string> nics() const { return {}; }
+    // What must be alike on all ranks that use the transport, as "name=value" lines.
+    virtual std::string features() const { return ""; }
 };
 
 // Peers in the same process (threads, or one thread with groups). Reactor unused.
@@ -54,10 +56,15 @@ struct FabricLimits {
 };
 
 struct FabricOptions {
-    std::string library;   // path, empty: EFA's install folder, then the loader's
-    std::string provider;  // "tcp;ofi_rxm", "shm", ... empty: efa, else tcp;ofi_rxm
+    std::string library;  // path, empty: EFA's install folder, then the loader's
+    // "tcp;ofi_rxm", "shm", ..., or one of EFA's fabrics, "efa-direct" or "efa". Empty: efa-direct,
+    // else efa; tcp;ofi_rxm only where the host has no EFA device, or where it may replace them.
+    std::string provider;
     std::vector<std::string>
-        rails;  // source addresses or interface names, empty: one per usable interface
+        rails;               // source addresses or interface names, empty: one per usable interface
+    bool allow_tcp = false;  // where EFA devices exist and cannot be used
+    uint64_t memory_bytes = 0;   // most that will be registered for pools, 0: unknown
+    bool device_memory = false;  // ask for GPU memory (FI_HMEM), go on without where refused
     FabricLimits limits;
 };
 Result<std::unique_ptr<WireHub>> fabric_hub_make(Reactor& reactor, const FabricOptions& options);

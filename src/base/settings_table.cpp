@@ -90,7 +90,10 @@ constexpr SettingRow rows[] = {
     {transports, "WEFT_LIBFABRIC", &S::libfabric,
      "path of libfabric.so.1; unset is EFA's install folder, then the loader's search"},
     {transports, "WEFT_PROVIDER", &S::provider,
-     "libfabric provider, for instance `tcp;ofi_rxm`; unset chooses"},
+     "libfabric provider, for instance `tcp;ofi_rxm`, or a fabric of EFA's, `efa-direct` or `efa`; "
+     "unset is efa-direct, else efa, where there are EFA devices, else `tcp;ofi_rxm`"},
+    {transports, "WEFT_ALLOW_TCP", &S::allow_tcp,
+     "1 goes on over TCP, with a warning, where EFA devices exist and cannot be used; 0 refuses"},
     {transports, "WEFT_RAILS", &S::rails,
      "comma list of source addresses or interface names to use as rails"},
     {transports, "WEFT_TRANSPORT", &S::transport, "use only this transport", "loopback shm fabric"},

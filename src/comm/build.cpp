@@ -16,6 +16,8 @@ namespace weft {
 
 namespace {
 
+constexpr size_t features_limit = 1024;
+
 // The parts and what is only needed until the communicator is ready.
 class Build : public std::enable_shared_from_this<Build> {
   public:
@@ -27,7 +29,8 @@ class Build : public std::enable_shared_from_this<Build> {
     using Addresses = std::array<std::string, wire_kind_count>;
     struct Told {
         Addresses addresses;
-        std::string host;  // of the first rank of every host, where there are several
+        std::string features;  // of the transport between hosts, where it is used
+        std::string host;      // of the first rank of every host, where there are several
     };
 
     Result<void> check(const Communicator& comm, const ControlGroup& group);
@@ -87,6 +90,7 @@ Result<void> Build::attach_one(WireKind kind, const WireConfig& config) {
     WireConfig own = config;
     own.rails = rails_of_rank(*hub, config.rank);
     std::unique_ptr<Wire> wire = TRY(hub->attach(own));
+    Process::get().hub_announce(kind);
     if (!settings().fault.empty()) {
         auto faults = TRY(fault_parse(settings().fault));
         wire = fault_wrap(std::move(wire), std::move(faults));
@@ -116,6 +120,8 @@ Result<Build::Told> Build::attach(const Communicator& comm, uint64_t group) {
         if (needed[kind]) {
             TRY(attach_one(static_cast<WireKind>(kind), config));
             told.addresses[static_cast<size_t>(kind)] = wires_[kind]->address();
+            const WireHub* hub = TRY(Process::get().hub(static_cast<WireKind>(kind)));
+            told.features += hub->features();
         }
     }
     told.host = TRY(planning_begin(comm));
@@ -155,6 +161,11 @@ Result<std::string> Build::planning_begin(const Communicator& comm) {
 }
 
 Result<void> Build::planning_end(const std::vector<Told>& told) {
+    std::vector<std::string> features;
+    for (const Told& one : told) {
+        features.push_back(one.features);
+    }
+    TRY(features_agree(features, infos_));
     if (!is_several_hosts()) {
         planning_->table.turns = locality_.turns;
         return {};
@@ -178,7 +189,7 @@ std::string Build::tell(const Result<Told>& attached) {
     for (const std::string& address : attached.value().addresses) {
         out.text(address);
     }
-    return out.text(attached.value().host).take();
+    return out.text(attached.value().features).text(attached.value().host).take();
 }
 
 Result<Build::Told> Build::told_read(const std::string& blob) {
@@ -194,6 +205,7 @@ Result<Build::Told> Build::told_read(const std::string& blob) {
     for (std::string& address : told.addresses) {
         address = TRY(in.text(wire_address_bytes_max));
     }
+    told.features = TRY(in.text(features_limit));
     told.host = TRY(in.text(in.left()));
     return told;
 }

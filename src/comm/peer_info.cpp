@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <sstream>
 #include <unordered_map>
 
 #include "src/base/bytes.h"
@@ -147,6 +148,54 @@ Result<void> peers_agree(const std::vector<PeerInfo>& infos) {
                        peer_name(0, first).c_str(), info.settings[i].second.c_str(),
                        name().c_str()));
         }
+    }
+    return {};
+}
+
+namespace {
+
+// The first line of `a` that `b` has otherwise, and b's: of "name=value", the value.
+struct LineDifference {
+    std::string name, a, b;
+};
+LineDifference lines_differ(const std::string& a, const std::string& b) {
+    std::istringstream in_a(a), in_b(b);
+    std::string line_a, line_b;
+    do {
+        line_a.clear();
+        line_b.clear();
+        std::getline(in_a, line_a);
+        std::getline(in_b, line_b);
+    } while (line_a == line_b && !line_a.empty());
+    const auto value = [](const std::string& line) {
+        return line.substr(std::min(line.size(), line.find('=') + 1));
+    };
+    const std::string& named = line_a.empty() ? line_b : line_a;
+    return {named.substr(0, named.find('=')), value(line_a), value(line_b)};
+}
+
+}  // namespace
+
+Result<void> features_agree(const std::vector<std::string>& features,
+                            const std::vector<PeerInfo>& infos) {
+    const auto first = std::find_if(features.begin(), features.end(),
+                                    [](const std::string& one) { return !one.empty(); });
+    for (auto other = first; other != features.end(); ++other) {
+        if (other->empty() || *other == *first) {
+            continue;
+        }
+        const LineDifference found = lines_differ(*other, *first);
+        const auto name = [&](auto at) {
+            const auto rank = at - features.begin();
+            return peer_name(static_cast<int32_t>(rank), infos[static_cast<size_t>(rank)]);
+        };
+        return make_error(
+            Code::invalid_usage, Scope::communicator,
+            format("the network differs between ranks: %s is %s on %s, %s on %s; use the same "
+                   "libfabric, driver and FI_* variables on all hosts (their INFO lines `Using "
+                   "network` show all of it)",
+                   found.name.c_str(), found.a.c_str(), name(other).c_str(), found.b.c_str(),
+                   name(first).c_str()));
     }
     return {};
 }

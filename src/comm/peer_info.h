@@ -36,6 +36,11 @@ std::vector<std::pair<std::string, std::string>> settings_shared(const Settings&
 // 0's.
 Result<void> peers_agree(const std::vector<PeerInfo>& infos);
 
+// The same for what ranks tell of a transport they share ("name=value" lines, WireHub::features()):
+// the first line that differs from the first rank's that uses it. Empty ones do not use it.
+Result<void> features_agree(const std::vector<std::string>& features,
+                            const std::vector<PeerInfo>& infos);
+
 enum class WireKind : uint8_t { loopback, shm, fabric };
 inline constexpr int wire_kind_count = 3;
 const char* to_string(WireKind kind);

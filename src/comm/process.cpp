@@ -37,8 +37,10 @@ Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
         case WireKind::shm:
             return shm_hub_make(reactor, ShmOptions{!settings.cma_disable});
         case WireKind::fabric:
-            return fabric_hub_make(reactor, FabricOptions{settings.libfabric, settings.provider,
-                                                          words_split(settings.rails)});
+            return fabric_hub_make(
+                reactor, FabricOptions{settings.libfabric, settings.provider,
+                                       words_split(settings.rails), settings.allow_tcp,
+                                       static_cast<uint64_t>(settings.memory_budget_mb) << 20});
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }
@@ -113,9 +115,17 @@ Result<WireHub*> Process::hub(WireKind kind) {
             return std::move(made).error();
         }
         hubs_[index] = std::move(made).value();
-        LOG(info, init, "Using network %s", hubs_[index]->describe().c_str());
     }
     return hubs_[index].get();
+}
+
+void Process::hub_announce(WireKind kind) {
+    const auto index = static_cast<size_t>(kind);
+    const std::lock_guard lock(mutex_);
+    if (!hub_announced_[index]) {
+        hub_announced_[index] = true;
+        LOG(info, init, "Using network %s", hubs_[index]->describe().c_str());
+    }
 }
 
 PeerInfo Process::peer_info() const {

@@ -36,6 +36,7 @@ class Process {
     // Made when first needed: a process without remote peers never loads libfabric. A failure is
     // kept: every communicator that needs the hub fails for the same reason.
     Result<WireHub*> hub(WireKind kind);
+    void hub_announce(WireKind kind);  // one INFO line, once it has a wire: then all is known
 
     // This process as one of the ranks of a communicator.
     PeerInfo peer_info() const;
@@ -75,6 +76,7 @@ class Process {
     std::mutex mutex_;
     std::unique_ptr<WireHub> hubs_[wire_kind_count];
     std::unique_ptr<Error> hub_errors_[wire_kind_count];
+    bool hub_announced_[wire_kind_count] = {};
     std::vector<std::unique_ptr<ncclComm>> handles_;
     std::unordered_map<uint64_t, size_t> farewells_;
     std::vector<ncclComm*> pumped_;

@@ -41,21 +41,6 @@ std::string nic_address(const fi_info& info) {
     return format("%04x:%02x:%02x.%x", pci.domain_id, pci.bus_id, pci.device_id, pci.function_id);
 }
 
-std::string mr_mode_name(int mode) {
-    std::string text;
-    auto add = [&](int bit, const char* name) {
-        if ((mode & bit) != 0) {
-            text.append(text.empty() ? "" : "|").append(name);
-        }
-    };
-    add(FI_MR_LOCAL, "LOCAL");
-    add(FI_MR_VIRT_ADDR, "VIRT_ADDR");
-    add(FI_MR_ALLOCATED, "ALLOCATED");
-    add(FI_MR_PROV_KEY, "PROV_KEY");
-    add(FI_MR_ENDPOINT, "ENDPOINT");
-    return text.empty() ? "offset" : text;
-}
-
 }  // namespace
 
 // Turns what one poll finds into events of the wires concerned.
@@ -218,7 +203,6 @@ Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const Fabri
         new FabricHub(reactor, std::move(library), random_u64(), options.limits));
     TRY(hub->rails_open(options));
     hub->caps_fill();
-    LOG(info, net, "%s", hub->describe().c_str());
     return hub;
 }
 
@@ -305,6 +289,7 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
         rails_[count] = std::move(rail);
         rail_count_.store(count + 1, std::memory_order_release);
         if (service_ == nullptr) {
+            features_warn(opened_[choice]->features(), library_);
             caps_.needs_polling = !wait_;
             service_ = std::make_unique<Service>(*this, reactor_);
         }
@@ -353,16 +338,18 @@ std::string FabricHub::describe() const {
     for (const RailChoice& choice : choices_) {
         names.append(names.empty() ? "" : ", ").append(choice.name);
     }
-    uint32_t version = library_.version();
-    return format(
-        "fabric: provider %s, fabric %s, libfabric %u.%u (%s), %zu rail%s: %s; mr_mode "
-        "%s, progress %s, wait %s, delivery complete yes",
-        info.fabric_attr->prov_name, info.fabric_attr->name, FI_MAJOR(version), FI_MINOR(version),
-        library_.path.c_str(), choices_.size(), choices_.size() == 1 ? "" : "s", names.c_str(),
-        mr_mode_name(info.domain_attr->mr_mode).c_str(), progress_name(info),
-        wait_ || (service_ == nullptr && provider_traits(info.fabric_attr->prov_name).wait_fd)
-            ? "fd"
-            : "polling");
+    const auto opened = rails();
+    const EndpointFeatures features =
+        opened.empty() ? EndpointFeatures{} : opened.front()->features();
+    return format("fabric: %s, %zu rail%s, %zu in use: %s; progress %s, wait %s",
+                  features_text(features, info, library_).c_str(), choices_.size(),
+                  choices_.size() == 1 ? "" : "s", opened.size(), names.c_str(),
+                  progress_name(info), wait_ ? "fd" : "polling");
+}
+
+std::string FabricHub::features() const {
+    const Rail& rail = *rails().front();
+    return features_record(rail.features(), rail.info(), library_.version());
 }
 
 Result<std::unique_ptr<Wire>> FabricHub::attach(const WireConfig& config) {

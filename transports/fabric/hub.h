@@ -33,6 +33,7 @@ class FabricHub final : public WireHub {
     Result<std::unique_ptr<Wire>> attach(const WireConfig& config) override;
     std::string describe() const override;
     std::vector<std::string> nics() const override { return nics_; }
+    std::string features() const override;
 
     // For wires.
     // Those opened so far. Their number grows, what is there stays.

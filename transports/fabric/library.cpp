@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
 #include <set>
 
 namespace weft::fabric {
@@ -14,6 +15,11 @@ namespace {
 constexpr const char* info_symbols = "FABRIC_1.3";
 constexpr const char* fabric_symbols = "FABRIC_1.1";
 constexpr const char* first_symbols = "FABRIC_1.0";
+
+// The newest interface version that is asked for. From 1.18 on efa uses hardware writes by default,
+// from 1.20 on memory can be registered as dma-buf; nothing newer is needed, and the structures
+// this library fills are those of 1.20 (transports/fabric/newer.h).
+constexpr uint32_t api_newest = FI_VERSION(1, 20);
 
 template <class F>
 bool resolve(void* library, F& function, const char* name, const char* version) {
@@ -97,15 +103,13 @@ Result<Library> library_load(const std::string& path) {
     Dl_info where{};
     dladdr(reinterpret_cast<void*>(library.get_info), &where);
     library.path = where.dli_fname != nullptr ? where.dli_fname : path;
-    // 1.18 is the first interface version at which efa uses hardware writes by default.
     uint32_t version = library.version();
     if (FI_VERSION_LT(version, FI_VERSION(1, 17))) {
         return make_error(Code::unsupported, Scope::process,
                           format("%s is libfabric %u.%u, at least 1.17 is needed: upgrade it",
                                  library.path.c_str(), FI_MAJOR(version), FI_MINOR(version)));
     }
-    library.api_version =
-        FI_VERSION_GE(version, FI_VERSION(1, 18)) ? FI_VERSION(1, 18) : FI_VERSION(1, 17);
+    library.api_version = std::min(version, api_newest);
     report_copies(library);
     return library;
 }

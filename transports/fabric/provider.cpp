@@ -10,8 +10,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 
+#include "transports/fabric/efa_devices.h"
+#include "transports/fabric/environment.h"
+#include "transports/fabric/lock_limit.h"
 #include "transports/fabric/message.h"
 
 namespace weft::fabric {
@@ -29,34 +31,51 @@ constexpr ProviderTraits known_providers[] = {
     {"efa-direct", false, false, true, false},
 };
 
-InfoPtr hints_make(const Library& library, const std::string& provider) {
+struct Ask {
+    std::string provider;
+    const char* source = nullptr;
+    bool device_memory = false;
+    bool receive_per_write = false;  // a peer's write may use up a receive buffer of ours
+};
+
+InfoPtr hints_make(const Library& library, const Ask& ask) {
     InfoPtr hints(library.dup_info(nullptr), InfoDelete{&library});
     if (!hints) {
         return hints;
     }
-    hints->caps = FI_MSG | FI_RMA;
-    hints->mode = FI_CONTEXT | FI_CONTEXT2;
+    hints->caps = FI_MSG | FI_RMA | (ask.device_memory ? FI_HMEM : 0);
+    hints->mode = FI_CONTEXT | FI_CONTEXT2 | (ask.receive_per_write ? FI_RX_CQ_DATA : 0);
     hints->ep_attr->type = FI_EP_RDM;
     // A local completion may only mean "in the socket buffer"; without this flag a provider cannot
     // say that the target has the bytes. It is asked per write, see rail.cpp.
     hints->tx_attr->op_flags = FI_DELIVERY_COMPLETE;
-    hints->domain_attr->mr_mode =
-        FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_ENDPOINT;
+    hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY |
+                                  FI_MR_ENDPOINT | (ask.device_memory ? FI_MR_HMEM : 0);
     hints->domain_attr->cq_data_size = sizeof(uint32_t);
     hints->domain_attr->threading = FI_THREAD_SAFE;
-    hints->fabric_attr->prov_name = strdup(provider.c_str());
+    hints->fabric_attr->prov_name = strdup(ask.provider.c_str());
     return hints;
 }
 
-// All fi_info of a provider, restricted to a source address if one is given; empty if none.
-std::vector<InfoPtr> infos_get(const Library& library, const std::string& provider,
-                               const char* source) {
+// All fi_info of a provider, restricted to a source address if one is given; empty if none, with
+// libfabric's error.
+std::vector<InfoPtr> infos_get(const Library& library, const Ask& ask, int* error = nullptr) {
     std::vector<InfoPtr> infos;
-    InfoPtr hints = hints_make(library, provider);
+    InfoPtr hints = hints_make(library, ask);
     fi_info* list = nullptr;
-    uint64_t flags = source != nullptr ? FI_SOURCE | FI_NUMERICHOST : 0;
-    if (!hints ||
-        library.get_info(library.api_version, source, nullptr, flags, hints.get(), &list) != 0) {
+    uint64_t flags = ask.source != nullptr ? FI_SOURCE | FI_NUMERICHOST : 0;
+    const int rc = hints ? library.get_info(library.api_version, ask.source, nullptr, flags,
+                                            hints.get(), &list)
+                         : -FI_ENOMEM;
+    if (rc != 0) {
+        if (ask.device_memory) {
+            Ask without = ask;
+            without.device_memory = false;
+            return infos_get(library, without, error);
+        }
+        if (error != nullptr) {
+            *error = -rc;
+        }
         return infos;
     }
     InfoPtr owner(list, InfoDelete{&library});
@@ -135,10 +154,11 @@ Error provider_missing(const Library& library, const std::string& provider,
 }
 
 Result<std::vector<RailChoice>> rails_by_source(const Library& library, const std::string& provider,
-                                                const std::vector<std::string>& wanted) {
+                                                const FabricOptions& options) {
     std::vector<RailChoice> rails;
-    for (const std::string& source : TRY(sources_choose(interfaces_list(), wanted))) {
-        std::vector<InfoPtr> infos = infos_get(library, provider, source.c_str());
+    for (const std::string& source : TRY(sources_choose(interfaces_list(), options.rails))) {
+        std::vector<InfoPtr> infos =
+            infos_get(library, {provider, source.c_str(), options.device_memory});
         if (infos.empty()) {
             return provider_missing(library, provider, " at source address " + source);
         }
@@ -147,23 +167,38 @@ Result<std::vector<RailChoice>> rails_by_source(const Library& library, const st
     return rails;
 }
 
+// EFA's domains end in what kind of endpoint they have, which nobody need write.
+bool names_domain(const std::string& wanted, const std::string& domain) {
+    return wanted == domain || wanted + "-rdm" == domain;
+}
+
 Result<std::vector<RailChoice>> rails_by_domain(const Library& library, const std::string& provider,
+                                                std::vector<InfoPtr> infos,
                                                 const std::vector<std::string>& wanted) {
     std::vector<RailChoice> rails;
-    std::set<std::string> seen;
-    for (InfoPtr& info : infos_get(library, provider, nullptr)) {
+    std::vector<std::string> domains;
+    for (InfoPtr& info : infos) {
         std::string domain = info->domain_attr->name;
-        bool asked =
-            wanted.empty() || std::find(wanted.begin(), wanted.end(), domain) != wanted.end();
-        if (asked && seen.insert(domain).second) {
+        if (std::find(domains.begin(), domains.end(), domain) != domains.end()) {
+            continue;
+        }
+        domains.push_back(domain);
+        if (wanted.empty() || std::any_of(wanted.begin(), wanted.end(), [&](const auto& name) {
+                return names_domain(name, domain);
+            })) {
             rails.push_back({domain, std::move(info)});
         }
     }
-    if (rails.empty()) {
-        return provider_missing(library, provider,
-                                wanted.empty() ? "" : " on rails " + joined(wanted));
+    if (!rails.empty()) {
+        return rails;
     }
-    return rails;
+    if (!wanted.empty() && !domains.empty()) {
+        return make_error(
+            Code::invalid_argument, Scope::process,
+            format("WEFT_RAILS=%s names no rail of %s: there are %s", joined(wanted).c_str(),
+                   provider.c_str(), joined(domains).c_str()));
+    }
+    return provider_missing(library, provider, "");
 }
 
 }  // namespace
@@ -225,17 +260,122 @@ Result<std::vector<std::string>> sources_choose(const std::vector<Interface>& in
     return sources;
 }
 
+namespace {
+
+std::vector<InfoPtr> infos_of(std::vector<InfoPtr> infos, bool direct) {
+    std::erase_if(infos, [&](const InfoPtr& info) { return is_efa_direct(*info) != direct; });
+    return infos;
+}
+
+// efa-direct hands a write to the NIC as it is; efa puts a protocol of its own between, in which a
+// write may be emulated. Where writes always use up receive buffers, efa-direct is only offered to
+// those who say they can live with that; who says so always gets it so.
+std::vector<InfoPtr> efa_infos(const Library& library, std::string_view fabric,
+                               const FabricOptions& options, int& error) {
+    Ask ask{"efa", nullptr, options.device_memory};
+    std::vector<InfoPtr> all = infos_get(library, ask, &error);
+    if (fabric == "efa") {
+        return infos_of(std::move(all), false);
+    }
+    if (all.empty()) {
+        return all;
+    }
+    const bool offered = std::any_of(all.begin(), all.end(),
+                                     [](const InfoPtr& info) { return is_efa_direct(*info); });
+    ask.receive_per_write = true;
+    std::vector<InfoPtr> direct =
+        infos_of(offered ? std::move(all) : infos_get(library, ask), true);
+    if (!direct.empty() || fabric == "efa-direct") {
+        return direct;
+    }
+    return infos_of(std::move(all), false);
+}
+
+bool asks_efa(const std::string& provider) {
+    return provider == "efa" || provider == "efa-direct";
+}
+
+// libfabric 2 reads EFA's variables on any host, older ones only where there is a device.
+Result<void> environment_prepare(const Library& library, const Environment& environment,
+                                 const std::vector<EfaDevice>& devices, const std::string& asked) {
+    const char* named = environment("FI_PROVIDER");
+    const bool efa_may_run = !devices.empty() || asks_efa(asked) || named != nullptr;
+    if (efa_may_run || library.version() >= FI_VERSION(2, 0)) {
+        TRY(environment_check(environment, library.version(), efa_reads));
+    }
+    if (efa_may_run) {
+        fork_prepare(environment);
+    }
+    return {};
+}
+
+Error efa_absent(const Library& library, const std::string& asked) {
+    const uint32_t version = library.version();
+    if (asked == "efa-direct" && !infos_get(library, {"efa"}).empty()) {
+        return make_error(
+            Code::unsupported, Scope::process,
+            format("WEFT_PROVIDER=efa-direct: libfabric %u.%u (%s) offers efa here, not "
+                   "efa-direct, which needs libfabric 2 and a NIC that reads and writes: unset it",
+                   FI_MAJOR(version), FI_MINOR(version), library.path.c_str()));
+    }
+    return make_error(
+        Code::unsupported, Scope::process,
+        format("WEFT_PROVIDER=%s: this host has no EFA device (PCI vendor 1d0f) and "
+               "libfabric %u.%u (%s) offers none: unset it",
+               asked.c_str(), FI_MAJOR(version), FI_MINOR(version), library.path.c_str()));
+}
+
+// The infos of EFA; none where TCP is to be used.
+Result<std::vector<InfoPtr>> efa_choose(const Library& library, const FabricOptions& options) {
+    const Environment environment = environment_own();
+    const std::vector<EfaDevice> devices = efa_devices(sysfs_root(environment));
+    TRY(environment_prepare(library, environment, devices, options.provider));
+    if (!options.provider.empty() && !asks_efa(options.provider)) {
+        return std::vector<InfoPtr>();
+    }
+    int error = FI_ENODATA;
+    std::vector<InfoPtr> infos = efa_infos(library, options.provider, options, error);
+    if (!infos.empty()) {
+        return infos;
+    }
+    const bool hidden = !devices.empty() && infos_get(library, {"efa"}).empty();
+    if (!hidden && asks_efa(options.provider)) {
+        return efa_absent(library, options.provider);
+    }
+    if (hidden) {
+        Error why = efa_unusable(library, devices, environment, error);
+        if (!options.allow_tcp || !options.provider.empty()) {
+            return why;
+        }
+        log_warn(why.what + ": it is set, and TCP is used");
+    }
+    return infos;
+}
+
+}  // namespace
+
+bool is_efa_direct(const fi_info& info) {
+    return std::string_view(info.fabric_attr->name) == "efa-direct";
+}
+
 Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options) {
-    std::string provider = options.provider;
-    if (provider.empty()) {
-        provider = infos_get(library, "efa", nullptr).empty() ? fallback_provider : "efa";
+    std::vector<InfoPtr> efa = TRY(efa_choose(library, options));
+    std::string provider = !efa.empty()               ? "efa"
+                           : options.provider.empty() ? fallback_provider
+                                                      : options.provider;
+    if (efa.empty() && !provider_traits(provider).by_source_address) {
+        efa = infos_get(library, {provider, nullptr, options.device_memory});
     }
     auto rails = TRY(provider_traits(provider).by_source_address
-                         ? rails_by_source(library, provider, options.rails)
-                         : rails_by_domain(library, provider, options.rails));
+                         ? rails_by_source(library, provider, options)
+                         : rails_by_domain(library, provider, std::move(efa), options.rails));
     if (rails.size() > rails_max) {
         LOG(info, net, "%zu rails found, the first %zu are used", rails.size(), rails_max);
         rails.resize(rails_max);
+    }
+    if (provider == "efa" && environment_own()("SYSFS_PATH") == nullptr) {
+        TRY(lock_check(lock_limit(), lock_need(rails.size(), is_efa_direct(*rails.front().info)),
+                       options.memory_bytes));
     }
     return rails;
 }

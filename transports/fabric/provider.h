@@ -52,7 +52,11 @@ std::vector<Interface> interfaces_list();
 Result<std::vector<std::string>> sources_choose(const std::vector<Interface>& interfaces,
                                                 const std::vector<std::string>& wanted);
 
-// The provider: as asked, else efa if a device answers, else tcp;ofi_rxm. At most rails_max rails.
+bool is_efa_direct(const fi_info& info);
+
+// The provider: as asked, else EFA's efa-direct or efa, else tcp;ofi_rxm where the host has no EFA
+// device. An EFA device that cannot be used is an error that says why, unless TCP may replace it,
+// which is warned of. At most rails_max rails.
 Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options);
 
 }  // namespace weft::fabric

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "src/base/machine.h"
+#include "transports/fabric/newer.h"
 #include "transports/fabric/translate.h"
 
 namespace weft::fabric {
@@ -16,6 +17,8 @@ namespace {
 // fills tcp loopback) and a completion queue must hold all of them.
 constexpr uint32_t transmits_max = 512;
 constexpr uint32_t receives_max = 128;
+// Where every write of a peer uses up a receive: enough that the NIC seldom has to ask again.
+constexpr uint32_t receives_per_write_max = 1024;
 constexpr size_t queue_entries_default = 8192;
 constexpr int batch = 32;
 constexpr int controls_per_flush = 32;
@@ -112,6 +115,7 @@ Result<void> Rail::open_endpoint() {
     endpoint_.reset(endpoint);
     TRY(check(fi_ep_bind(endpoint, &queue_.get()->fid, FI_TRANSMIT | FI_RECV), "binding the CQ"));
     TRY(check(fi_ep_bind(endpoint, &addresses_.get()->fid, 0), "binding the AV"));
+    features_ = endpoint_prepare(endpoint, *info_, library_.version());
     TRY(check(fi_enable(endpoint), "fi_enable"));
     char name[rail_name_max];
     size_t bytes = sizeof name;
@@ -125,7 +129,8 @@ Result<void> Rail::open_endpoint() {
     buffers_ = std::make_unique<BufferPool>(domain_.get(),
                                             (mr_mode & FI_MR_ENDPOINT) != 0 ? endpoint : nullptr,
                                             (mr_mode & FI_MR_LOCAL) != 0);
-    receives_wanted_ = std::min<uint32_t>(receives_max, info_->rx_attr->size);
+    receives_wanted_ = static_cast<uint32_t>(std::min<size_t>(
+        features_.receive_per_write ? receives_per_write_max : receives_max, info_->rx_attr->size));
     ops_ = std::vector<TxOp>(std::min<size_t>(transmits_max, info_->tx_attr->size));
     for (TxOp& op : ops_) {
         op.transmit = true;
@@ -190,6 +195,12 @@ void Rail::address_remove(fi_addr_t address) {
 }
 
 Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
+    return memory_register({MemoryKind::host, memory, bytes}, FI_WRITE | FI_REMOTE_WRITE);
+}
+
+Result<FidHandle<fid_mr>> Rail::memory_register(const MemoryRequest& request, uint64_t access) {
+    MemoryAbility ability = memory_ability(*info_, library_.version(), library_.api_version);
+    TRY(memory_allowed(request, ability, name_.c_str()));
     bool provider_keys = (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) != 0;
     size_t key_bytes = std::min<size_t>(info_->domain_attr->mr_key_size, 4);
     uint64_t mask = (uint64_t{1} << (8 * key_bytes)) - 1;
@@ -197,8 +208,7 @@ Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
     int rc = -FI_ENOKEY;
     for (int attempt = 0; rc == -FI_ENOKEY && attempt < 16; ++attempt) {
         uint64_t key = provider_keys ? 0 : next_key_++ & mask;
-        rc = fi_mr_reg(domain_.get(), memory, bytes, FI_WRITE | FI_REMOTE_WRITE, 0, key, 0,
-                       &registration, nullptr);
+        rc = fabric::memory_register(domain_.get(), request, access, key, &registration);
     }
     TRY(check(rc, "registering memory"));
     FidHandle<fid_mr> owner(registration);
@@ -356,6 +366,10 @@ int Rail::poll(RailEvents& events) {
 // FI_RMA or FI_REMOTE_WRITE.
 void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
     if ((entry.flags & FI_REMOTE_CQ_DATA) != 0 && (entry.flags & FI_WRITE) == 0) {
+        if (features_.receive_per_write && entry.op_context != nullptr) {
+            --receives_posted_;
+            buffers_->give(static_cast<Buffer*>(static_cast<Op*>(entry.op_context)));
+        }
         events.on_write(static_cast<uint32_t>(entry.data));
         return;
     }
@@ -372,26 +386,29 @@ void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
 }
 
 void Rail::complete_error(RailEvents& events) {
-    fi_cq_err_entry entry{};
+    newer::QueueError error;
+    fi_cq_err_entry& entry = error.entry;
     if (fi_cq_readerr(queue_.get(), &entry, 0) <= 0) {
         return;
     }
     bool incoming = (entry.flags & (FI_REMOTE_WRITE | FI_REMOTE_READ)) != 0;
+    incoming = incoming && !features_.receive_per_write;
     Op* op = incoming ? nullptr : static_cast<Op*>(entry.op_context);
     if (op != nullptr && op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
         TxOwner owner = transmit.owner;
-        Error error = error_of(entry, owner.peer);
+        Error failure = error_of(entry, owner.peer);
         tx_give(transmit);
-        events.on_finished(*this, owner, &error);
+        events.on_finished(*this, owner, &failure);
         return;
     }
     if (op != nullptr) {
         --receives_posted_;
         buffers_->give(static_cast<Buffer*>(op));
     }
-    LOG(info, net, "rail %u (%s): an incoming transfer failed: %s", index_, name_.c_str(),
-        library_.error_text(entry.err));
+    LOG(info, net, "rail %u (%s): an incoming transfer failed: %s%s", index_, name_.c_str(),
+        library_.error_text(entry.err),
+        completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
 }
 
 Error Rail::error_of(const fi_cq_err_entry& entry, uint32_t peer) const {
@@ -402,7 +419,8 @@ Error Rail::error_of(const fi_cq_err_entry& entry, uint32_t peer) const {
         Code::remote, Scope::peer,
         format("rail %u (%s, %s): a put to rank %u failed: %s (provider: %s, %d)%s", index_,
                name_.c_str(), info_->fabric_attr->prov_name, peer, library_.error_text(entry.err),
-               vendor != nullptr ? vendor : "-", entry.prov_errno, hint_for(entry.err)),
+               vendor != nullptr ? vendor : "-", entry.prov_errno,
+               completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str()),
         entry.err);
 }
 

@@ -17,8 +17,10 @@
 
 #include "transports/fabric/addresses.h"
 #include "transports/fabric/buffers.h"
+#include "transports/fabric/features.h"
 #include "transports/fabric/inbox.h"
 #include "transports/fabric/provider.h"
+#include "transports/fabric/registration.h"
 #include "transports/wire.h"
 
 namespace weft::fabric {
@@ -78,6 +80,7 @@ class Rail {
     const std::string& endpoint_name() const { return endpoint_name_; }
     const fi_info& info() const { return *info_; }
     size_t key_bytes() const { return key_bytes_; }  // of the keys that peers get: 4 or 8
+    const EndpointFeatures& features() const { return features_; }
     bool virtual_addresses() const { return (info_->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0; }
     int wait_fd() const { return wait_fd_; }  // -1: must be polled
     uint64_t outstanding_bytes() const { return outstanding_bytes_.load(); }
@@ -89,10 +92,14 @@ class Rail {
     // Something was heard from it: its address handle is in use.
     static void heard(RemoteEndpoint& endpoint, Nanos now) { endpoint.used = now; }
     Result<FidHandle<fid_mr>> memory_register(void* memory, size_t bytes);
+    Result<FidHandle<fid_mr>> memory_register(const MemoryRequest& request, uint64_t access);
 
     Result<Post> write(const RemoteWrite& write, const TxOwner& owner);
     Result<Post> send(RemoteEndpoint& to, const MessageHeader& header, const void* body,
                       const TxOwner& owner);
+    // Reads the first 8 bytes of `word`, which is registered here for FI_REMOTE_READ and starts at
+    // `at`, over the NIC; `owner.use` is lowered when it is done.
+    Result<Post> flush(fid_mr* word, const void* at, const TxOwner& owner);
     // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated).
     void control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body);
 
@@ -141,6 +148,10 @@ class Rail {
     FidHandle<fid_ep> endpoint_;
     std::unique_ptr<BufferPool> buffers_;
     std::unique_ptr<Addresses> peers_;
+    EndpointFeatures features_;
+    uint64_t flush_word_ = 0;
+    FidHandle<fid_mr> flush_memory_;
+    RemoteEndpoint* flush_self_ = nullptr;
     std::string endpoint_name_;
     int wait_fd_ = -1;
 

@@ -56,6 +56,28 @@ TEST_CASE("a setting that differs is named with its rank") {
     CHECK(agreed.error().what.find("rank 2") != std::string::npos);
 }
 
+TEST_CASE("a network that differs is named with its rank and both values") {
+    const std::vector<PeerInfo> infos(4, info("a", 1));
+    const std::string efa = "provider=efa\nfabric=efa-direct\nlibfabric=2.4\n";
+    CHECK(features_agree({"", "", "", ""}, infos).ok());
+    CHECK(features_agree({"", efa, "", efa}, infos).ok());
+    const auto refused = [&](const std::string& other) {
+        const auto agreed = features_agree({"", efa, efa, other}, infos);
+        return agreed.ok() ? "" : agreed.error().what;
+    };
+    const std::string version = refused("provider=efa\nfabric=efa-direct\nlibfabric=1.17\n");
+    CHECK_THAT(version, Catch::Contains("libfabric is 1.17 on rank 3") &&
+                            Catch::Contains("2.4 on rank 1"));
+    CHECK_THAT(refused("provider=efa\nfabric=efa\nlibfabric=2.4\n"),
+               Catch::Contains("fabric is efa on rank 3") &&
+                   Catch::Contains("efa-direct on rank 1"));
+    CHECK_THAT(refused("provider=tcp;ofi_rxm\nfabric=any\nlibfabric=2.4\n"),
+               Catch::Contains("provider is tcp;ofi_rxm on rank 3"));
+    // One that says more, or less.
+    CHECK_THAT(refused(efa + "write=emulated\n"), Catch::Contains("write is emulated on rank 3"));
+    CHECK_THAT(refused("provider=efa\n"), Catch::Contains("fabric is  on rank 3"));
+}
+
 TEST_CASE("which wire leads to whom") {
     const PeerInfo mine = info("a", 1), thread = info("a", 1), process = info("a", 2),
                    far = info("b", 3);

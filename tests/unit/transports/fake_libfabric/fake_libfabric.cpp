@@ -1,0 +1,281 @@
+#include "tests/unit/transports/fake_libfabric/fake_libfabric.h"
+
+#include <rdma/fabric.h>
+#include <rdma/fi_cm.h>
+#include <rdma/fi_domain.h>
+#include <rdma/fi_endpoint.h>
+#include <rdma/fi_eq.h>
+#include <rdma/fi_errno.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "transports/fabric/newer.h"
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using weft::test::FakeInfo;
+using weft::test::FakeLibfabric;
+namespace newer = weft::fabric::newer;
+
+FakeLibfabric world;
+
+template <class T>
+T* zeroed() {
+    return static_cast<T*>(std::calloc(1, sizeof(T)));
+}
+
+fi_info* info_new() {
+    auto* info = zeroed<fi_info>();
+    info->tx_attr = zeroed<fi_tx_attr>();
+    info->rx_attr = zeroed<fi_rx_attr>();
+    info->ep_attr = zeroed<fi_ep_attr>();
+    info->domain_attr = zeroed<fi_domain_attr>();
+    info->fabric_attr = zeroed<fi_fabric_attr>();
+    return info;
+}
+
+char* copy_of(const char* text) {
+    return text != nullptr ? strdup(text) : nullptr;
+}
+
+fi_info* info_of(const FakeInfo& fake) {
+    fi_info* info = info_new();
+    info->caps = FI_MSG | FI_RMA | fake.caps;
+    info->mode = FI_CONTEXT2 | fake.mode;
+    info->tx_attr->size = 64;
+    info->rx_attr->size = 2048;
+    info->ep_attr->type = FI_EP_RDM;
+    info->ep_attr->max_msg_size = size_t{1} << 30;
+    info->domain_attr->name = strdup(fake.domain.c_str());
+    info->domain_attr->mr_mode =
+        FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+    info->domain_attr->mr_key_size = 4;
+    info->domain_attr->cq_data_size = 4;
+    info->fabric_attr->name = strdup(fake.fabric.c_str());
+    info->fabric_attr->prov_name = strdup(fake.provider.c_str());
+    return info;
+}
+
+bool offered(const FakeInfo& fake, const fi_info* hints) {
+    return fake.provider == hints->fabric_attr->prov_name && fake.remote_write &&
+           (fake.mode & ~hints->mode) == 0 && (hints->caps & FI_HMEM & ~fake.caps) == 0;
+}
+
+int close_nothing(fid* object) {
+    std::free(object);
+    return 0;
+}
+
+int bind_nothing(fid*, fid*, uint64_t) {
+    return 0;
+}
+
+int control(fid*, int command, void*) {
+    return command == FI_ENABLE ? 0 : -FI_ENOSYS;
+}
+
+fi_ops object_ops = {sizeof(fi_ops), close_nothing, bind_nothing, control, nullptr, nullptr,
+                     nullptr};
+
+ssize_t cq_read(fid_cq*, void*, size_t) {
+    return -FI_EAGAIN;
+}
+
+int setopt(fid*, int, int option, const void* value, size_t bytes) {
+    const bool known = option == newer::opt_efa_rnr_retry || world.newer_options;
+    if (!known) {
+        return -FI_ENOPROTOOPT;
+    }
+    const auto* from = static_cast<const unsigned char*>(value);
+    world.options_set.push_back({option, {from, from + bytes}});
+    const bool wanted = option == newer::opt_efa_write_in_order_128 && *from != 0;
+    return wanted && !world.in_order ? -FI_EOPNOTSUPP : 0;
+}
+
+int getopt(fid*, int, int option, void* value, size_t*) {
+    if (option != newer::opt_efa_emulated_write || !world.newer_options) {
+        return -FI_ENOPROTOOPT;
+    }
+    *static_cast<bool*>(value) = world.emulated_write;
+    return 0;
+}
+
+int name_get(fid*, void* address, size_t* bytes) {
+    *bytes = 32;
+    std::memset(address, 1, 32);
+    return 0;
+}
+
+ssize_t receive(fid_ep*, void*, size_t, void*, fi_addr_t, void*) {
+    world.receives++;
+    return 0;
+}
+
+template <class T, class Ops>
+T* object_new(size_t fclass, Ops* ops) {
+    T* object = zeroed<T>();
+    object->fid.fclass = fclass;
+    object->fid.ops = &object_ops;
+    object->ops = ops;
+    return object;
+}
+
+int cq_open(fid_domain*, fi_cq_attr*, fid_cq** queue, void*) {
+    static fi_ops_cq ops{};
+    ops.size = sizeof ops;
+    ops.read = cq_read;
+    *queue = object_new<fid_cq>(FI_CLASS_CQ, &ops);
+    return 0;
+}
+
+int av_open(fid_domain*, fi_av_attr*, fid_av** addresses, void*) {
+    static fi_ops_av ops{};
+    *addresses = object_new<fid_av>(FI_CLASS_AV, &ops);
+    return 0;
+}
+
+int endpoint_open(fid_domain*, fi_info*, fid_ep** endpoint, void*) {
+    static fi_ops_ep ops{};
+    static fi_ops_cm cm{};
+    static fi_ops_msg message{};
+    ops.size = sizeof ops;
+    ops.setopt = setopt;
+    ops.getopt = getopt;
+    cm.getname = name_get;
+    message.recv = receive;
+    *endpoint = object_new<fid_ep>(FI_CLASS_EP, &ops);
+    (*endpoint)->cm = &cm;
+    (*endpoint)->msg = &message;
+    return 0;
+}
+
+int registered(FakeLibfabric::Registration what, fid_mr** registration) {
+    world.registrations.push_back(what);
+    if (world.register_error != 0) {
+        return -world.register_error;
+    }
+    *registration = zeroed<fid_mr>();
+    (*registration)->fid.fclass = FI_CLASS_MR;
+    (*registration)->fid.ops = &object_ops;
+    return 0;
+}
+
+int mr_reg(fid*, const void* base, size_t bytes, uint64_t access, uint64_t, uint64_t key,
+           uint64_t flags, fid_mr** registration, void*) {
+    return registered({flags, access, key, 0, 0, -1, 0, bytes, base}, registration);
+}
+
+int mr_regattr(fid*, const fi_mr_attr* attributes, uint64_t flags, fid_mr** registration) {
+    const auto* attr = reinterpret_cast<const newer::MemoryAttributes*>(attributes);
+    FakeLibfabric::Registration what{flags, attr->access, attr->requested_key, attr->iface,
+                                     attr->device.cuda, -1, 0, 0, nullptr};
+    if ((flags & newer::mr_dmabuf) != 0) {
+        what.dmabuf_fd = attr->dmabuf->fd;
+        what.dmabuf_offset = attr->dmabuf->offset;
+        what.bytes = attr->dmabuf->bytes;
+        what.base = attr->dmabuf->base;
+    } else {
+        what.bytes = attr->iov->iov_len;
+        what.base = attr->iov->iov_base;
+    }
+    return registered(what, registration);
+}
+
+int domain_open(fid_fabric*, fi_info*, fid_domain** domain, void*) {
+    static fi_ops_domain ops{};
+    static fi_ops_mr memory{};
+    if (world.open_error != 0) {
+        return -world.open_error;
+    }
+    ops.size = sizeof ops;
+    ops.av_open = av_open;
+    ops.cq_open = cq_open;
+    ops.endpoint = endpoint_open;
+    memory.size = sizeof memory;
+    memory.reg = mr_reg;
+    memory.regattr = mr_regattr;
+    *domain = object_new<fid_domain>(FI_CLASS_DOMAIN, &ops);
+    (*domain)->mr = &memory;
+    return 0;
+}
+
+}  // namespace
+
+EXPORTED FakeLibfabric* weft_fake_libfabric() {
+    return &world;
+}
+
+EXPORTED uint32_t fi_version(void) {
+    return world.version;
+}
+
+EXPORTED const char* fi_strerror(int error) {
+    return std::strerror(error);
+}
+
+EXPORTED void fi_freeinfo(fi_info* info) {
+    while (info != nullptr) {
+        fi_info* next = info->next;
+        std::free(info->domain_attr->name);
+        std::free(info->fabric_attr->name);
+        std::free(info->fabric_attr->prov_name);
+        std::free(info->tx_attr);
+        std::free(info->rx_attr);
+        std::free(info->ep_attr);
+        std::free(info->domain_attr);
+        std::free(info->fabric_attr);
+        std::free(info);
+        info = next;
+    }
+}
+
+EXPORTED fi_info* fi_dupinfo(const fi_info* from) {
+    fi_info* info = info_new();
+    if (from == nullptr) {
+        return info;
+    }
+    info->caps = from->caps;
+    info->mode = from->mode;
+    *info->tx_attr = *from->tx_attr;
+    *info->rx_attr = *from->rx_attr;
+    *info->ep_attr = *from->ep_attr;
+    *info->domain_attr = *from->domain_attr;
+    *info->fabric_attr = *from->fabric_attr;
+    info->domain_attr->name = copy_of(from->domain_attr->name);
+    info->fabric_attr->name = copy_of(from->fabric_attr->name);
+    info->fabric_attr->prov_name = copy_of(from->fabric_attr->prov_name);
+    return info;
+}
+
+EXPORTED int fi_getinfo(uint32_t version, const char*, const char*, uint64_t flags,
+                        const fi_info* hints, fi_info** list) {
+    world.getinfo_calls++;
+    world.api_version = version;
+    *list = nullptr;
+    fi_info** end = list;
+    if ((flags & FI_PROV_ATTR_ONLY) != 0) {
+        for (const std::string& provider : world.providers) {
+            *end = info_of({provider});
+            end = &(*end)->next;
+        }
+    } else {
+        for (const FakeInfo& fake : world.infos) {
+            if (offered(fake, hints)) {
+                *end = info_of(fake);
+                end = &(*end)->next;
+            }
+        }
+    }
+    return *list != nullptr ? 0 : -FI_ENODATA;
+}
+
+EXPORTED int fi_fabric(fi_fabric_attr*, fid_fabric** fabric, void*) {
+    static fi_ops_fabric ops{};
+    ops.size = sizeof ops;
+    ops.domain = domain_open;
+    *fabric = object_new<fid_fabric>(FI_CLASS_FABRIC, &ops);
+    return 0;
+}

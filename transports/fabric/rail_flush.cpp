@@ -1,0 +1,31 @@
+// A read of our own memory over the NIC: what the NIC wrote before is then where a GPU sees it, for
+// the read is answered behind the writes on the bus.
+#include <rdma/fi_errno.h>
+
+#include "transports/fabric/rail.h"
+
+namespace weft::fabric {
+
+// The word lands in one of the rail's own; nobody reads it.
+Result<Post> Rail::flush(fid_mr* word, const void* at, const TxOwner& owner) {
+    if (flush_self_ == nullptr) {
+        flush_self_ = TRY(endpoint_acquire(endpoint_name_));
+    }
+    fi_addr_t self = TRY(address_of(*flush_self_));
+    bool local_keys = (info_->domain_attr->mr_mode & FI_MR_LOCAL) != 0;
+    if (local_keys && !flush_memory_) {
+        flush_memory_ = TRY(memory_register({MemoryKind::host, &flush_word_, sizeof flush_word_},
+                                            FI_READ | FI_WRITE));
+    }
+    TxOp* op = tx_take(owner, *flush_self_, 0);
+    if (op == nullptr) {
+        return Post::again;
+    }
+    uint64_t address = virtual_addresses() ? reinterpret_cast<uintptr_t>(at) : 0;
+    ssize_t rc = fi_read(endpoint_.get(), &flush_word_, sizeof flush_word_,
+                         flush_memory_ ? fi_mr_desc(flush_memory_.get()) : nullptr, self, address,
+                         fi_mr_key(word), static_cast<Op*>(op));
+    return posted(*op, rc, "a read of our own memory");
+}
+
+}  // namespace weft::fabric

@@ -1,0 +1,87 @@
+#include "transports/fabric/registration.h"
+
+#include <cstring>
+
+#include "src/base/log.h"
+#include "transports/fabric/newer.h"
+
+namespace weft::fabric {
+
+namespace {
+
+constexpr uint32_t dmabuf_version = FI_VERSION(1, 20);
+
+const char* kind_name(MemoryKind kind) {
+    switch (kind) {
+        case MemoryKind::host:
+            return "host memory";
+        case MemoryKind::cuda:
+            return "CUDA memory";
+        case MemoryKind::dmabuf:
+            return "a dma-buf";
+    }
+    return "memory";
+}
+
+Error refusal(const MemoryRequest& request, const char* where, const char* why) {
+    return make_error(Code::unsupported, Scope::call,
+                      format("%s cannot register %s: %s", where, kind_name(request.kind), why));
+}
+
+}  // namespace
+
+MemoryAbility memory_ability(const fi_info& info, uint32_t library_version, uint32_t api_version) {
+    const bool device = (info.caps & FI_HMEM) != 0;
+    return {device, device && library_version >= dmabuf_version && api_version >= dmabuf_version};
+}
+
+Result<void> memory_allowed(const MemoryRequest& request, const MemoryAbility& ability,
+                            const char* where) {
+    if (request.bytes == 0) {
+        return make_error(Code::invalid_argument, Scope::call,
+                          format("%s: a registration of 0 bytes was asked for", where));
+    }
+    if (request.kind == MemoryKind::cuda && !ability.cuda) {
+        return refusal(request, where,
+                       "the provider offers no GPU memory (FI_HMEM): install the EFA installer and "
+                       "its peer-memory module, or copy through host memory");
+    }
+    if (request.kind != MemoryKind::dmabuf) {
+        return {};
+    }
+    if (request.dmabuf_fd < 0) {
+        return make_error(Code::invalid_argument, Scope::call,
+                          format("%s: dma-buf descriptor %d is none", where, request.dmabuf_fd));
+    }
+    if (!ability.dmabuf) {
+        return refusal(request, where,
+                       "that takes libfabric 1.20 or later and a provider with GPU memory "
+                       "(FI_HMEM): install the current EFA installer, or register the pointer");
+    }
+    return {};
+}
+
+int memory_register(fid_domain* domain, const MemoryRequest& request, uint64_t access, uint64_t key,
+                    fid_mr** registration) {
+    newer::MemoryAttributes attributes;
+    const iovec range{request.address, request.bytes};
+    const newer::DmaBuf dmabuf{request.dmabuf_fd, request.dmabuf_offset, request.bytes,
+                               request.address};
+    attributes.iov = &range;
+    attributes.iov_count = 1;
+    attributes.access = access;
+    attributes.requested_key = key;
+    uint64_t flags = 0;
+    if (request.kind != MemoryKind::host) {
+        attributes.iface = FI_HMEM_CUDA;
+        attributes.device.cuda = request.device;
+    }
+    if (request.kind == MemoryKind::dmabuf) {
+        attributes.dmabuf = &dmabuf;
+        flags = newer::mr_dmabuf;
+    }
+    return fi_mr_regattr(domain, reinterpret_cast<const fi_mr_attr*>(&attributes), flags,
+                         registration);
+}
+
+}  // namespace weft::fabric
