@@ -365,6 +365,7 @@ TEST_CASE("a full ring is waited for, not lost") {
     CHECK((write.target == write.source));
     CHECK(write.world.a().counters().backpressure > 0);
     CHECK(write.world.a().counters().drops == 0);
+    CHECK(write.world.a().counters().reorders == 0);
 }
 
 TEST_CASE("a NIC sends at its rate, and four at four times it") {

@@ -39,6 +39,10 @@ std::vector<Bytes> part_of(const std::vector<Sge>& sges, uint64_t offset, uint32
     return parts;
 }
 
+std::pair<uint32_t, uint32_t> target_of(const PacketHeader& header) {
+    return {gid_host(header.target), qpn_process(header.target_qpn)};
+}
+
 }  // namespace
 
 bool Node::progress(Nanos now) {
@@ -78,6 +82,9 @@ std::optional<Nanos> Node::due(Nanos now) {
     const auto offer = [&first](Nanos at) { first = std::min(first.value_or(at), at); };
     if (!waiting_.empty()) {
         offer(waiting_.top().due);
+    }
+    if (!held_.empty()) {
+        offer(held_until_);
     }
     for (const auto& nic : nics_) {
         if (!nic->turns.empty() || !nic->reads.empty()) {
@@ -293,7 +300,7 @@ void Node::answer(uint32_t index, const PacketHeader& to, Status status, Nanos n
 }
 
 bool Node::departures(Nanos now) {
-    bool any = false;
+    bool any = held_go(now);
     for (int i = 0; i < departures_per_turn; ++i) {
         if (waiting_.empty() || waiting_.top().due > now) {
             break;
@@ -301,30 +308,53 @@ bool Node::departures(Nanos now) {
         Departure departure = waiting_.top();
         waiting_.pop();
         any = true;
-        depart(std::move(departure), now);
+        const PeerName to = target_of(departure.header);
+        if (held_.count(to) != 0) {
+            held_[to].push_back(std::move(departure));
+        } else if (!depart(departure, now)) {
+            held_[to].push_back(std::move(departure));
+            held_until_ = now + full_again;
+        }
     }
     return any;
 }
 
-void Node::depart(Departure departure, Nanos now) {
+// What waits for room in one ring keeps its order, and holds up nobody else's.
+bool Node::held_go(Nanos now) {
+    if (held_.empty() || now < held_until_) {
+        return false;
+    }
+    bool any = false;
+    for (auto entry = held_.begin(); entry != held_.end();) {
+        auto& queue = entry->second;
+        while (!queue.empty() && depart(queue.front(), now)) {
+            queue.pop_front();
+            any = true;
+        }
+        entry = queue.empty() ? held_.erase(entry) : std::next(entry);
+    }
+    held_until_ = now + full_again;
+    return any;
+}
+
+// False: there is no room for it.
+bool Node::depart(Departure& departure, Nanos now) {
     Nic& nic = *nics_[departure.nic];
     std::vector<Bytes> payload;
     const PacketHeader& header = departure.header;
     if (!payload_of(departure, payload)) {
-        return;
+        return true;
     }
     if (lost(nic, departure, now)) {
         count(nic.counters.drops);
         keep_stale(nic, departure, payload, now);
         departed(nic, departure, now);
-        return;
+        return true;
     }
     switch (wire_.push(header, payload)) {
         case Pushed::full:
             count(nic.counters.backpressure);
-            departure.due = now + full_again;
-            waiting_.push(std::move(departure));
-            return;
+            return false;
         case Pushed::absent:
             count(nic.counters.drops);
             break;
@@ -333,6 +363,7 @@ void Node::depart(Departure departure, Nanos now) {
             break;
     }
     departed(nic, departure, now);
+    return true;
 }
 
 // False: nobody waits for this packet any more.

@@ -88,7 +88,7 @@ class Process {
     Result<void> start();
     void sysfs_make();
     [[noreturn]] void nic_run();
-    void counters_write();
+    bool counters_write();
 
     std::string folder_;
     std::string counters_file_;
