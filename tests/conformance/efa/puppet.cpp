@@ -43,7 +43,7 @@
 namespace {
 
 constexpr size_t receive_bytes = 8192;
-constexpr uint32_t stream_window = 8;
+constexpr uint32_t stream_window = 16;
 
 double seconds() {
     using namespace std::chrono;

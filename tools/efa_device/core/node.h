@@ -92,6 +92,7 @@ class Node {
         std::deque<uint32_t> turns;  // queue pairs with something to send, in order
         std::deque<ReadJob> reads;   // that others asked for
         Nanos free_at = 0;           // when the line has sent what was given to it
+        bool backlog = false;        // something has waited since the line was last looked at
         uint64_t sent = 0;
         uint64_t stale_left = 0;
         uint64_t order_seen = 0;  // highest departure that has left

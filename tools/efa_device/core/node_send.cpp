@@ -15,10 +15,11 @@ namespace weft::efa {
 
 namespace {
 
-constexpr uint32_t window = 256;         // packets of a queue pair under way
-constexpr uint32_t header_on_wire = 64;  // what a packet costs the line beside its payload
-constexpr Nanos burst = nanos_per_ms;    // what an idle line may catch up: timers are coarse
-constexpr Nanos full_again = 20'000;     // until a full ring is tried again
+constexpr uint32_t window = 256;                // packets of a queue pair under way
+constexpr uint32_t header_on_wire = 64;         // what a packet costs the line beside its payload
+constexpr Nanos burst = nanos_per_ms;           // what an idle line may catch up: timers are coarse
+constexpr Nanos late_max = 100 * nanos_per_ms;  // the same where something waited all the time
+constexpr Nanos full_again = 20'000;            // until a full ring is tried again
 constexpr int packets_per_turn = 64;
 constexpr int departures_per_turn = 256;
 
@@ -136,7 +137,7 @@ bool Node::expire(Nic& nic, QueuePair& qp, Nanos now) {
 
 bool Node::pump(uint32_t index, Nanos now) {
     Nic& nic = *nics_[index];
-    nic.free_at = std::max(nic.free_at, now - burst);
+    nic.free_at = std::max(nic.free_at, now - (nic.backlog ? late_max : burst));
     bool any = false;
     for (int i = 0; i < packets_per_turn && nic.free_at <= now; ++i) {
         bool sent = read_next(index, now);
@@ -154,6 +155,7 @@ bool Node::pump(uint32_t index, Nanos now) {
         }
         any = true;
     }
+    nic.backlog = !nic.turns.empty() || !nic.reads.empty();
     return any;
 }
 

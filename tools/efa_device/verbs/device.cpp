@@ -31,7 +31,7 @@ constexpr std::string_view variables[] = {
 constexpr int idle_looks = 20;  // progress() without work before the NIC thread sleeps
 constexpr uint32_t polls_per_yield = 16;
 constexpr Nanos sleep_max = 50 * nanos_per_ms;
-constexpr Nanos counters_every = 200 * nanos_per_ms;
+constexpr std::chrono::milliseconds counters_every(200);
 constexpr Nanos settle_max = 200 * nanos_per_ms;
 
 std::string setting(const char* name) {
@@ -158,6 +158,9 @@ Result<void> Process::start() {
     }
     sysfs_make();
     std::thread([this] { nic_run(); }).detach();
+    if (!counters_file_.empty()) {
+        std::thread([this] { counters_run(); }).detach();
+    }
     return {};
 }
 
@@ -205,10 +208,6 @@ void Process::nic_run() {
         if (node_->died(now)) {
             ::kill(::getpid(), SIGKILL);
         }
-        if (now - counters_at_ > counters_every && !counters_file_.empty()) {
-            counters_at_ = now;
-            counters_write();
-        }
         if (node_->progress(now)) {
             idle = 0;
             continue;
@@ -220,6 +219,14 @@ void Process::nic_run() {
         const std::optional<Nanos> due = node_->due(now);
         const Nanos left = due ? *due - clock_now() : sleep_max;
         wire_->wait(heard, std::min(left, sleep_max));
+    }
+}
+
+// Beside the NIC: a disk may take seconds.
+void Process::counters_run() {
+    for (;;) {
+        std::this_thread::sleep_for(counters_every);
+        counters_write();
     }
 }
 
