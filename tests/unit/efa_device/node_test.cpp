@@ -1,6 +1,9 @@
 // SRD as the device has it, clause by clause (docs/EFA-DEVICE.md).
 #include "tools/efa_device/core/node.h"
 
+#include <atomic>
+#include <thread>
+
 #include "tests/unit/efa_device/world.h"
 
 using namespace weft;
@@ -449,4 +452,44 @@ TEST_CASE("a queue pair with a number that was used before hears nothing meant f
     world.run();
     CHECK(drain(world.a().sent).at(0).status == Status::unreachable);
     CHECK(drain(world.b().received).empty());
+}
+
+TEST_CASE("a program posts and polls while the NIC works") {
+    LocalNet net;
+    const Result<Spec> spec = spec_parse("twice=10%,torn");
+    REQUIRE(spec.ok());
+    Side side(net, spec.value(), 0);
+    side.node.ah_add(0, gid_make(0, 0));
+    QueuePair* qp = side.open(0);
+    std::string source = pattern(4096);
+    std::string target(4096, '\0');
+    const uint32_t lkey = side.key(source.data(), source.size());
+    const uint32_t rkey = side.key(target.data(), target.size());
+    SendRequest request;
+    request.operation = Operation::write;
+    request.qpn = qp->qpn;
+    request.qkey = side.qkey;
+    request.ah = 0;
+    request.sges = {sge(source.data(), source.size(), lkey)};
+    request.rkey = rkey;
+    request.remote_address = reinterpret_cast<uint64_t>(target.data());
+    request.has_immediate = true;
+    std::atomic<bool> over{false};
+    std::thread nic([&] {
+        for (Nanos now = 0; !over; now += us) {
+            side.node.progress(now);
+        }
+    });
+    size_t done = 0;
+    size_t arrived = 0;
+    for (size_t posted = 0; done < 2000 || arrived < 2000;) {
+        posted += posted < 2000 && side.node.post_send(qp, request) == 0 ? 1 : 0;
+        done += drain(side.sent).size();
+        arrived += drain(side.received).size();
+    }
+    over = true;
+    nic.join();
+    CHECK(done == 2000);
+    CHECK(arrived == 2000);
+    CHECK((source == target));
 }
