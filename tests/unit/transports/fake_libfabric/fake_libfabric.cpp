@@ -50,8 +50,7 @@ fi_info* info_of(const FakeInfo& fake) {
     info->ep_attr->type = FI_EP_RDM;
     info->ep_attr->max_msg_size = size_t{1} << 30;
     info->domain_attr->name = strdup(fake.domain.c_str());
-    info->domain_attr->mr_mode =
-        FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+    info->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
     info->domain_attr->mr_key_size = 4;
     info->domain_attr->cq_data_size = 4;
     info->fabric_attr->name = strdup(fake.fabric.c_str());
@@ -77,8 +76,8 @@ int control(fid*, int command, void*) {
     return command == FI_ENABLE ? 0 : -FI_ENOSYS;
 }
 
-fi_ops object_ops = {sizeof(fi_ops), close_nothing, bind_nothing, control, nullptr, nullptr,
-                     nullptr};
+fi_ops object_ops = {sizeof(fi_ops), close_nothing, bind_nothing, control,
+                     nullptr,        nullptr,       nullptr};
 
 ssize_t cq_read(fid_cq*, void*, size_t) {
     return -FI_EAGAIN;
@@ -170,8 +169,9 @@ int mr_reg(fid*, const void* base, size_t bytes, uint64_t access, uint64_t, uint
 
 int mr_regattr(fid*, const fi_mr_attr* attributes, uint64_t flags, fid_mr** registration) {
     const auto* attr = reinterpret_cast<const newer::MemoryAttributes*>(attributes);
-    FakeLibfabric::Registration what{flags, attr->access, attr->requested_key, attr->iface,
-                                     attr->device.cuda, -1, 0, 0, nullptr};
+    FakeLibfabric::Registration what{
+        flags, attr->access, attr->requested_key, attr->iface, attr->device.cuda, -1, 0,
+        0,     nullptr};
     if ((flags & newer::mr_dmabuf) != 0) {
         what.dmabuf_fd = attr->dmabuf->fd;
         what.dmabuf_offset = attr->dmabuf->offset;
