@@ -354,7 +354,10 @@ int Rail::poll(RailEvents& events) {
     } else if (count < 0 && count != -FI_EAGAIN) {
         queue_failed(count);
     }
-    receives_post();
+    // What was found is more urgent.
+    if (count <= 0 || receives_posted_ < receives_wanted_ / 2) {
+        receives_post();
+    }
     if (!controls_.empty()) {
         controls_flush();
     }

@@ -34,6 +34,7 @@ struct TxOwner {
     uint64_t cookie = 0;
     bool notify = false;            // report on_delivered when it completes
     uint64_t rail_bytes = 0;        // counted in flow_rail
+    Nanos posted = 0;               // with them
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
 };
