@@ -210,7 +210,7 @@ Result<FidHandle<fid_mr>> Rail::memory_register(const MemoryRequest& request, ui
         uint64_t key = provider_keys ? 0 : next_key_++ & mask;
         rc = fabric::memory_register(domain_.get(), request, access, key, &registration);
     }
-    TRY(check(rc, "registering memory"));
+    TRY(check(rc, format("registering %zu bytes", request.bytes).c_str()));
     FidHandle<fid_mr> owner(registration);
     if ((info_->domain_attr->mr_mode & FI_MR_ENDPOINT) != 0) {
         TRY(check(fi_mr_bind(registration, &endpoint_.get()->fid, 0), "binding memory"));
