@@ -84,6 +84,7 @@ FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rai
 
 // Nothing arrives any more, then own puts end, then peers lose access.
 FabricWire::~FabricWire() {
+    asleep(false);
     for (auto [first, count] : tokens_) {
         hub_.tokens_release(first, count);
     }
@@ -403,6 +404,7 @@ void FabricWire::fail(uint32_t peer, Error error) {
 }
 
 int FabricWire::progress(WireSink& sink, Nanos now, int budget) {
+    asleep(false);
     hub_.service().driven(clock_now());  // `now` may be some rounds old
     hub_.poll(inbox_.get());
     hub_.processes().watch(now, inbox_.get());
@@ -561,11 +563,19 @@ void FabricWire::drain_own(Nanos limit_ns) {
     }
 }
 
+void FabricWire::asleep(bool asleep) {
+    if (asleep != asleep_) {
+        asleep_ = asleep;
+        asleep ? hub_.waits().sleeper_add() : hub_.waits().sleeper_remove();
+    }
+}
+
 bool FabricWire::arm() {
     if (next_event_ < events_.size() || !inbox_->empty() || !hub_.may_sleep()) {
         return false;
     }
     if (hub_.wait_fd() >= 0) {
+        asleep(true);
         hub_.service().slept_on(clock_now());
     }
     return true;

@@ -1,7 +1,5 @@
 #include "transports/fabric/hub.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <thread>
 
@@ -284,38 +282,17 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
     if (opened_[choice] == nullptr) {
         auto rail =
             TRY(Rail::open(library_, choices_[choice], static_cast<uint8_t>(count), limits_));
-        TRY(wait_add(*rail));
+        TRY(waits_.add(rail->wait_fd(), rail->name().c_str()));
         opened_[choice] = rail.get();
         rails_[count] = std::move(rail);
         rail_count_.store(count + 1, std::memory_order_release);
         if (service_ == nullptr) {
             features_warn(opened_[choice]->features(), library_);
-            caps_.needs_polling = !wait_;
+            caps_.needs_polling = waits_.fd() < 0;
             service_ = std::make_unique<Service>(*this, reactor_);
         }
     }
     return opened_[choice];
-}
-
-Result<void> FabricHub::wait_add(const Rail& rail) {
-    if (rail_count_.load() == 0 && rail.wait_fd() >= 0) {
-        wait_.reset(epoll_create1(EPOLL_CLOEXEC));
-    } else if (!wait_ && rail.wait_fd() < 0) {
-        return {};
-    }
-    epoll_event event{};
-    event.events = EPOLLIN;
-    if (rail.wait_fd() < 0) {
-        return make_error(Code::unsupported, Scope::process,
-                          format("rail %s cannot wake a sleeper and the others can: leave it out "
-                                 "of WEFT_RAILS",
-                                 rail.name().c_str()));
-    }
-    if (!wait_ || epoll_ctl(wait_.get(), EPOLL_CTL_ADD, rail.wait_fd(), &event) != 0) {
-        return make_error(Code::system, Scope::process,
-                          "no epoll descriptor for the rails: raise `ulimit -n`", errno);
-    }
-    return {};
 }
 
 void FabricHub::caps_fill() {
@@ -344,7 +321,7 @@ std::string FabricHub::describe() const {
     return format("fabric: %s, %zu rail%s, %zu in use: %s; progress %s, wait %s",
                   features_text(features, info, library_).c_str(), choices_.size(),
                   choices_.size() == 1 ? "" : "s", opened.size(), names.c_str(),
-                  progress_name(info), wait_ ? "fd" : "polling");
+                  progress_name(info), waits_.fd() >= 0 ? "fd" : "polling");
 }
 
 std::string FabricHub::features() const {
