@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "src/base/log.h"
+
 namespace weft::fabric {
 
 namespace {
