@@ -67,6 +67,8 @@ TEST_CASE("efa devices: each reason is told with its fix") {
         {refusal(good, {"tcp"}),
          {"libfabric 2.4", FAKE_LIBFABRIC_PATH, "has no efa provider", "EFA installer",
           "WEFT_LIBFABRIC"}},
+        {refusal(hidden, {"tcp"}),
+         {"/dev/infiniband/uverbs0 does not exist", "also, libfabric 2.4", "has no efa provider"}},
         {refusal(good, {"efa"}), {"offers no endpoint on it", "No data available", "fi_info -p"}},
         {refusal(good, {"tcp"}, {{"FI_PROVIDER", "tcp"}}),
          {"FI_PROVIDER=tcp leaves efa out", "unset it"}},
@@ -82,6 +84,8 @@ TEST_CASE("efa devices: each reason is told with its fix") {
             CHECK_THAT(one.line, Catch::Contains(word));
         }
     }
+    // A provider that a variable leaves out is not missing.
+    CHECK(cases[6].line.find("has no efa provider") == std::string::npos);
     FakeFabric fake;
     CHECK_THAT(efa_unusable(fake.library, {good, good}, environment_of({}), FI_ENODATA).what,
                Catch::StartsWith("2 EFA devices (rdmap0s6 and others) cannot be used"));
