@@ -120,9 +120,10 @@ std::string features_record(const EndpointFeatures& features, const fi_info& inf
     // Which network a TCP rail is on is not alike, and need not be.
     const std::string fabric = features.efa ? fabric_name(features, info) : "any";
     constexpr int addressing = FI_MR_VIRT_ADDR | FI_MR_PROV_KEY;
-    return format("provider=%s\nfabric=%s\nlibfabric=%u.%u\nwrite=%s\nmr_mode=%s\n",
-                  info.fabric_attr->prov_name, fabric.c_str(), FI_MAJOR(library_version),
-                  FI_MINOR(library_version), write_name(features),
+    // The first that differs is told, and the others mostly follow from the version.
+    return format("provider=%s\nlibfabric=%u.%u\nfabric=%s\nwrite=%s\nmr_mode=%s\n",
+                  info.fabric_attr->prov_name, FI_MAJOR(library_version), FI_MINOR(library_version),
+                  fabric.c_str(), write_name(features),
                   mr_mode_name(info.domain_attr->mr_mode & addressing).c_str());
 }
 

@@ -110,7 +110,7 @@ TEST_CASE("rail: the record tells apart what must be alike, the line tells all")
         return features_record(rail->features(), rail->info(), fake.library.version());
     };
     CHECK(record(World()) ==
-          "provider=efa\nfabric=efa-direct\nlibfabric=2.4\nwrite=hardware\n"
+          "provider=efa\nlibfabric=2.4\nfabric=efa-direct\nwrite=hardware\n"
           "mr_mode=VIRT_ADDR|PROV_KEY\n");
     CHECK_THAT(record(World(plain)), Catch::Contains("fabric=efa\n"));
     CHECK_THAT(record(World(plain, FI_VERSION(1, 17))),
@@ -151,18 +151,21 @@ TEST_CASE("rail: what cannot be opened says what failed and what to do") {
     fake.world.open_error = FI_EACCES;
     CHECK_THAT(fake.refused(), Catch::Contains("rail rdmap0s6-rdm (efa)") &&
                                    Catch::Contains("fi_domain failed: Permission denied") &&
-                                   Catch::Contains("may not use the device"));
+                                   Catch::Contains("may not use the device") &&
+                                   Catch::Contains("/dev/infiniband"));
     fake.world.open_error = 0;
     fake.world.enable_error = FI_ENOMEM;
     CHECK_THAT(fake.refused(),
                Catch::Contains("fi_enable failed") && Catch::Contains("ulimit -l unlimited"));
     fake.world.enable_error = 0;
     fake.world.register_error = FI_ENOMEM;
-    CHECK_THAT(fake.refused(),
-               Catch::Contains("rail rdmap0s6-rdm") && Catch::Contains("ulimit -l"));
+    CHECK_THAT(fake.refused(), Catch::Contains("rail rdmap0s6-rdm (efa)") &&
+                                   Catch::Contains("Cannot allocate memory") &&
+                                   Catch::Contains("ulimit -l"));
     fake.world.register_error = 0;
     fake.world.receive_error = FI_EAGAIN;
-    CHECK_THAT(fake.refused(), Catch::Contains("no receive buffer could be posted"));
+    CHECK_THAT(fake.refused(),
+               Catch::Contains("posting the first receive buffer failed: Resource temp"));
 }
 
 TEST_CASE("rail: a registration that is refused names rail, size and remedy") {

@@ -7,6 +7,7 @@
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -131,7 +132,12 @@ int bind_nothing(fid*, fid*, uint64_t) {
     return 0;
 }
 
-int control(fid*, int command, void*) {
+int control(fid*, int command, void* argument) {
+    if (command == FI_GETWAIT) {
+        static const int silent = eventfd(0, EFD_CLOEXEC);
+        *static_cast<int*>(argument) = silent;
+        return 0;
+    }
     world.enabled = world.enabled || command == FI_ENABLE;
     return command == FI_ENABLE ? -world.enable_error : -FI_ENOSYS;
 }
@@ -199,6 +205,10 @@ ssize_t receive(fid_ep*, void*, size_t, void*, fi_addr_t, void* context) {
 
 ssize_t write_message(fid_ep*, const fi_msg_rma* message, uint64_t) {
     world.transmits.push_back(message->context);
+    return 0;
+}
+
+int may_wait(fid_fabric*, fid**, int) {
     return 0;
 }
 
@@ -384,6 +394,7 @@ EXPORTED int fi_fabric(fi_fabric_attr*, fid_fabric** fabric, void*) {
     static fi_ops_fabric ops{};
     ops.size = sizeof ops;
     ops.domain = domain_open;
+    ops.trywait = may_wait;
     *fabric = object_new<fid_fabric>(FI_CLASS_FABRIC, &ops);
     return 0;
 }
