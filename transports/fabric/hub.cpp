@@ -301,7 +301,7 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
 void FabricHub::caps_fill() {
     const fi_info& info = *choices_.front().info;
     const char* provider = info.fabric_attr->prov_name;
-    caps_.name = format("fabric(%s)", provider);
+    caps_.name = format("fabric(%s)", is_efa_direct(info) ? info.fabric_attr->name : provider);
     caps_.put_bytes_max = std::min(info.ep_attr->max_msg_size, put_bytes_max);
     caps_.piece_bytes = piece_bytes;
     caps_.piece_bytes_min = piece_bytes_min;

@@ -161,6 +161,7 @@ class Rail {
     std::vector<TxOp*> free_ops_;
     std::deque<Control> controls_;
     uint32_t receives_posted_ = 0;
+    int receive_error_ = 0;  // why the last one was not posted
     uint32_t receives_wanted_ = 0;
     uint64_t next_key_;
     bool queue_broken_ = false;  // reported once
