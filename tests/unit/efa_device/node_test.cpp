@@ -215,6 +215,33 @@ TEST_CASE("pieces are placed twice before the completion, never after it") {
     CHECK((late.target == std::string(large, 'x')));
 }
 
+TEST_CASE("a write whose answer was lost is not refused because its region has gone since") {
+    for (const size_t bytes : {size_t{100}, large}) {
+        Write write(bytes, "retransmit=1ms", "loss rate=100% host=1 for=5ms");
+        REQUIRE(write.world.a().node.post_send(write.from, write.request()) == 0);
+        write.world.run(2 * ms);
+        REQUIRE(drain(write.world.b().received).size() == 1);
+        write.world.b().node.mr_remove(0, write.rkey);
+        CHECK(drain(write.world.a().sent).empty());
+        write.world.run();
+        const auto done = drain(write.world.a().sent);
+        REQUIRE(done.size() == 1);
+        CHECK(done[0].status == Status::ok);
+        CHECK(drain(write.world.b().received).empty());
+    }
+}
+
+TEST_CASE("a node that was closed touches no memory") {
+    Write write(large, "reorder=300us");
+    REQUIRE(write.world.a().node.post_send(write.from, write.request()) == 0);
+    write.world.run(100 * us);
+    write.world.b().node.close();
+    write.target.assign(large, 'x');
+    write.world.run(ms);
+    CHECK((write.target == std::string(large, 'x')));
+    CHECK(write.world.a().counters().packets == 113);
+}
+
 TEST_CASE("a read brings what is there, through reordering") {
     Pair world("reorder=200us,torn");
     QueuePair* from = world.a().open(0);
