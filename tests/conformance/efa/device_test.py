@@ -181,7 +181,7 @@ def listed(world, device):
         pci = re.search(r"fi_pci_attr:\s+domain_id: (\d+)\s+bus_id: (\d+)\s+device_id: (\d+)\s+function_id: (\d+)", block)
         domain, bus, slot, function = map(int, pci.groups())
         name = re.search(r"fi_device_attr:\s+name: (\S+)", block)[1]
-        assert name == f"rdmap{f'P{domain}' if domain else ''}{bus}s{slot}", (name, pci.groups())
+        assert name == f"rdma{f'P{domain}' if domain else ''}p{bus}s{slot}", (name, pci.groups())
         seen.add((part, f"{domain:04x}:{bus:02x}:{slot:02x}.{function}"))
     return seen
 
