@@ -300,6 +300,49 @@ def case_receives(world):
     assert world.counters(0)["writes_imm"] == 2 and world.counters(0)["rnrs"] > 0, world.counters(0)
 
 
+# The same messages have the same fate under the same seed, whatever the clock does.
+def case_seed(world):
+    def decisions(run, seed):
+        log = os.path.join(world.folder, f"log-{run}-%h")
+        a, b = pair(world, f"nics=1,reorder=300us,duplicate=20%,torn,seed={seed}", fabric="efa-direct", WEFT_EFA_DEVICE_LOG=log)
+        for size in (100, 300_000):
+            a.ask("write", 0, a.peer, size, b.address, b.key, 1, answers=["posted"])
+            a.hear("done")
+        a.end()
+        b.end()
+        with open(log.replace("%h", "0"), encoding="utf-8") as file:
+            return sorted(line.split(": ", 1)[1] for line in file if " write message" in line and "attempt 0" in line)
+
+    first = decisions(1, 5)
+    assert len(first) == 35 and sum("placed twice" in line for line in first) > 0, first
+    assert decisions(2, 5) == first
+    assert decisions(3, 6) != first
+
+
+COUNTERS = """
+import ctypes, json
+ask = ctypes.CDLL(None).weft_efa_device_counters
+ask.restype = ctypes.c_size_t
+length = ask(None, ctypes.c_size_t(0))
+text = ctypes.create_string_buffer(length + 1)
+assert ask(text, ctypes.c_size_t(length + 1)) == length == len(text.value)
+short = ctypes.create_string_buffer(b"x" * 11)
+assert ask(short, ctypes.c_size_t(10)) == length and short.raw == text.value[:9] + b"\\0x\\0"
+print(text.value.decode())
+"""
+
+
+# A program asks its own counters; the file has the same.
+def case_counters(world):
+    code, out, err = world.run([sys.executable, "-c", COUNTERS], 3, "nics=2,seed=9")
+    assert code == 0, err
+    said = json.loads(out)
+    assert (said["host"], said["process"], said["seed"], len(said["nics"])) == (3, 0, 9, 2), said
+    file = [name for name in os.listdir(world.folder) if name.startswith("counters-3-")]
+    with open(os.path.join(world.folder, file[0]), encoding="utf-8") as text:
+        assert json.load(text) == said
+
+
 # EFA's own codes (efa_io_defs.h): 13 a peer that was heard of is silent, 15 it never was heard of.
 def dead_peer(world, faults_of_b, end):
     a, b = pair(world, "nics=1,gone=300ms", ("", faults_of_b))
