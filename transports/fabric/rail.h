@@ -131,6 +131,7 @@ class Rail {
     Result<Post> posted(TxOp& op, ssize_t rc, const char* what);
     void receives_post();
     void controls_flush();
+    bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
     void queue_failed(ssize_t rc);
