@@ -115,8 +115,21 @@ Result<WireHub*> Process::hub(WireKind kind) {
             return std::move(made).error();
         }
         hubs_[index] = std::move(made).value();
+        if (kind == WireKind::fabric) {
+            // Registered after the library was loaded, so it runs before the library's own end.
+            std::atexit([] { Process::get().hubs_end(); });
+        }
     }
     return hubs_[index].get();
+}
+
+void Process::hubs_end() {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    for (const auto& hub : hubs_) {
+        if (!forked() && lock.owns_lock() && hub != nullptr) {
+            hub->process_ends();
+        }
+    }
 }
 
 void Process::hub_announce(WireKind kind) {

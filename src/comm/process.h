@@ -36,6 +36,8 @@ class Process {
     // Made when first needed: a process without remote peers never loads libfabric. A failure is
     // kept: every communicator that needs the hub fails for the same reason.
     Result<WireHub*> hub(WireKind kind);
+    // Called when the process ends, before what the hubs stand on does.
+    void hubs_end();
     void hub_announce(WireKind kind);  // one INFO line, once it has a wire: then all is known
 
     // This process as one of the ranks of a communicator.

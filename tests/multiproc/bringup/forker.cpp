@@ -1,6 +1,6 @@
 // A rank that forks with a communicator open: forker [LIBRARY]. Its children end in the ways that
 // programs end, none of them hurt by what the library holds, while the rank goes on. LIBRARY is
-// loaded before anything else.
+// loaded before anything else. `forker leave` returns from main with the communicator open.
 #include <dlfcn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -94,7 +94,8 @@ bool children_end_well(Rank& rank) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc > 1 && dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) == nullptr) {
+    const bool leave = argc > 1 && std::strcmp(argv[1], "leave") == 0;
+    if (argc > 1 && !leave && dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) == nullptr) {
         std::fprintf(stderr, "forker: %s\n", dlerror());
         return 1;
     }
@@ -103,6 +104,9 @@ int main(int argc, char** argv) {
     ncclUniqueId id;  // all meet at NCCL_COMM_ID
     must(ncclGetUniqueId(&id), "unique id");
     must(ncclCommInitRank(&rank.comm, rank.ranks, id, rank.rank), "init");
+    if (leave) {
+        return 0;
+    }
     sum(rank, 1);
     if (!children_end_well(rank)) {
         return 1;
