@@ -162,9 +162,10 @@ def case_fork():
 
 
 def case_leave():
-    """A program that ends with communicators open: nobody uses libfabric while it goes."""
-    status, _ = job(program=(FORKER, "leave"), WEFT_LIBFABRIC=FAKE, FAKE_LIBFABRIC=EFA + " linger=400")
-    assert status == 0, f"exit status {status}"
+    """A program that ends with communicators open, or just destroyed: nobody uses libfabric while it goes."""
+    for how in ("leave", "destroy"):
+        status, _ = job(program=(FORKER, how), WEFT_LIBFABRIC=FAKE, FAKE_LIBFABRIC=EFA + " linger=400")
+        assert status == 0, f"{how}: exit status {status}"
 
 
 def device_here():
