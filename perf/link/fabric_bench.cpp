@@ -1,8 +1,9 @@
 // What grants and puts cost over plain libfabric: the same pair of processes, on the same loopback,
 // takes turns between a raw loop of fi_writedata with four in flight and puts of the link layer,
-// each allowed by a grant; and between a raw ping-pong of 8-byte writes and one of 8-byte messages.
-// Both poll without pause. Prints the median of the ratios of neighbouring turns; the absolute
-// figures are of this machine and minute.
+// each allowed by a grant; between a raw 8-byte write and an 8-byte put, each waited for until the
+// peer is known to have it; and between a ping-pong of raw 8-byte writes and one of 8-byte messages
+// (puts by value). Both poll without pause. Prints the median
+// of the ratios of neighbouring turns; the absolute figures are of this machine and minute.
 //
 //   weft-fabric-bench [PROVIDER [SOURCE]]     default: tcp;ofi_rxm 127.0.0.1
 #include <sys/wait.h>
@@ -26,8 +27,8 @@ using bench::stop;
 
 constexpr size_t put_bytes = 1 << 20;
 constexpr uint64_t in_flight = 4;
-constexpr uint64_t puts = 128;    // a turn
-constexpr uint64_t pings = 1000;  // a turn
+constexpr uint64_t puts = 512;  // a turn, long beside the grace of the service thread
+constexpr uint64_t pings = 6000;
 constexpr int turns = 21;
 
 // One rank of two, over links.
@@ -35,7 +36,7 @@ class LinkSide final : public LinkSink {
   public:
     LinkSide(int end, uint32_t rank, WireHub& hub, void* memory)
         : rank_(rank), memory_(memory), bell_(must(Doorbell::create())) {
-        wire_ = must(hub.attach({1, rank, 2, &bell_}));
+        wire_ = must(hub.attach({1, rank, 2, &bell_, {}}));
         std::vector<Links::Peer> peers(2);
         peers[peer()] = {wire_.get(), bench::swap(end, wire_->address())};
         links_ = std::make_unique<Links>(LinkConfig{rank, 2}, std::move(peers));
@@ -64,7 +65,7 @@ class LinkSide final : public LinkSink {
         }
         MsgHeader header;
         header.kind = MsgKind::grant;
-        while (links_->send(peer(), header, &body, sizeof body) == Post::again) {
+        while (links_->send(peer(), header, &body, body.message_bytes()) == Post::again) {
             drive();
         }
     }
@@ -76,7 +77,9 @@ class LinkSide final : public LinkSink {
     void on_message(const MsgHeader& header, const std::byte* payload, SlotRef slot) override {
         if (header.kind == MsgKind::grant) {
             GrantBody body;
-            std::memcpy(&body, payload, sizeof body);
+            if (!GrantBody::read(&body, payload, header.bytes)) {
+                stop("a grant that is none");
+            }
             links_->slot_release(slot);
             links_->put_start(peer(), body, memory_, region_, 0);
             return;
@@ -94,6 +97,62 @@ class LinkSide final : public LinkSink {
     std::unique_ptr<Wire> wire_;
     std::unique_ptr<Links> links_;
     Region region_;
+};
+
+// One rank of two, over the wire alone: what a put costs once it is allowed.
+class WireSide final : public WireSink {
+  public:
+    WireSide(int end, uint32_t rank, WireHub& hub, void* memory)
+        : peer_(1 - rank), memory_(memory), bell_(must(Doorbell::create())) {
+        wire_ = must(hub.attach({2, rank, 2, &bell_, {}}));
+        token_ = must(wire_->tokens_reserve(1));
+        region_ = must(wire_->expose(memory, sizeof(uint64_t)));
+        const std::string address = bench::swap(end, wire_->address());
+        const RemoteRef mine = wire_->ref(region_, 0, peer_);
+        std::string told(reinterpret_cast<const char*>(&mine), sizeof mine);
+        told.append(reinterpret_cast<const char*>(&token_), sizeof token_);
+        told = bench::swap(end, told);
+        std::memcpy(&to_, told.data(), sizeof to_);
+        std::memcpy(&to_token_, told.data() + sizeof to_, sizeof to_token_);
+        const auto begun = wire_->connect(peer_, address, {});
+        if (!begun.ok()) {
+            stop(begun.error().what);
+        }
+        while (wire_->state(peer_) != PeerState::up) {
+            drive();
+        }
+        bench::swap(end, ".");
+    }
+    ~WireSide() override { wire_->conceal(region_); }
+
+    void drive() { wire_->progress(*this, clock_now(), 64); }
+    void put_word() {
+        Put put;
+        put.peer = peer_;
+        put.to = to_;
+        put.from = memory_;
+        put.bytes = sizeof(uint64_t);
+        put.from_region = region_;
+        put.imm.token = to_token_;
+        while (wire_->put(put) == Post::again) {
+            drive();
+        }
+    }
+
+    uint64_t arrived = 0, delivered = 0;
+
+  private:
+    void on_arrival(Imm, const std::byte*, uint32_t) override { arrived++; }
+    void on_delivered(uint64_t) override { delivered++; }
+    void on_failure(uint32_t, Error error) override { stop(error.what); }
+
+    const uint32_t peer_;
+    void* memory_;
+    Doorbell bell_;
+    std::unique_ptr<Wire> wire_;
+    Region region_;
+    uint32_t token_ = 0, to_token_ = 0;
+    RemoteRef to_;
 };
 
 // Rank 0 puts to rank 1; the turn ends on both sides when rank 0 knows that all have arrived.
@@ -168,6 +227,33 @@ void link_pings(LinkSide& side, bool first) {
     }
 }
 
+// One after the other, each waited for: what a put costs until it is known that the peer has it.
+void raw_deliveries(bench::RawFabric& raw, bool sender) {
+    const uint64_t arrived = raw.arrived;
+    for (uint64_t i = 0; sender && i < pings; i++) {
+        raw.write_delivered(sizeof(uint64_t));
+        while (raw.finished < raw.written) {
+            raw.poll();
+        }
+    }
+    while (!sender && raw.arrived < arrived + pings) {
+        raw.poll();
+    }
+}
+
+void our_deliveries(WireSide& wire, bool sender) {
+    const uint64_t arrived = wire.arrived, delivered = wire.delivered;
+    for (uint64_t i = 0; sender && i < pings; i++) {
+        wire.put_word();
+        while (wire.delivered < delivered + i + 1) {
+            wire.drive();
+        }
+    }
+    while (!sender && wire.arrived < arrived + pings) {
+        wire.drive();
+    }
+}
+
 template <class Turn>
 double turn_us(int end, Turn turn) {
     bench::swap(end, ".");
@@ -223,6 +309,7 @@ void run(int end, bool first, const std::string& provider, const std::string& so
     }
     const auto hub = must(fabric_hub_make(*reactor, options));
     LinkSide side(end, first ? 0 : 1, *hub, memory);
+    WireSide wire(end, first ? 0 : 1, *hub, memory);
     bench::RawFabric raw(provider, source, memory, put_bytes,
                          [end](const std::string& mine) { return bench::swap(end, mine); });
     const double per_put = 1.0 / static_cast<double>(puts);
@@ -231,8 +318,11 @@ void run(int end, bool first, const std::string& provider, const std::string& so
         end, first, "1 MiB puts, 4 in flight, time of one", per_put, "us",
         [&] { raw_puts(raw, first); }, [&] { link_puts(side, first); });
     compare(
-        end, first, "8 bytes, put to completion", per_ping, "us", [&] { raw_pings(raw, first); },
-        [&] { link_pings(side, first); });
+        end, first, "8 bytes, put to completion", 2 * per_ping, "us",
+        [&] { raw_deliveries(raw, first); }, [&] { our_deliveries(wire, first); });
+    compare(
+        end, first, "8 bytes as a message, half a round trip", per_ping, "us",
+        [&] { raw_pings(raw, first); }, [&] { link_pings(side, first); });
     bench::swap(end, ".");
 }
 

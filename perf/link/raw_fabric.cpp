@@ -95,6 +95,31 @@ void RawFabric::write(size_t bytes) {
     written++;
 }
 
+void RawFabric::write_delivered(size_t bytes) {
+    iovec from{memory_, bytes};
+    fi_rma_iov to{remote_.address, bytes, remote_.key};
+    void* descriptor = fi_mr_desc(registration_.get());
+    fi_msg_rma message{};
+    message.msg_iov = &from;
+    message.desc = &descriptor;
+    message.iov_count = 1;
+    message.addr = peer_;
+    message.rma_iov = &to;
+    message.rma_iov_count = 1;
+    message.context = &context_;
+    message.data = 1;
+    constexpr uint64_t flags = FI_REMOTE_CQ_DATA | FI_COMPLETION | FI_DELIVERY_COMPLETE;
+    ssize_t rc = -FI_EAGAIN;
+    while (rc == -FI_EAGAIN) {
+        rc = fi_writemsg(endpoint_.get(), &message, flags);
+        if (rc == -FI_EAGAIN) {
+            poll();
+        }
+    }
+    check(static_cast<int>(rc), "fi_writemsg");
+    written++;
+}
+
 void RawFabric::poll() {
     fi_cq_data_entry entries[batch];
     const ssize_t count = fi_cq_read(queue_.get(), entries, batch);

@@ -25,6 +25,8 @@ class RawFabric {
 
     // Posts a write of the first `bytes` of the memory to the same place there.
     void write(size_t bytes);
+    // The same, complete only when the peer has the bytes, as our puts are.
+    void write_delivered(size_t bytes);
     void poll();
 
     uint64_t written = 0, finished = 0, arrived = 0;  // own writes, of them complete; the peer's

@@ -337,8 +337,10 @@ size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
     size_t best = rails_max;
     for (size_t i = 0; i < count; ++i) {
         size_t index = (counters_.puts + i) % count;
-        uint64_t under_way = inbox_->flow_rail(peer, index).bytes.load();
-        bool room = under_way == 0 || under_way + bytes <= hub_.rail_window();
+        const FlowRail& flow = inbox_->flow_rail(peer, index);
+        uint64_t under_way = flow.bytes.load();
+        uint64_t window = std::max(flow.window.load(), hub_.rail_window().least);
+        bool room = under_way == 0 || under_way + bytes <= window;
         if (room && (best == rails_max ||
                      rails_[index]->outstanding_bytes() < rails_[best]->outstanding_bytes())) {
             best = index;
@@ -371,15 +373,11 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     write.key = ref_key(put.to, index);
     write.imm = put.imm.pack();
     FlowRail& flow_rail = inbox_->flow_rail(put.peer, index);
-    TxOwner owner{inbox_.get(),
-                  &inbox_->flow(put.peer),
-                  region.use.get(),
-                  put.peer,
-                  put.cookie,
-                  put.notify,
-                  put.bytes,
-                  &flow_rail,
-                  static_cast<uint8_t>(index)};
+    TxOwner owner{inbox_.get(),     &inbox_->flow(put.peer),
+                  region.use.get(), put.peer,
+                  put.cookie,       put.notify,
+                  put.bytes,        clock_now(),
+                  &flow_rail,       static_cast<uint8_t>(index)};
     Rail& rail = *rails_[index];
     region.use->fetch_add(1);
     flow_rail.bytes.fetch_add(put.bytes);

@@ -44,7 +44,7 @@ class FabricHub final : public WireHub {
     }
     uint64_t process_uid() const { return process_uid_; }
     const Caps& caps() const { return caps_; }
-    uint64_t rail_window() const { return rail_window_; }  // bytes under way on a rail to a peer
+    const Window& rail_window() const { return rail_window_; }
     Result<uint64_t> wire_uid_reserve();
     void wire_publish(Inbox& inbox);
     // After return no dispatcher knows the inbox and its transmissions end without a report.
@@ -79,7 +79,7 @@ class FabricHub final : public WireHub {
     const uint64_t process_uid_;
     const FabricLimits limits_;
     Caps caps_;
-    uint64_t rail_window_ = 0;
+    Window rail_window_;
     std::vector<RailChoice> choices_;  // fixed after open()
     std::vector<std::string> nics_;    // their PCI addresses, or empty
 

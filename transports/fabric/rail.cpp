@@ -352,18 +352,29 @@ int Rail::poll(RailEvents& events) {
     } else if (count < 0 && count != -FI_EAGAIN) {
         queue_failed(count);
     }
-    receives_post();
+    // What was found is more urgent.
+    if (count <= 0 || receives_posted_ < receives_wanted_ / 2) {
+        receives_post();
+    }
     if (!controls_.empty()) {
         controls_flush();
     }
     return count == -FI_EAVAIL ? 1 : static_cast<int>(std::max<ssize_t>(count, 0));
 }
 
-// The immediate of a peer's write is recognised by FI_REMOTE_CQ_DATA without FI_WRITE: `sockets`
-// sets the former on the initiator's own completion too (0x20204), and only some providers set
-// FI_RMA or FI_REMOTE_WRITE.
+// Whether this is the immediate of a peer's write: FI_REMOTE_CQ_DATA, and only some providers set
+// FI_RMA or FI_REMOTE_WRITE. `sockets` sets it on the initiator's own completion too, with FI_WRITE
+// (0x20204); EFA of libfabric 1.17 sets FI_WRITE on the peer's, but no context, which others do not
+// leave empty (shm: the initiator's).
+bool Rail::peers_write(const fi_cq_data_entry& entry) const {
+    if ((entry.flags & FI_REMOTE_CQ_DATA) == 0 || (entry.flags & FI_WRITE) == 0) {
+        return (entry.flags & FI_REMOTE_CQ_DATA) != 0;
+    }
+    return features_.efa && entry.op_context == nullptr;
+}
+
 void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
-    if ((entry.flags & FI_REMOTE_CQ_DATA) != 0 && (entry.flags & FI_WRITE) == 0) {
+    if (peers_write(entry)) {
         if (features_.receive_per_write && entry.op_context != nullptr) {
             --receives_posted_;
             buffers_->give(static_cast<Buffer*>(static_cast<Op*>(entry.op_context)));

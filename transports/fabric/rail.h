@@ -34,6 +34,7 @@ struct TxOwner {
     uint64_t cookie = 0;
     bool notify = false;            // report on_delivered when it completes
     uint64_t rail_bytes = 0;        // counted in flow_rail
+    Nanos posted = 0;               // with them
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
 };
@@ -130,6 +131,7 @@ class Rail {
     Result<Post> posted(TxOp& op, ssize_t rc, const char* what);
     void receives_post();
     void controls_flush();
+    bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
     void queue_failed(ssize_t rc);
