@@ -32,6 +32,9 @@ class WireHub {
     virtual std::vector<std::string> nics() const { return {}; }
     // What must be alike on all ranks that use the transport, as "name=value" lines.
     virtual std::string features() const { return ""; }
+    // The process is about to end, on this thread: after return no other thread moves anything, for
+    // the libraries below are taken down next.
+    virtual void process_ends() {}
 };
 
 // Peers in the same process (threads, or one thread with groups). Reactor unused.

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <future>
 #include <sstream>
+#include <thread>
 
 #include "src/base/log.h"
 #include "src/base/machine.h"
@@ -44,6 +47,10 @@ Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }
+
+// At the end of a process: for the service thread to finish what it is at, and how long it is then
+// kept still; destructors of libraries take less.
+constexpr std::chrono::seconds park_wait(1), park_time(2);
 
 // One write per line, straight to the descriptor: stdio may be gone when this runs.
 void stats_print() {
@@ -115,8 +122,39 @@ Result<WireHub*> Process::hub(WireKind kind) {
             return std::move(made).error();
         }
         hubs_[index] = std::move(made).value();
+        if (kind == WireKind::fabric) {
+            // Registered after the library was loaded, so it runs before the library's own end.
+            std::atexit([] { Process::get().hubs_end(); });
+        }
     }
     return hubs_[index].get();
+}
+
+// What was posted before still runs. Not for ever: a destructor that runs later may wait for what
+// is on that thread.
+void Process::service_park() {
+    if (reactor_->on_thread()) {
+        return;
+    }
+    auto begun = std::make_shared<std::promise<void>>();
+    reactor_->post([begun] {
+        begun->set_value();
+        std::this_thread::sleep_for(park_time);
+    });
+    begun->get_future().wait_for(park_wait);
+}
+
+void Process::hubs_end() {
+    if (forked()) {
+        return;
+    }
+    service_park();
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    for (const auto& hub : hubs_) {
+        if (lock.owns_lock() && hub != nullptr) {
+            hub->process_ends();
+        }
+    }
 }
 
 void Process::hub_announce(WireKind kind) {

@@ -396,7 +396,7 @@ int FabricHub::poll(const Inbox* self) {
     int found = 0;
     for (const auto& rail : rails()) {
         std::unique_lock guard(rail->lock(), std::try_to_lock);
-        if (guard.owns_lock()) {
+        if (guard.owns_lock() && !ended_for_me()) {
             found += rail->poll(dispatch);
         }
     }
@@ -404,10 +404,28 @@ int FabricHub::poll(const Inbox* self) {
 }
 
 bool FabricHub::may_sleep() {
-    return std::ranges::all_of(rails(), [](const auto& rail) {
+    return std::ranges::all_of(rails(), [this](const auto& rail) {
         std::unique_lock guard(rail->lock(), std::try_to_lock);
-        return guard.owns_lock() && rail->may_sleep();
+        return guard.owns_lock() && !ended_for_me() && rail->may_sleep();
     });
+}
+
+// Seen under a rail's lock: then process_ends() is yet to take it, or nobody polls any more.
+bool FabricHub::ended_for_me() const {
+    return ending_.load(std::memory_order_acquire) && ender_ != std::this_thread::get_id();
+}
+
+// A thread that does not leave a rail is stuck in its provider; the end does not wait for it.
+void FabricHub::process_ends() {
+    ender_ = std::this_thread::get_id();
+    ending_.store(true, std::memory_order_release);
+    const Nanos limit = clock_now() + drain_limit;
+    for (const auto& rail : rails()) {
+        std::unique_lock guard(rail->lock(), std::try_to_lock);
+        while (!guard.owns_lock() && clock_now() < limit && !guard.try_lock()) {
+            std::this_thread::yield();
+        }
+    }
 }
 
 bool FabricHub::unfinished() const {

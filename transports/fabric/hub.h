@@ -10,6 +10,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "transports/fabric/inbox.h"
@@ -34,6 +35,7 @@ class FabricHub final : public WireHub {
     std::string describe() const override;
     std::vector<std::string> nics() const override { return nics_; }
     std::string features() const override;
+    void process_ends() override;
 
     // For wires.
     // Those opened so far. Their number grows, what is there stays.
@@ -68,6 +70,7 @@ class FabricHub final : public WireHub {
     void nics_sort();
     void caps_fill();
     void drain();
+    bool ended_for_me() const;
     Inbox* wire_find(uint64_t uid) const;
     Inbox* token_owner(uint32_t token) const { return token_owners_[token / token_block].load(); }
 
@@ -91,6 +94,9 @@ class FabricHub final : public WireHub {
     // dispatcher holds a pointer that has been cleared.
     std::vector<std::atomic<Inbox*>> wires_;
     std::vector<std::atomic<Inbox*>> token_owners_;
+
+    std::atomic<bool> ending_{false};  // the process ends, on ender_
+    std::thread::id ender_;            // written before ending_
 
     std::mutex lock_;  // of tokens_ and wires_ever_
     TokenSpace tokens_;

@@ -41,6 +41,7 @@ struct FakeLibfabric {
     int enable_error = 0;                      // of fi_enable
     int register_error = 0;                    // of every registration
     int receive_error = 0;                     // of every fi_recv
+    int linger_ms = 0;                         // how long it takes to go when the process ends
     std::deque<fi_cq_data_entry> completions;  // what the queue is about to say
     std::deque<fi_cq_err_entry> errors;        // before those
 
