@@ -136,6 +136,11 @@ constexpr SettingRow rows[] = {
      "seconds after which a wait is reported (it goes on waiting)", nullptr, 1, 1000000},
     {execution, "WEFT_MEMORY_BUDGET", &S::memory_budget_mb,
      "most memory for pools and scratch of this process, in MiB", nullptr, 16, 1 << 24},
+    {execution, "WEFT_REGISTERED_MEMORY", &S::registered_mb,
+     "most memory that stays registered with the NICs between operations, in MiB: library memory "
+     "and what ncclCommRegister names, each communicator's counted by itself; what is idle longest "
+     "goes first",
+     nullptr, 0, 1 << 24},
 
     {ignored, "NCCL_CHECK_POINTERS", {}, "check that buffers are memory of the right device"},
     {ignored, "NCCL_NET_PLUGIN", {}, "network plugin to load"},

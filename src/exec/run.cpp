@@ -499,6 +499,8 @@ Error Run::mismatch(const ProgramStep& step, uint64_t expected, uint64_t got) co
 }
 
 void Run::close() {
+    const bool settled = !failed_ && finished() &&
+                         std::ranges::none_of(grants_, [](const OwnGrant& g) { return g.used; });
     for (OwnGrant& grant : grants_) {
         if (grant.used && !grant.filled && !program_->peers.empty()) {
             const auto peer = program_->peers[grant.stream % program_->peers.size()];
@@ -521,8 +523,13 @@ void Run::close() {
         each.messages.clear();
         each.peer_grants.clear();
     }
-    input_.close();
-    output_.close();
+    if (settled) {
+        input_.release();
+        output_.release();
+    } else {
+        input_.close();
+        output_.close();
+    }
 }
 
 std::string Run::waiting_for() const {

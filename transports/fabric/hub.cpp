@@ -21,6 +21,9 @@ constexpr size_t piece_align = 128;
 constexpr size_t piece_bytes_min = 64 * 1024;
 constexpr size_t put_bytes_max = size_t{1} << 30;  // one EFA work request
 constexpr uint32_t puts_in_flight = 64;
+// A registration that peers may write to covers at most 2^20 pages of the NIC's (libfabric's
+// provider efa refuses more since its pull request 10402), which may be of 4 KiB.
+constexpr WindowLimits windows_default{uint64_t{4} << 30, uint64_t{64} << 20};
 // 100 us at 100 GB/s. Where packets stay in order, small messages wait behind all that is under
 // way: 8 ms at 1 Gbit/s.
 constexpr uint64_t window = 10 << 20;
@@ -29,6 +32,11 @@ constexpr Nanos drain_limit = 1 * nanos_per_s;
 
 const char* progress_name(const fi_info& info) {
     return info.domain_attr->data_progress == FI_PROGRESS_AUTO ? "auto" : "manual";
+}
+
+WindowLimits windows_of(const FabricLimits& limits) {
+    return limits.window_bytes != 0 ? WindowLimits{limits.window_bytes, limits.window_overlap}
+                                    : windows_default;
 }
 
 // "0000:10:1b.0", or nothing where the provider knows no PCI device.
@@ -188,11 +196,12 @@ class FabricHub::Dispatch final : public RailEvents {
 };
 
 FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
-                     const FabricLimits& limits)
+                     const FabricOptions& options)
     : reactor_(reactor),
       library_(std::move(library)),
       process_uid_(process_uid),
-      limits_(limits),
+      limits_(options.limits),
+      memory_(windows_of(options.limits), options.registered_bytes),
       wires_(wire_slots),
       token_owners_(token_count_max / token_block) {
 }
@@ -200,7 +209,7 @@ FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
 Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const FabricOptions& options) {
     Library library = TRY(library_load(options.library));
     std::unique_ptr<FabricHub> hub(
-        new FabricHub(reactor, std::move(library), random_u64(), options.limits));
+        new FabricHub(reactor, std::move(library), random_u64(), options));
     TRY(hub->rails_open(options));
     hub->caps_fill();
     return hub;
@@ -322,7 +331,9 @@ void FabricHub::caps_fill() {
     const fi_info& info = *choices_.front().info;
     const char* provider = info.fabric_attr->prov_name;
     caps_.name = format("fabric(%s)", provider);
-    caps_.put_bytes_max = std::min(info.ep_attr->max_msg_size, put_bytes_max);
+    const size_t grant_bytes_max = windows_of(limits_).overlap;
+    caps_.grant_bytes_max = grant_bytes_max;
+    caps_.put_bytes_max = std::min({info.ep_attr->max_msg_size, put_bytes_max, grant_bytes_max});
     caps_.piece_bytes = piece_bytes;
     caps_.piece_bytes_min = piece_bytes_min;
     caps_.piece_align = piece_align;
