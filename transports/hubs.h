@@ -64,6 +64,7 @@ struct FabricOptions {
     bool allow_tcp = false;  // where EFA devices exist and cannot be used
     uint64_t memory_bytes = 0;  // most that will be registered for pools, 0: unknown
     uint64_t registered_bytes = uint64_t{32} << 30;  // most known memory that stays registered
+    int64_t stage_bytes = -1;                        // of wires' Caps::stage_below; -1: by provider
     bool device_memory = false;  // ask for GPU memory (FI_HMEM), go on without where refused
     FabricLimits limits;
 };

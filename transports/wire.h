@@ -47,6 +47,8 @@ struct Caps {
     size_t piece_bytes_min = 0;  // below it, pieces are not made smaller to use more rails
     size_t piece_align = 16;     // pieces begin at multiples of it, a power of two
     size_t grant_bytes_max = 0;  // of one grant, 0: no limit
+    size_t stage_below = 0;      // buffers below it that are not known memory are better copied
+                                 // through library memory than exposed for one operation
     uint32_t rails = 1;          // that share the pieces of a put
     size_t inline_bytes =
         0;  // a put of at most this size to no memory (RemoteRef{}) arrives by value; >= 64 always

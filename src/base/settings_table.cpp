@@ -141,6 +141,11 @@ constexpr SettingRow rows[] = {
      "and what ncclCommRegister names, each communicator's counted by itself; what is idle longest "
      "goes first",
      nullptr, 0, 1 << 24},
+    {execution, "WEFT_STAGE_BYTES", &S::stage_bytes,
+     "buffers smaller than this that are neither library memory nor named to ncclCommRegister are "
+     "copied through registered memory, larger ones are registered for the one operation; -1 "
+     "decides by provider",
+     nullptr, -1, 1 << 30},
 
     {ignored, "NCCL_CHECK_POINTERS", {}, "check that buffers are memory of the right device"},
     {ignored, "NCCL_NET_PLUGIN", {}, "network plugin to load"},

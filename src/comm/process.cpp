@@ -45,7 +45,8 @@ Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
                     .rails = words_split(settings.rails),
                     .allow_tcp = settings.allow_tcp,
                     .memory_bytes = static_cast<uint64_t>(settings.memory_budget_mb) << 20,
-                    .registered_bytes = static_cast<uint64_t>(settings.registered_mb) << 20});
+                    .registered_bytes = static_cast<uint64_t>(settings.registered_mb) << 20,
+                    .stage_bytes = settings.stage_bytes});
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }

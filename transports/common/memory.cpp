@@ -24,6 +24,8 @@ namespace {
 // that allocates gigabytes should not wait a second for pages it may never use.
 constexpr size_t populate_bytes_max = 16u << 20;
 constexpr size_t page_bytes = 4096;
+constexpr size_t huge_bytes = 2u << 20;
+constexpr int advice_populate_write = 23;  // MADV_POPULATE_WRITE, Linux 5.14
 
 struct Range {
     size_t bytes = 0;
@@ -79,6 +81,43 @@ const std::pair<const uintptr_t, Range>* range_at(const Ranges& all, uintptr_t a
     return at - next->first < next->second.bytes ? &*next : nullptr;
 }
 
+// MAP_FAILED where it is refused. A range that holds huge pages is mapped where they fit and asks
+// for them: fewer entries in the NIC's tables and in the processor's. The kernel gives them where
+// /sys/kernel/mm/transparent_hugepage/shmem_enabled says so. Populated after it was asked, or its
+// pages would be small ones already.
+void* range_map(int memfd, size_t bytes) {
+    const bool populate = bytes <= populate_bytes_max;
+    constexpr int both = PROT_READ | PROT_WRITE;
+    if (bytes < huge_bytes) {
+        return ::mmap(nullptr, bytes, both, MAP_SHARED | (populate ? MAP_POPULATE : 0), memfd, 0);
+    }
+    const size_t room = bytes + huge_bytes;
+    void* const reserved =
+        ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (reserved == MAP_FAILED) {
+        return MAP_FAILED;
+    }
+    auto* const from = static_cast<std::byte*>(reserved);
+    const size_t before =
+        (huge_bytes - reinterpret_cast<uintptr_t>(from) % huge_bytes) % huge_bytes;
+    std::byte* const at = from + before;
+    if (::mmap(at, bytes, both, MAP_SHARED | MAP_FIXED, memfd, 0) == MAP_FAILED) {
+        ::munmap(reserved, room);
+        return MAP_FAILED;
+    }
+    if (before > 0) {
+        ::munmap(from, before);
+    }
+    ::munmap(at + bytes, huge_bytes - before);
+    ::madvise(at, bytes, MADV_HUGEPAGE);
+    if (populate && ::madvise(at, bytes, advice_populate_write) != 0) {
+        for (size_t i = 0; i < bytes; i += page_bytes) {
+            static_cast<volatile std::byte*>(at)[i] = std::byte{};
+        }
+    }
+    return at;
+}
+
 }  // namespace
 
 void known_ended(uint64_t id) {
@@ -101,9 +140,7 @@ Result<void*> shared_alloc(size_t bytes) {
         ::fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
         return refused("memfd", bytes);
     }
-    const int populate = rounded <= populate_bytes_max ? MAP_POPULATE : 0;
-    void* base =
-        ::mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_SHARED | populate, memfd.get(), 0);
+    void* base = range_map(memfd.get(), rounded);
     if (base == MAP_FAILED) {
         return refused("mmap", bytes);
     }

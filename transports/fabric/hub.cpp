@@ -34,6 +34,11 @@ const char* progress_name(const fi_info& info) {
     return info.domain_attr->data_progress == FI_PROGRESS_AUTO ? "auto" : "manual";
 }
 
+// Registering with a device is a system call and a command to the NIC, there and back on every
+// rail: some 100 us, taken for as long as copying this much (an estimate: not measured on EFA).
+// Providers over sockets and shared memory only make an entry in a table.
+constexpr size_t stage_below_device = 1 << 20;
+
 WindowLimits windows_of(const FabricLimits& limits) {
     return limits.window_bytes != 0 ? WindowLimits{limits.window_bytes, limits.window_overlap}
                                     : windows_default;
@@ -211,7 +216,7 @@ Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const Fabri
     std::unique_ptr<FabricHub> hub(
         new FabricHub(reactor, std::move(library), random_u64(), options));
     TRY(hub->rails_open(options));
-    hub->caps_fill();
+    hub->caps_fill(options);
     return hub;
 }
 
@@ -327,12 +332,16 @@ Result<void> FabricHub::wait_add(const Rail& rail) {
     return {};
 }
 
-void FabricHub::caps_fill() {
+void FabricHub::caps_fill(const FabricOptions& options) {
     const fi_info& info = *choices_.front().info;
     const char* provider = info.fabric_attr->prov_name;
     caps_.name = format("fabric(%s)", provider);
     const size_t grant_bytes_max = windows_of(limits_).overlap;
     caps_.grant_bytes_max = grant_bytes_max;
+    const bool device = provider == std::string_view("efa");
+    caps_.stage_below = options.stage_bytes >= 0 ? static_cast<size_t>(options.stage_bytes)
+                        : device                 ? stage_below_device
+                                                 : 0;
     caps_.put_bytes_max = std::min({info.ep_attr->max_msg_size, put_bytes_max, grant_bytes_max});
     caps_.piece_bytes = piece_bytes;
     caps_.piece_bytes_min = piece_bytes_min;

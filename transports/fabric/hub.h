@@ -69,7 +69,7 @@ class FabricHub final : public WireHub {
     Result<Rail*> rail_open(size_t choice);
     Result<void> wait_add(const Rail& rail);
     void nics_sort();
-    void caps_fill();
+    void caps_fill(const FabricOptions& options);
     void drain();
     Inbox* wire_find(uint64_t uid) const;
     Inbox* token_owner(uint32_t token) const { return token_owners_[token / token_block].load(); }
