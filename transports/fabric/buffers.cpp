@@ -1,5 +1,6 @@
 #include "transports/fabric/buffers.h"
 
+#include <cerrno>
 #include <new>
 
 namespace weft::fabric {
@@ -29,6 +30,7 @@ bool BufferPool::slab_register(Slab& slab, size_t bytes) {
     int rc = fi_mr_reg(domain_, slab.memory.get(), bytes, FI_SEND | FI_RECV, 0, 0, 0, &registration,
                        nullptr);
     if (rc != 0) {
+        refusal_ = -rc;
         LOG(info, net, "registering %zu bytes of message buffers failed: error %d", bytes, -rc);
         return false;
     }
@@ -40,6 +42,7 @@ bool BufferPool::slab_register(Slab& slab, size_t bytes) {
 }
 
 bool BufferPool::grow() {
+    refusal_ = ENOMEM;
     Slab slab;
     slab.memory.reset(new (std::nothrow) std::byte[slab_buffers * buffer_stride]);
     slab.buffers.reset(new (std::nothrow) Buffer[slab_buffers]);

@@ -6,6 +6,7 @@
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -38,6 +39,7 @@ class BufferPool {
         : domain_(domain), endpoint_(bound_endpoint), local_keys_(local_keys) {}
     Buffer* take();
     void give(Buffer* buffer);
+    int refusal() const { return refusal_; }  // errno of the last take() that returned null
 
   private:
     struct Slab {
@@ -54,6 +56,7 @@ class BufferPool {
     std::mutex lock_;
     std::vector<Slab> slabs_;
     std::vector<Buffer*> free_;
+    std::atomic<int> refusal_{0};
 };
 
 struct BufferReturn {

@@ -85,6 +85,7 @@ FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rai
 
 // Nothing arrives any more, then own puts end, then peers lose access.
 FabricWire::~FabricWire() {
+    asleep(false);
     for (auto [first, count] : tokens_) {
         hub_.tokens_release(first, count);
     }
@@ -346,8 +347,10 @@ size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
     size_t best = rails_max;
     for (size_t i = 0; i < count; ++i) {
         size_t index = (counters_.puts + i) % count;
-        uint64_t under_way = inbox_->flow_rail(peer, index).bytes.load();
-        bool room = under_way == 0 || under_way + bytes <= hub_.rail_window();
+        const FlowRail& flow = inbox_->flow_rail(peer, index);
+        uint64_t under_way = flow.bytes.load();
+        uint64_t window = std::max(flow.window.load(), hub_.rail_window().least);
+        bool room = under_way == 0 || under_way + bytes <= window;
         if (room && (best == rails_max ||
                      rails_[index]->outstanding_bytes() < rails_[best]->outstanding_bytes())) {
             best = index;
@@ -383,15 +386,11 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     write.key = ref_key(put.to, index);
     write.imm = put.imm.pack();
     FlowRail& flow_rail = inbox_->flow_rail(put.peer, index);
-    TxOwner owner{inbox_.get(),
-                  &inbox_->flow(put.peer),
-                  region.use.get(),
-                  put.peer,
-                  put.cookie,
-                  put.notify,
-                  put.bytes,
-                  &flow_rail,
-                  static_cast<uint8_t>(index)};
+    TxOwner owner{inbox_.get(),     &inbox_->flow(put.peer),
+                  region.use.get(), put.peer,
+                  put.cookie,       put.notify,
+                  put.bytes,        clock_now(),
+                  &flow_rail,       static_cast<uint8_t>(index)};
     Rail& rail = *rails_[index];
     region.use->fetch_add(1);
     flow_rail.bytes.fetch_add(put.bytes);
@@ -416,6 +415,7 @@ void FabricWire::fail(uint32_t peer, Error error) {
 }
 
 int FabricWire::progress(WireSink& sink, Nanos now, int budget) {
+    asleep(false);
     hub_.service().driven(clock_now());  // `now` may be some rounds old
     hub_.poll(inbox_.get());
     hub_.processes().watch(now, inbox_.get());
@@ -574,11 +574,19 @@ void FabricWire::drain_own(Nanos limit_ns) {
     }
 }
 
+void FabricWire::asleep(bool asleep) {
+    if (asleep != asleep_) {
+        asleep_ = asleep;
+        asleep ? hub_.waits().sleeper_add() : hub_.waits().sleeper_remove();
+    }
+}
+
 bool FabricWire::arm() {
     if (next_event_ < events_.size() || !inbox_->empty() || !hub_.may_sleep()) {
         return false;
     }
     if (hub_.wait_fd() >= 0) {
+        asleep(true);
         hub_.service().slept_on(clock_now());
     }
     return true;

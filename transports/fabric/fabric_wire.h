@@ -80,6 +80,7 @@ class FabricWire final : public Wire {
     void on_failure(Event& event, WireSink& sink);
     void drain_own(Nanos limit_ns);
     bool in_flight() const;
+    void asleep(bool asleep);
 
     FabricHub& hub_;
     const WireConfig config_;
@@ -95,6 +96,7 @@ class FabricWire final : public Wire {
     uint64_t sequence_ = 0;                                 // of value acknowledgements and fences
     std::vector<Event> events_;  // taken from the inbox, from next_event_
     size_t next_event_ = 0;
+    bool asleep_ = false;  // counted among the sleepers of the hub
     mutable WireCounters counters_;
     MemoryCache::User memory_;
 };

@@ -12,12 +12,12 @@
 #include <string>
 #include <vector>
 
-#include "src/base/handle.h"
 #include "transports/fabric/inbox.h"
 #include "transports/fabric/memory_cache.h"
 #include "transports/fabric/processes.h"
 #include "transports/fabric/rail.h"
 #include "transports/fabric/tokens.h"
+#include "transports/fabric/wait_set.h"
 #include "transports/hubs.h"
 
 namespace weft::fabric {
@@ -43,7 +43,7 @@ class FabricHub final : public WireHub {
     }
     uint64_t process_uid() const { return process_uid_; }
     const Caps& caps() const { return caps_; }
-    uint64_t rail_window() const { return rail_window_; }  // bytes under way on a rail to a peer
+    const Window& rail_window() const { return rail_window_; }
     Result<uint64_t> wire_uid_reserve();
     void wire_publish(Inbox& inbox);
     // After return no dispatcher knows the inbox and its transmissions end without a report.
@@ -57,7 +57,8 @@ class FabricHub final : public WireHub {
     int poll(const Inbox* self);
     bool may_sleep();  // false: poll first
     bool unfinished() const;
-    int wait_fd() const { return wait_.get(); }
+    int wait_fd() const { return waits_.fd(); }
+    WaitSet& waits() { return waits_; }
     Service& service() { return *service_; }
 
   private:
@@ -67,7 +68,6 @@ class FabricHub final : public WireHub {
     Result<void> rails_open(const FabricOptions& options);
     Result<std::vector<Rail*>> rails_for(const std::vector<uint32_t>& wanted);
     Result<Rail*> rail_open(size_t choice);
-    Result<void> wait_add(const Rail& rail);
     void nics_sort();
     void caps_fill(const FabricOptions& options);
     void drain();
@@ -79,7 +79,7 @@ class FabricHub final : public WireHub {
     const uint64_t process_uid_;
     const FabricLimits limits_;
     Caps caps_;
-    uint64_t rail_window_ = 0;
+    Window rail_window_;
     std::vector<RailChoice> choices_;  // fixed after open()
     std::vector<std::string> nics_;    // their PCI addresses, or empty
 
@@ -88,7 +88,7 @@ class FabricHub final : public WireHub {
     std::array<std::unique_ptr<Rail>, process_rails_max> rails_;
     std::atomic<size_t> rail_count_{0};
     MemoryCache memory_;
-    Fd wait_;  // an epoll over the rails' descriptors; whether there is one is known with the first
+    WaitSet waits_;                     // whether it has a descriptor is known with the first
     std::unique_ptr<Service> service_;  // from the first rail on
 
     // Read by dispatchers under a rail's lock; wire_withdraw() takes every lock once, so no

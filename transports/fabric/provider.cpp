@@ -277,9 +277,6 @@ std::vector<InfoPtr> efa_infos(const Library& library, std::string_view fabric,
     if (fabric == "efa") {
         return infos_of(std::move(all), false);
     }
-    if (all.empty()) {
-        return all;
-    }
     const bool offered = std::any_of(all.begin(), all.end(),
                                      [](const InfoPtr& info) { return is_efa_direct(*info); });
     ask.receive_per_write = true;
@@ -374,8 +371,10 @@ Result<std::vector<RailChoice>> rails_choose(const Library& library, const Fabri
         rails.resize(rails_max);
     }
     if (provider == "efa" && environment_own()("SYSFS_PATH") == nullptr) {
-        TRY(lock_check(lock_limit(), lock_need(rails.size(), is_efa_direct(*rails.front().info)),
-                       options.memory_bytes));
+        const fi_info& info = *rails.front().info;
+        const uint64_t need =
+            lock_need(rails.size(), is_efa_direct(info), (info.mode & FI_RX_CQ_DATA) != 0);
+        TRY(lock_check(lock_limit(), need, options.memory_bytes));
     }
     return rails;
 }

@@ -58,11 +58,7 @@ Result<std::unique_ptr<Rail>> Rail::open(const Library& library, const RailChoic
     std::lock_guard guard(rail->lock_);
     rail->receives_post();
     if (rail->receives_posted_ == 0) {
-        return make_error(
-            Code::system, Scope::process,
-            format("rail %s: no receive buffer could be posted: check `ulimit -l` and "
-                   "free memory",
-                   rail->name_.c_str()));
+        TRY(rail->check(-rail->receive_error_, "posting the first receive buffer"));
     }
     return rail;
 }
@@ -74,7 +70,7 @@ Result<void> Rail::check(int rc, const char* what) const {
     return make_error(
         Code::system, Scope::process,
         format("rail %s (%s): %s failed: %s%s", name_.c_str(), info_->fabric_attr->prov_name, what,
-               library_.error_text(-rc), hint_for(-rc)),
+               library_.error_text(-rc), own_hint_for(-rc)),
         -rc);
 }
 
@@ -210,7 +206,7 @@ Result<FidHandle<fid_mr>> Rail::memory_register(const MemoryRequest& request, ui
         uint64_t key = provider_keys ? 0 : next_key_++ & mask;
         rc = fabric::memory_register(domain_.get(), request, access, key, &registration);
     }
-    TRY(check(rc, "registering memory"));
+    TRY(check(rc, format("registering %zu bytes", request.bytes).c_str()));
     FidHandle<fid_mr> owner(registration);
     if ((info_->domain_attr->mr_mode & FI_MR_ENDPOINT) != 0) {
         TRY(check(fi_mr_bind(registration, &endpoint_.get()->fid, 0), "binding memory"));
@@ -331,12 +327,14 @@ void Rail::receives_post() {
     while (receives_posted_ < receives_wanted_) {
         Buffer* buffer = buffers_->take();
         if (buffer == nullptr) {
+            receive_error_ = buffers_->refusal();
             return;
         }
         ssize_t rc = fi_recv(endpoint_.get(), buffer->data, message_bytes_max, buffer->descriptor,
                              FI_ADDR_UNSPEC, static_cast<Op*>(buffer));
         if (rc != 0) {
             buffers_->give(buffer);
+            receive_error_ = static_cast<int>(-rc);
             return;
         }
         ++receives_posted_;
@@ -354,7 +352,10 @@ int Rail::poll(RailEvents& events) {
     } else if (count < 0 && count != -FI_EAGAIN) {
         queue_failed(count);
     }
-    receives_post();
+    // What was found is more urgent.
+    if (count <= 0 || receives_posted_ < receives_wanted_ / 2) {
+        receives_post();
+    }
     if (!controls_.empty()) {
         controls_flush();
     }

@@ -34,6 +34,7 @@ struct TxOwner {
     uint64_t cookie = 0;
     bool notify = false;            // report on_delivered when it completes
     uint64_t rail_bytes = 0;        // counted in flow_rail
+    Nanos posted = 0;               // with them
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
 };
@@ -160,6 +161,7 @@ class Rail {
     std::vector<TxOp*> free_ops_;
     std::deque<Control> controls_;
     uint32_t receives_posted_ = 0;
+    int receive_error_ = 0;  // why the last one was not posted
     uint32_t receives_wanted_ = 0;
     uint64_t next_key_;
     bool queue_broken_ = false;  // reported once

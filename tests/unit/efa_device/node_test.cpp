@@ -365,6 +365,7 @@ TEST_CASE("a full ring is waited for, not lost") {
     CHECK((write.target == write.source));
     CHECK(write.world.a().counters().backpressure > 0);
     CHECK(write.world.a().counters().drops == 0);
+    CHECK(write.world.a().counters().reorders == 0);
 }
 
 TEST_CASE("a NIC sends at its rate, and four at four times it") {
@@ -392,6 +393,31 @@ TEST_CASE("a NIC sends at its rate, and four at four times it") {
     };
     duration(1);
     duration(4);
+}
+
+TEST_CASE("a NIC that is looked at too late makes up for it, an idle one does not") {
+    Pair world("rate=100Mbit");
+    const std::string source = pattern(1'250'000);
+    std::string target(source.size(), '\0');
+    QueuePair* from = world.a().open(0);
+    QueuePair* to = world.b().open(0);
+    SendRequest request = world.request(Operation::write, to);
+    request.sges = {sge(const_cast<char*>(source.data()), source.size(),
+                        world.a().key(const_cast<char*>(source.data()), source.size()))};
+    request.rkey = world.b().key(target.data(), target.size());
+    request.remote_address = reinterpret_cast<uint64_t>(target.data());
+    for (const Nanos begin : {Nanos{0}, 500 * ms}) {
+        world.now = begin;
+        REQUIRE(world.a().node.post_send(from, request) == 0);
+        world.run(begin + 10 * ms);
+        for (Nanos at = begin + 50 * ms; at < begin + 99 * ms; at += 40 * ms) {
+            world.now = at;  // nobody looked for 40 ms
+            world.run(at + ms);
+        }
+        CHECK(drain(world.a().sent).empty());
+        world.run(begin + 103 * ms);
+        CHECK(drain(world.a().sent).size() == 1);
+    }
 }
 
 TEST_CASE("an error state flushes what was posted") {
