@@ -19,8 +19,8 @@ constexpr size_t piece_align = 128;
 constexpr size_t piece_bytes_min = 64 * 1024;
 constexpr size_t put_bytes_max = size_t{1} << 30;  // one EFA work request
 constexpr uint32_t puts_in_flight = 64;
-// A registration that peers may write to covers at most 2^20 pages of the NIC's (libfabric's
-// provider efa refuses more since its pull request 10402), which may be of 4 KiB.
+// EFA takes at most 2^20 pages in a registration that peers may write to (libfabric's provider efa
+// refuses more), and pages may be of 4 KiB.
 constexpr WindowLimits windows_default{uint64_t{4} << 30, uint64_t{64} << 20};
 // 100 us at 100 GB/s. Where packets stay in order, from 8 ms at 1 Gbit/s to 1 ms at 4 GB/s.
 constexpr Window window = {10 << 20, 10 << 20};
