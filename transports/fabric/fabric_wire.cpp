@@ -331,7 +331,6 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
     guard.unlock();
     bool accepted = posted.ok() && posted.value() == Post::accepted;
     if (accepted) {
-        counters_.copied_bytes += put.bytes;
         counters_.rail_bytes[index] += put.bytes;
     } else if (put.notify) {
         value_cookies_.erase(header.word);
