@@ -36,6 +36,9 @@ class Process {
     // Made when first needed: a process without remote peers never loads libfabric. A failure is
     // kept: every communicator that needs the hub fails for the same reason.
     Result<WireHub*> hub(WireKind kind);
+    // When the process ends, before what the hubs stand on does: the service thread and all others
+    // but the caller leave the hubs alone.
+    void hubs_end();
     void hub_announce(WireKind kind);  // one INFO line, once it has a wire: then all is known
 
     // This process as one of the ranks of a communicator.
@@ -63,6 +66,7 @@ class Process {
 
   private:
     Process();
+    void service_park();
     void pump();
     void pump_arm();  // under mutex_
 

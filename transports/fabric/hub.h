@@ -10,9 +10,11 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "transports/fabric/inbox.h"
+#include "transports/fabric/memory_cache.h"
 #include "transports/fabric/processes.h"
 #include "transports/fabric/rail.h"
 #include "transports/fabric/tokens.h"
@@ -34,6 +36,7 @@ class FabricHub final : public WireHub {
     std::string describe() const override;
     std::vector<std::string> nics() const override { return nics_; }
     std::string features() const override;
+    void process_ends() override;
 
     // For wires.
     // Those opened so far. Their number grows, what is there stays.
@@ -50,6 +53,7 @@ class FabricHub final : public WireHub {
     Result<uint32_t> tokens_reserve(Inbox& inbox, uint32_t count);
     void tokens_release(uint32_t first, uint32_t count);
     Processes& processes() { return processes_; }
+    MemoryCache& memory() { return memory_; }
 
     // Polls the rails nobody else is polling. `self` needs no ring. Returns completions found.
     int poll(const Inbox* self);
@@ -61,13 +65,15 @@ class FabricHub final : public WireHub {
 
   private:
     class Dispatch;
-    FabricHub(Reactor& reactor, Library library, uint64_t process_uid, const FabricLimits& limits);
+    FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
+              const FabricOptions& options);
     Result<void> rails_open(const FabricOptions& options);
     Result<std::vector<Rail*>> rails_for(const std::vector<uint32_t>& wanted);
     Result<Rail*> rail_open(size_t choice);
     void nics_sort();
-    void caps_fill();
+    void caps_fill(const FabricOptions& options);
     void drain();
+    bool ended_for_me() const;
     Inbox* wire_find(uint64_t uid) const;
     Inbox* token_owner(uint32_t token) const { return token_owners_[token / token_block].load(); }
 
@@ -84,6 +90,7 @@ class FabricHub final : public WireHub {
     std::vector<Rail*> opened_;  // by choice, null: not yet
     std::array<std::unique_ptr<Rail>, process_rails_max> rails_;
     std::atomic<size_t> rail_count_{0};
+    MemoryCache memory_;
     WaitSet waits_;                     // whether it has a descriptor is known with the first
     std::unique_ptr<Service> service_;  // from the first rail on
 
@@ -91,6 +98,9 @@ class FabricHub final : public WireHub {
     // dispatcher holds a pointer that has been cleared.
     std::vector<std::atomic<Inbox*>> wires_;
     std::vector<std::atomic<Inbox*>> token_owners_;
+
+    std::atomic<bool> ending_{false};  // the process ends, on ender_
+    std::thread::id ender_;            // written before ending_
 
     std::mutex lock_;  // of tokens_ and wires_ever_
     TokenSpace tokens_;

@@ -161,6 +161,13 @@ def case_fork():
     fork(WEFT_RAILS="127.0.0.1")
 
 
+def case_leave():
+    """A program that ends with communicators open, or just destroyed: nobody uses libfabric while it goes."""
+    for how in ("leave", "destroy"):
+        status, _ = job(program=(FORKER, how), WEFT_LIBFABRIC=FAKE, FAKE_LIBFABRIC=EFA + " linger=400")
+        assert status == 0, f"{how}: exit status {status}"
+
+
 def device_here():
     if not os.path.exists(DEVICE):
         raise Skip("no software EFA device in this build")

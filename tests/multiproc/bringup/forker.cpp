@@ -1,6 +1,7 @@
 // A rank that forks with a communicator open: forker [LIBRARY]. Its children end in the ways that
 // programs end, none of them hurt by what the library holds, while the rank goes on. LIBRARY is
-// loaded before anything else.
+// loaded before anything else. `forker leave` returns from main with the communicator open,
+// `forker destroy` right after destroying it.
 #include <dlfcn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "include/weft/nccl.h"
@@ -94,7 +96,9 @@ bool children_end_well(Rank& rank) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc > 1 && dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) == nullptr) {
+    const std::string word = argc > 1 ? argv[1] : "";
+    const bool end = word == "leave" || word == "destroy";
+    if (!word.empty() && !end && dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) == nullptr) {
         std::fprintf(stderr, "forker: %s\n", dlerror());
         return 1;
     }
@@ -103,6 +107,12 @@ int main(int argc, char** argv) {
     ncclUniqueId id;  // all meet at NCCL_COMM_ID
     must(ncclGetUniqueId(&id), "unique id");
     must(ncclCommInitRank(&rank.comm, rank.ranks, id, rank.rank), "init");
+    if (word == "destroy") {
+        must(ncclCommDestroy(rank.comm), "destroy");
+    }
+    if (end) {
+        return 0;
+    }
     sum(rank, 1);
     if (!children_end_well(rank)) {
         return 1;

@@ -1,5 +1,6 @@
 #include "tests/unit/transports/fake_libfabric/fake_libfabric.h"
 
+#include <poll.h>
 #include <rdma/fabric.h>
 #include <rdma/fi_cm.h>
 #include <rdma/fi_domain.h>
@@ -10,6 +11,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
@@ -63,6 +65,8 @@ void word_told(FakeLibfabric& told, const std::string& name, const std::string& 
         told.open_error = std::stoi(value);
     } else if (name == "register_error") {
         told.register_error = std::stoi(value);
+    } else if (name == "linger") {
+        told.linger_ms = std::stoi(value);
     } else {
         std::abort();  // a test's mistake
     }
@@ -79,6 +83,15 @@ FakeLibfabric world_told() {
 }
 
 FakeLibfabric world = world_told();
+
+// libfabric's own end goes through its providers; who calls it from then on, calls into nothing.
+std::atomic<bool> gone{false};
+struct End {
+    ~End() {
+        gone = true;
+        poll(nullptr, 0, world.linger_ms);
+    }
+} end;
 
 template <class T>
 T* zeroed() {
@@ -124,6 +137,10 @@ bool offered(const FakeInfo& fake, const fi_info* hints) {
 }
 
 int close_nothing(fid* object) {
+    poll(nullptr, 0, world.linger_ms / 20);
+    if (gone) {
+        std::abort();
+    }
     std::free(object);
     return 0;
 }
@@ -146,6 +163,9 @@ fi_ops object_ops = {sizeof(fi_ops), close_nothing, bind_nothing, control,
                      nullptr,        nullptr,       nullptr};
 
 ssize_t cq_read(fid_cq*, void* entries, size_t room) {
+    if (gone) {
+        std::abort();
+    }
     if (!world.errors.empty()) {
         return -FI_EAVAIL;
     }
@@ -269,14 +289,27 @@ int endpoint_open(fid_domain*, fi_info*, fid_ep** endpoint, void*) {
     return 0;
 }
 
+int registration_close(fid* object) {
+    world.registrations_open--;
+    std::free(object);
+    return 0;
+}
+
+fi_ops registration_ops = {
+    sizeof(fi_ops), registration_close, bind_nothing, control, nullptr, nullptr, nullptr};
+
 int registered(FakeLibfabric::Registration what, fid_mr** registration) {
     world.registrations.push_back(what);
     if (world.register_error != 0) {
         return -world.register_error;
     }
+    if (world.registrations_open >= world.registrations_max) {
+        return -FI_ENOMEM;
+    }
+    world.registrations_open++;
     *registration = zeroed<fid_mr>();
     (*registration)->fid.fclass = FI_CLASS_MR;
-    (*registration)->fid.ops = &object_ops;
+    (*registration)->fid.ops = &registration_ops;
     return 0;
 }
 
