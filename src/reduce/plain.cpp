@@ -8,7 +8,7 @@
 
 #include "src/base/result.h"
 #include "src/reduce/kernels.h"
-#include "src/reduce/small_float.h"
+#include "src/base/small_float.h"
 
 namespace weft {
 namespace {
