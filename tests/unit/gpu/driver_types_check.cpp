@@ -1,0 +1,123 @@
+// Our declarations of the driver against the toolkit's headers, at compile time: the type and the
+// version of every function, every constant. Compiled where there is a toolkit; nothing to run.
+#include <cuda.h>
+#include <cudaTypedefs.h>
+
+#include <type_traits>
+
+#include "src/gpu/driver_table.h"
+
+using namespace weft;
+
+namespace {
+
+// Same size and same kind of thing: numbers and enumerations are numbers, handles are pointers.
+template <class Ours, class Theirs>
+struct Same {
+    static constexpr bool numbers = (std::is_integral_v<Ours> || std::is_enum_v<Ours>)&&(
+        std::is_integral_v<Theirs> || std::is_enum_v<Theirs>);
+    static constexpr bool value =
+        sizeof(Ours) == sizeof(Theirs) && (numbers || std::is_same_v<Ours, Theirs>);
+};
+template <>
+struct Same<gpu::Uuid, CUuuid> {
+    static constexpr bool value = sizeof(gpu::Uuid) == sizeof(CUuuid);
+};
+template <class T>
+constexpr bool opaque = std::is_class_v<T>;
+
+template <class A, class B>
+constexpr bool pointees_same() {
+    using Ours = std::remove_cv_t<A>;
+    using Theirs = std::remove_cv_t<B>;
+    if constexpr (std::is_const_v<A> != std::is_const_v<B>) {
+        return false;
+    } else if constexpr (std::is_same_v<Ours, gpu::Uuid>) {
+        return Same<Ours, Theirs>::value;
+    } else if constexpr (opaque<Ours> || opaque<Theirs>) {
+        return opaque<Ours> && opaque<Theirs>;
+    } else if constexpr (std::is_void_v<Ours> || std::is_function_v<Ours>) {
+        return std::is_same_v<Ours, Theirs>;
+    } else if constexpr (std::is_pointer_v<Ours> && std::is_pointer_v<Theirs>) {
+        return pointees_same<std::remove_pointer_t<Ours>, std::remove_pointer_t<Theirs>>();
+    } else {
+        return Same<Ours, Theirs>::value;
+    }
+}
+
+template <class Ours, class Theirs>
+struct Alike;
+template <class R, class... A, class S, class... B>
+struct Alike<R(A...), S (*)(B...)> {
+    template <class X, class Y>
+    static constexpr bool one() {
+        return pointees_same<X, Y>();
+    }
+    static constexpr bool all() {
+        if constexpr (sizeof...(A) == sizeof...(B)) {
+            return one<R, S>() && (one<A, B>() && ...);
+        } else {
+            return false;
+        }
+    }
+    static constexpr bool value = all();
+};
+
+// The comparison itself must be able to refuse.
+static_assert(!Alike<int(int*), CUresult (*)(size_t*)>::value);
+static_assert(!Alike<int(int, int), CUresult (*)(int)>::value);
+static_assert(!Alike<int(const char*), CUresult (*)(char*)>::value);
+static_assert(!Alike<int(gpu::Context), CUresult (*)(int)>::value);
+
+#define CHECK_FUNCTION(need, name, version, ...) \
+    static_assert(Alike<gpu::DriverTable::name##_type, PFN_##name##_v##version>::value, #name);
+WEFT_CUDA_FUNCTIONS(CHECK_FUNCTION)
+
+static_assert(gpu::status::success == CUDA_SUCCESS);
+static_assert(gpu::status::invalid_value == CUDA_ERROR_INVALID_VALUE);
+static_assert(gpu::status::out_of_memory == CUDA_ERROR_OUT_OF_MEMORY);
+static_assert(gpu::status::not_initialized == CUDA_ERROR_NOT_INITIALIZED);
+static_assert(gpu::status::stub_library == CUDA_ERROR_STUB_LIBRARY);
+static_assert(gpu::status::no_device == CUDA_ERROR_NO_DEVICE);
+static_assert(gpu::status::invalid_device == CUDA_ERROR_INVALID_DEVICE);
+static_assert(gpu::status::invalid_context == CUDA_ERROR_INVALID_CONTEXT);
+static_assert(gpu::status::invalid_handle == CUDA_ERROR_INVALID_HANDLE);
+static_assert(gpu::status::not_found == CUDA_ERROR_NOT_FOUND);
+static_assert(gpu::status::not_ready == CUDA_ERROR_NOT_READY);
+static_assert(gpu::status::not_supported == CUDA_ERROR_NOT_SUPPORTED);
+
+static_assert(gpu::device_attribute::multiprocessor_count ==
+              CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+static_assert(gpu::device_attribute::capability_major ==
+              CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
+static_assert(gpu::device_attribute::capability_minor ==
+              CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
+static_assert(gpu::device_attribute::cooperative_launch == CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH);
+
+static_assert(gpu::pointer_attribute::memory_type == CU_POINTER_ATTRIBUTE_MEMORY_TYPE);
+static_assert(gpu::pointer_attribute::buffer_id == CU_POINTER_ATTRIBUTE_BUFFER_ID);
+static_assert(gpu::pointer_attribute::is_managed == CU_POINTER_ATTRIBUTE_IS_MANAGED);
+static_assert(gpu::pointer_attribute::device_ordinal == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL);
+static_assert(gpu::memory_type::host == CU_MEMORYTYPE_HOST);
+static_assert(gpu::memory_type::device == CU_MEMORYTYPE_DEVICE);
+
+static_assert(gpu::function_attribute::local_bytes == CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES);
+static_assert(gpu::function_attribute::registers == CU_FUNC_ATTRIBUTE_NUM_REGS);
+static_assert(gpu::function_attribute::dynamic_shared_max ==
+              CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
+
+static_assert(gpu::capture_mode::global == CU_STREAM_CAPTURE_MODE_GLOBAL);
+static_assert(gpu::capture_mode::thread_local_ == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+static_assert(gpu::capture_mode::relaxed == CU_STREAM_CAPTURE_MODE_RELAXED);
+static_assert(gpu::capture_status::none == CU_STREAM_CAPTURE_STATUS_NONE);
+static_assert(gpu::capture_status::active == CU_STREAM_CAPTURE_STATUS_ACTIVE);
+static_assert(gpu::capture_status::invalidated == CU_STREAM_CAPTURE_STATUS_INVALIDATED);
+
+static_assert(gpu::host_alloc_flag::portable == CU_MEMHOSTALLOC_PORTABLE);
+static_assert(gpu::host_alloc_flag::mapped == CU_MEMHOSTALLOC_DEVICEMAP);
+static_assert(gpu::stream_flag::non_blocking == CU_STREAM_NON_BLOCKING);
+static_assert(gpu::event_flag::no_timing == CU_EVENT_DISABLE_TIMING);
+static_assert(gpu::user_object_flag::no_destructor_sync == CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
+static_assert(gpu::user_object_flag::graph_move == CU_GRAPH_USER_OBJECT_MOVE);
+
+}  // namespace
