@@ -147,6 +147,8 @@ constexpr SettingRow rows[] = {
      "decides by provider",
      nullptr, -1, 1 << 30},
 
+    {ignored, "WEFT_DEVICE", {}, "`host` or `cuda`: what communicators work on; unset looks"},
+    {ignored, "WEFT_LIBCUDA", {}, "path of the CUDA driver, libcuda.so.1"},
     {ignored, "NCCL_CHECK_POINTERS", {}, "check that buffers are memory of the right device"},
     {ignored, "NCCL_NET_PLUGIN", {}, "network plugin to load"},
     {ignored, "NCCL_TUNER_PLUGIN", {}, "tuner plugin to load"},

@@ -1,0 +1,294 @@
+// A stand-in for libcuda.so.1: exactly the functions of src/gpu/driver_table.h, found through
+// cuGetProcAddress as in the real one. What it does not imitate answers "not supported". It proves
+// nothing about speed or about a GPU's memory model.
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "src/gpu/driver_table.h"
+#include "tests/fake_cuda/control.h"
+
+#define FAKE_EXPORT extern "C" __attribute__((visibility("default")))
+
+FAKE_EXPORT FakeCudaControl fake_cuda_control;
+FakeCudaControl fake_cuda_control = {12080, 1, nullptr, 0, 0, 0, 0};
+
+namespace weft::gpu {
+
+struct ContextOpaque {
+    Device device = 0;
+    int references = 0;
+};
+
+namespace {
+
+constexpr int device_max = 8;
+// As far as any allocation may reach: fresh memory holds this, never zeros.
+constexpr int poison = 0xcb;
+
+std::mutex mutex;
+bool initialised = false;
+ContextOpaque primary[device_max];
+thread_local std::vector<Context> stack;
+
+struct Allocation {
+    size_t bytes = 0;
+    Context context = nullptr;
+    bool host = false;
+};
+std::map<Address, Allocation> allocations;
+
+bool device_valid(Device device) {
+    return device >= 0 && device < fake_cuda_control.devices;
+}
+
+// Every function but a few needs cuInit first, and most a context.
+Status ready() {
+    return initialised ? status::success : status::not_initialized;
+}
+
+Status in_context() {
+    if (!initialised) {
+        return status::not_initialized;
+    }
+    return stack.empty() || stack.back() == nullptr ? status::invalid_context : status::success;
+}
+
+#define REQUIRE(expression)                                                \
+    if (const Status result_ = (expression); result_ != status::success) { \
+        return result_;                                                    \
+    }
+
+std::map<Address, Allocation>::iterator allocation_of(Address address) {
+    auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) {
+        return allocations.end();
+    }
+    const auto found = std::prev(after);
+    return address - found->first < found->second.bytes ? found : allocations.end();
+}
+
+Status allocate(Address* address, size_t bytes, bool host) {
+    REQUIRE(in_context());
+    if (bytes == 0 || address == nullptr) {
+        return status::invalid_value;
+    }
+    constexpr size_t alignment = 512;
+    void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+    if (memory == nullptr) {
+        return status::out_of_memory;
+    }
+    std::memset(memory, poison, bytes);
+    *address = reinterpret_cast<Address>(memory);
+    const std::lock_guard lock(mutex);
+    allocations[*address] = {bytes, stack.back(), host};
+    fake_cuda_control.live_allocations++;
+    return status::success;
+}
+
+Status release(Address address, bool host) {
+    REQUIRE(ready());
+    const std::lock_guard lock(mutex);
+    const auto found = allocations.find(address);
+    if (found == allocations.end() || found->second.host != host) {
+        return status::invalid_value;
+    }
+    std::memset(reinterpret_cast<void*>(address), poison, found->second.bytes);
+    std::free(reinterpret_cast<void*>(address));
+    allocations.erase(found);
+    fake_cuda_control.live_allocations--;
+    return status::success;
+}
+
+// One function per row; the rows without one answer "not supported".
+struct Fake {
+    static Status cuInit(unsigned flags) {
+        fake_cuda_control.init_count++;
+        if (fake_cuda_control.devices == 0) {
+            return status::no_device;
+        }
+        initialised = true;
+        return flags == 0 ? status::success : status::invalid_value;
+    }
+    static Status cuDriverGetVersion(int* version) {
+        *version = fake_cuda_control.version;
+        return status::success;
+    }
+    static Status cuGetErrorName(Status error, const char** text) {
+        *text = error == status::success          ? "CUDA_SUCCESS"
+                : error == status::invalid_device ? "CUDA_ERROR_INVALID_DEVICE"
+                                                  : nullptr;
+        return *text != nullptr ? status::success : status::invalid_value;
+    }
+    static Status cuGetErrorString(Status error, const char** text) {
+        *text = error == status::invalid_device ? "invalid device ordinal" : nullptr;
+        return *text != nullptr ? status::success : status::invalid_value;
+    }
+    static Status cuDeviceGetCount(int* count) {
+        REQUIRE(ready());
+        *count = fake_cuda_control.devices;
+        return status::success;
+    }
+    static Status cuDeviceGet(Device* device, int ordinal) {
+        REQUIRE(ready());
+        *device = ordinal;
+        return device_valid(ordinal) ? status::success : status::invalid_device;
+    }
+    static Status cuDeviceGetUuid(Uuid* uuid, Device device) {
+        REQUIRE(ready());
+        std::memset(uuid->bytes, device + 1, sizeof(uuid->bytes));
+        return device_valid(device) ? status::success : status::invalid_device;
+    }
+    static Status cuDevicePrimaryCtxRetain(Context* context, Device device) {
+        REQUIRE(ready());
+        if (!device_valid(device)) {
+            return status::invalid_device;
+        }
+        const std::lock_guard lock(mutex);
+        primary[device].device = device;
+        primary[device].references++;
+        fake_cuda_control.primary_refs++;
+        *context = &primary[device];
+        return status::success;
+    }
+    static Status cuDevicePrimaryCtxRelease(Device device) {
+        REQUIRE(ready());
+        const std::lock_guard lock(mutex);
+        if (!device_valid(device) || primary[device].references == 0) {
+            return status::invalid_context;
+        }
+        primary[device].references--;
+        fake_cuda_control.primary_refs--;
+        return status::success;
+    }
+    static Status cuCtxGetCurrent(Context* context) {
+        REQUIRE(ready());
+        *context = stack.empty() ? nullptr : stack.back();
+        return status::success;
+    }
+    static Status cuCtxPushCurrent(Context context) {
+        REQUIRE(ready());
+        if (context != nullptr && context->references == 0) {
+            return status::invalid_context;
+        }
+        stack.push_back(context);
+        return status::success;
+    }
+    static Status cuCtxPopCurrent(Context* context) {
+        REQUIRE(ready());
+        if (stack.empty()) {
+            return status::invalid_context;
+        }
+        *context = stack.back();
+        stack.pop_back();
+        return status::success;
+    }
+    static Status cuCtxGetDevice(Device* device) {
+        REQUIRE(in_context());
+        *device = stack.back()->device;
+        return status::success;
+    }
+    static Status cuMemAlloc(Address* address, size_t bytes) {
+        return allocate(address, bytes, false);
+    }
+    static Status cuMemFree(Address address) { return release(address, false); }
+    static Status cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
+        Address address = 0;
+        REQUIRE(allocate(&address, bytes, true));
+        *memory = reinterpret_cast<void*>(address);
+        return status::success;
+    }
+    static Status cuMemFreeHost(void* memory) {
+        return release(reinterpret_cast<Address>(memory), true);
+    }
+    static Status cuMemGetAddressRange(Address* base, size_t* bytes, Address address) {
+        REQUIRE(in_context());
+        const std::lock_guard lock(mutex);
+        const auto found = allocation_of(address);
+        if (found == allocations.end()) {
+            return status::not_found;
+        }
+        *base = found->first;
+        *bytes = found->second.bytes;
+        return status::success;
+    }
+};
+
+template <class... A>
+Status not_supported(A...) {
+    return status::not_supported;
+}
+
+template <class... A>
+constexpr auto not_supported_as(Status (*)(A...)) {
+    return &not_supported<A...>;
+}
+
+struct Entry {
+    const char* name;
+    int version;
+    void* function;
+};
+
+const Entry* table_find(const char* name) {
+    static const Entry entries[] = {
+#define FAKE_ENTRY(need, name, version, ...)                                               \
+    {#name, version, [] {                                                                  \
+         auto pick = []<class F>(F*) -> DriverTable::name##_type* {                        \
+             if constexpr (requires { &F::name; }) {                                       \
+                 return &F::name;                                                          \
+             } else {                                                                      \
+                 return not_supported_as(static_cast<DriverTable::name##_type*>(nullptr)); \
+             }                                                                             \
+         };                                                                                \
+         return reinterpret_cast<void*>(pick(static_cast<Fake*>(nullptr)));                \
+     }()},
+        WEFT_CUDA_FUNCTIONS(FAKE_ENTRY)
+#undef FAKE_ENTRY
+    };
+    for (const Entry& entry : entries) {
+        if (std::strcmp(entry.name, name) == 0) {
+            return &entry;
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+}  // namespace weft::gpu
+
+using namespace weft::gpu;
+
+FAKE_EXPORT Status cuCtxGetCurrent(Context* context) {
+    return Fake::cuCtxGetCurrent(context);
+}
+
+FAKE_EXPORT Status cuInit(unsigned flags) {
+    return Fake::cuInit(flags);
+}
+
+FAKE_EXPORT Status cuGetProcAddress_v2(const char* name, void** function, int version, uint64_t,
+                                       int* why) {
+    const Entry* entry = table_find(name);
+    const char* lacking = fake_cuda_control.lacking;
+    *function = nullptr;
+    *why = 1;
+    if (fake_cuda_control.stub != 0) {
+        return status::stub_library;
+    }
+    if (entry == nullptr || (lacking != nullptr && std::strcmp(lacking, name) == 0)) {
+        return status::not_found;
+    }
+    if (version < entry->version || fake_cuda_control.version < entry->version) {
+        *why = 2;
+        return status::not_found;
+    }
+    *why = 0;
+    *function = entry->function;
+    return status::success;
+}

@@ -1,0 +1,33 @@
+// The stand-in driver as the tests of this folder load it. Thread-bound: one test at a time.
+#pragma once
+
+#include <dlfcn.h>
+
+#include "tests/catch.h"
+#include "tests/fake_cuda/control.h"
+
+// The switches at their defaults, for one test.
+class FakeSwitches {
+  public:
+    FakeSwitches() : library_(dlopen(FAKE_CUDA, RTLD_NOW)) {
+        REQUIRE(library_ != nullptr);
+        control_ = static_cast<FakeCudaControl*>(dlsym(library_, "fake_cuda_control"));
+        REQUIRE(control_ != nullptr);
+        before_ = *control_;
+    }
+    ~FakeSwitches() {
+        control_->version = before_.version;
+        control_->devices = before_.devices;
+        control_->lacking = nullptr;
+        control_->stub = 0;
+        dlclose(library_);
+    }
+    FakeSwitches(const FakeSwitches&) = delete;
+    FakeSwitches& operator=(const FakeSwitches&) = delete;
+    FakeCudaControl* operator->() const { return control_; }
+
+  private:
+    void* library_;
+    FakeCudaControl* control_ = nullptr;
+    FakeCudaControl before_{};
+};
