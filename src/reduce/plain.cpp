@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "src/base/result.h"
-#include "src/reduce/kernels.h"
 #include "src/base/small_float.h"
+#include "src/reduce/kernels.h"
 
 namespace weft {
 namespace {
