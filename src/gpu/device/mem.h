@@ -21,6 +21,7 @@
 #define WEFT_DEVICE_CODE __device__ __forceinline__
 #else
 #include <atomic>
+#include <thread>
 #define WEFT_DEVICE_CODE inline
 #endif
 
@@ -136,6 +137,11 @@ WEFT_DEVICE_CODE uint32_t block_index() {
     return blockIdx.x;
 }
 
+// Between two looks at a word that others write: nothing on a device, where other blocks run
+// anyway.
+WEFT_DEVICE_CODE void poll_pause() {
+}
+
 // Every thread of the block comes here, and none goes on before the last; what they wrote before,
 // all see after. `block` is the stand-in's.
 WEFT_DEVICE_CODE void block_sync(void*) {
@@ -192,6 +198,11 @@ inline void store_vector(void* at, Vec16 value) {
     char* to = static_cast<char*>(at);
     store_element(to, value.low);
     store_element(to + 8, value.high);
+}
+
+// A block is a thread here, and there are fewer cores than blocks.
+inline void poll_pause() {
+    std::this_thread::yield();
 }
 
 // The barrier of a block that is made of host threads.

@@ -121,3 +121,8 @@ static_assert(gpu::user_object_flag::no_destructor_sync == CU_USER_OBJECT_NO_DES
 static_assert(gpu::user_object_flag::graph_move == CU_GRAPH_USER_OBJECT_MOVE);
 
 }  // namespace
+
+// An executable, because Meson builds it then in every test run.
+int main() {
+    return 0;
+}
