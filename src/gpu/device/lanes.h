@@ -106,6 +106,15 @@ WEFT_DEVICE_CODE uint32_t word_await(const SharedLane& shared, const Step& step,
     return 0;
 }
 
+// In place, a rank's own part is where it belongs.
+WEFT_DEVICE_CODE void copy_step(const Here& here, const Step& step, uint32_t tile, uint64_t bytes) {
+    char* const to = address_of(*here.shared, step.operand, tile);
+    const char* const from = address_of(*here.shared, step.operand + 1, tile);
+    if (to != from) {
+        leaf_copy(here.threads, to, from, bytes);
+    }
+}
+
 template <DataType type, RedOp op>
 WEFT_DEVICE_CODE void reduce_step(const Here& here, const Step& step, uint32_t tile,
                                   uint64_t bytes) {
@@ -134,8 +143,7 @@ WEFT_DEVICE_CODE void step_run(const Here& here, const Step& step, uint32_t tile
             }
             return;
         case Do::copy:
-            leaf_copy(here.threads, address_of(shared, step.operand, tile),
-                      address_of(shared, step.operand + 1, tile), bytes);
+            copy_step(here, step, tile, bytes);
             return;
         case Do::scale:
             leaf_scale<type>(here.threads, address_of(shared, step.operand, tile),
