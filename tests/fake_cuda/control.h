@@ -10,4 +10,5 @@ struct FakeCudaControl {
     int init_count;       // how often cuInit was called
     int primary_refs;     // references to all primary contexts
     int live_allocations;
+    unsigned block_threads;  // of every block, whatever the launch says
 };

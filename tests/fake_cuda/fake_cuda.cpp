@@ -11,13 +11,19 @@
 
 #include "src/gpu/driver_table.h"
 #include "tests/fake_cuda/control.h"
+#include "tests/fake_cuda/kernels.h"
+#include "tests/fake_cuda/streams.h"
 
 #define FAKE_EXPORT extern "C" __attribute__((visibility("default")))
 
 FAKE_EXPORT FakeCudaControl fake_cuda_control;
-FakeCudaControl fake_cuda_control = {12080, 1, nullptr, 0, 0, 0, 0};
+FakeCudaControl fake_cuda_control = {12080, 1, nullptr, 0, 0, 0, 0, 1};
 
 namespace weft::gpu {
+
+struct ModuleOpaque {
+    const void* image = nullptr;
+};
 
 struct ContextOpaque {
     Device device = 0;
@@ -102,6 +108,30 @@ Status release(Address address, bool host) {
     allocations.erase(found);
     fake_cuda_control.live_allocations--;
     return status::success;
+}
+
+// Made once and never ended, as the real one.
+StreamOpaque& stream_of(Stream stream) {
+    static auto* const null_stream = new StreamOpaque(nullptr);
+    return stream != nullptr ? *stream : *null_stream;
+}
+
+// A kernel is all its blocks at once, each a thread.
+void grid_run(Function function, const device::Launch& launch, unsigned blocks, unsigned threads) {
+    std::vector<std::thread> running;
+    for (unsigned block = 0; block < blocks; ++block) {
+        running.emplace_back([&, block] { function->run(launch, block, threads); });
+    }
+    for (std::thread& block : running) {
+        block.join();
+    }
+}
+
+// Whether [address, address + bytes) lies in one live allocation.
+bool range_valid(Address address, size_t bytes) {
+    const std::lock_guard lock(mutex);
+    const auto found = allocation_of(address);
+    return found != allocations.end() && address + bytes <= found->first + found->second.bytes;
 }
 
 // One function per row; the rows without one answer "not supported".
@@ -214,6 +244,113 @@ struct Fake {
         }
         *base = found->first;
         *bytes = found->second.bytes;
+        return status::success;
+    }
+    static Status cuMemHostGetDevicePointer(Address* address, void* memory, unsigned) {
+        *address = reinterpret_cast<Address>(memory);
+        return range_valid(*address, 1) ? status::success : status::invalid_value;
+    }
+    // Either end may be pageable memory of the host, which is not known here.
+    static Status cuMemcpyAsync(Address to, Address from, size_t bytes, Stream stream) {
+        REQUIRE(in_context());
+        if (!range_valid(to, bytes) && !range_valid(from, bytes)) {
+            return status::invalid_value;
+        }
+        stream_of(stream).give([=] {
+            std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+        });
+        return status::success;
+    }
+    static Status cuMemsetD8Async(Address to, unsigned char value, size_t count, Stream stream) {
+        REQUIRE(in_context());
+        if (!range_valid(to, count)) {
+            return status::invalid_value;
+        }
+        stream_of(stream).give([=] { std::memset(reinterpret_cast<void*>(to), value, count); });
+        return status::success;
+    }
+    static Status cuModuleLoadData(Module* module, const void* image) {
+        REQUIRE(in_context());
+        *module = new ModuleOpaque{image};
+        return image != nullptr ? status::success : status::invalid_value;
+    }
+    static Status cuModuleUnload(Module module) {
+        delete module;
+        return status::success;
+    }
+    static Status cuModuleGetFunction(Function* function, Module, const char* name) {
+        REQUIRE(in_context());
+        *function = kernel_find(name);
+        return *function != nullptr ? status::success : status::not_found;
+    }
+    static Status cuLaunchKernel(Function function, unsigned x, unsigned y, unsigned z,
+                                 unsigned block_x, unsigned block_y, unsigned block_z, unsigned,
+                                 Stream stream, void** arguments, void**) {
+        REQUIRE(in_context());
+        if (function == nullptr || y != 1 || z != 1 || block_y != 1 || block_z != 1 || x == 0 ||
+            block_x == 0 || block_x > device::block_threads_max) {
+            return status::invalid_value;
+        }
+        const device::Launch launch = *static_cast<const device::Launch*>(arguments[0]);
+        stream_of(stream).give([=, threads = fake_cuda_control.block_threads] {
+            grid_run(function, launch, x, threads);
+        });
+        return status::success;
+    }
+    static Status cuLaunchCooperativeKernel(Function function, unsigned x, unsigned y, unsigned z,
+                                            unsigned block_x, unsigned block_y, unsigned block_z,
+                                            unsigned shared, Stream stream, void** arguments) {
+        return cuLaunchKernel(function, x, y, z, block_x, block_y, block_z, shared, stream,
+                              arguments, nullptr);
+    }
+    static Status cuLaunchHostFunc(Stream stream, HostCall call, void* argument) {
+        REQUIRE(ready());
+        stream_of(stream).give([=] { call(argument); });
+        return status::success;
+    }
+    static Status cuStreamCreateWithPriority(Stream* stream, unsigned, int) {
+        REQUIRE(in_context());
+        *stream = new StreamOpaque(stack.back());
+        return status::success;
+    }
+    static Status cuStreamDestroy(Stream stream) {
+        delete stream;
+        return status::success;
+    }
+    static Status cuStreamGetCtx(Stream stream, Context* context) {
+        REQUIRE(in_context());
+        *context = stream != nullptr ? stream->context : stack.back();
+        return status::success;
+    }
+    static Status cuStreamWaitEvent(Stream stream, Event event, unsigned) {
+        event->state->wait_in(stream_of(stream));
+        return status::success;
+    }
+    static Status cuStreamSynchronize(Stream stream) {
+        stream_of(stream).wait_idle();
+        return status::success;
+    }
+    static Status cuStreamQuery(Stream stream) {
+        return stream_of(stream).idle() ? status::success : status::not_ready;
+    }
+    static Status cuEventCreate(Event* event, unsigned) {
+        REQUIRE(in_context());
+        *event = new EventOpaque;
+        return status::success;
+    }
+    static Status cuEventRecord(Event event, Stream stream) {
+        event->state->record(stream_of(stream));
+        return status::success;
+    }
+    static Status cuEventQuery(Event event) {
+        return event->state->reached() ? status::success : status::not_ready;
+    }
+    static Status cuEventSynchronize(Event event) {
+        event->state->wait_reached();
+        return status::success;
+    }
+    static Status cuEventDestroy(Event event) {
+        delete event;
         return status::success;
     }
 };

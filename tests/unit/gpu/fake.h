@@ -20,6 +20,7 @@ class FakeSwitches {
         control_->devices = before_.devices;
         control_->lacking = nullptr;
         control_->stub = 0;
+        control_->block_threads = before_.block_threads;
         dlclose(library_);
     }
     FakeSwitches(const FakeSwitches&) = delete;
