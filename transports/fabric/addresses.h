@@ -29,6 +29,7 @@ struct RemoteEndpoint {
     uint32_t users = 0;
     uint32_t under_way = 0;  // transmissions to it
     Nanos used = 0;          // last sent to or heard from
+    bool lost_told = false;  // a loss of a control message has been warned of
 };
 
 struct AddressLimits {

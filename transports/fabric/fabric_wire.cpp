@@ -159,7 +159,8 @@ void FabricWire::control(const Peer& peer, size_t rail, MessageKind kind, std::s
     MessageHeader header = header_to(peer, kind);
     header.rail = static_cast<uint8_t>(rail);
     std::lock_guard guard(rails_[rail]->lock());
-    rails_[rail]->control(*peer.paths[rail]->endpoint, header, body);
+    rails_[rail]->control(*peer.paths[rail]->endpoint, header, body,
+                          static_cast<uint32_t>(&peer - peers_.data()));
 }
 
 // The first message of every (rail, peer) pair is small: it warms the pair up, and efa of 1.17
@@ -526,7 +527,7 @@ Result<void> FabricWire::fence(uint32_t rank) {
     header.word = ++sequence_;
     {
         std::lock_guard guard(rails_.front()->lock());
-        rails_.front()->control(*peer.paths.front()->endpoint, header, {});
+        rails_.front()->control(*peer.paths.front()->endpoint, header, {}, rank);
     }
     Nanos limit = clock_now() + fence_limit;
     std::vector<Event> kept;

@@ -194,7 +194,7 @@ class FabricHub::Dispatch final : public RailEvents {
         header.from_rank = inbox.rank();
         header.to_wire = flow.wire.load();
         header.word = word;
-        rail.control(*to, header, {});
+        rail.control(*to, header, {}, peer);
     }
 
     FabricHub& hub_;

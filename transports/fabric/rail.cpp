@@ -301,8 +301,9 @@ Result<Post> Rail::send(RemoteEndpoint& to, const MessageHeader& header, const v
     return posted(*op, rc, "a message");
 }
 
-void Rail::control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body) {
-    controls_.push_back({&to, header, std::string(body)});
+void Rail::control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,
+                   uint32_t peer) {
+    controls_.push_back({&to, header, std::string(body), peer});
     controls_.back().header.bytes = static_cast<uint32_t>(body.size());
     controls_flush();
 }
@@ -313,7 +314,10 @@ void Rail::controls_flush() {
     for (size_t i = 0; i < count; ++i) {
         Control control = std::move(controls_.front());
         controls_.pop_front();
-        auto post = send(*control.to, control.header, control.body.data(), TxOwner{});
+        TxOwner owner;
+        owner.peer = control.peer;
+        owner.control = true;
+        auto post = send(*control.to, control.header, control.body.data(), owner);
         if (post.ok() && post.value() == Post::again) {
             controls_.push_back(std::move(control));
         } else if (!post.ok()) {
@@ -352,8 +356,8 @@ int Rail::poll(RailEvents& events) {
     } else if (count < 0 && count != -FI_EAGAIN) {
         queue_failed(count);
     }
-    // What was found is more urgent.
-    if (count <= 0 || receives_posted_ < receives_wanted_ / 2) {
+    // What was found is more urgent, unless peers' writes use receives up.
+    if (count <= 0 || features_.receive_per_write || receives_posted_ < receives_wanted_ / 2) {
         receives_post();
     }
     if (!controls_.empty()) {
@@ -406,7 +410,10 @@ void Rail::complete_error(RailEvents& events) {
     if (op != nullptr && op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
         TxOwner owner = transmit.owner;
-        Error failure = error_of(entry, owner.peer);
+        Error failure = error_of(entry, owner);
+        if (owner.control) {
+            control_lost(transmit.to, failure);
+        }
         tx_give(transmit);
         events.on_finished(*this, owner, &failure);
         return;
@@ -420,15 +427,23 @@ void Rail::complete_error(RailEvents& events) {
         completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
 }
 
-Error Rail::error_of(const fi_cq_err_entry& entry, uint32_t peer) const {
+void Rail::control_lost(RemoteEndpoint* to, const Error& failure) const {
+    if (features_.efa && to != nullptr && !to->lost_told) {
+        to->lost_told = true;
+        log_warn(failure.what + "; it is sent again");
+    }
+}
+
+Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const {
     char text[128] = "";
     const char* vendor =
         fi_cq_strerror(queue_.get(), entry.prov_errno, entry.err_data, text, sizeof text);
     return make_error(
         Code::remote, Scope::peer,
-        format("rail %u (%s, %s): a put to rank %u failed: %s (provider: %s, %d)%s", index_,
-               name_.c_str(), info_->fabric_attr->prov_name, peer, library_.error_text(entry.err),
-               vendor != nullptr ? vendor : "-", entry.prov_errno,
+        format("rail %u (%s, %s): %s rank %u failed: %s (provider: %s, %d)%s", index_,
+               name_.c_str(), info_->fabric_attr->prov_name,
+               owner.control ? "a control message to" : "a put to", owner.peer,
+               library_.error_text(entry.err), vendor != nullptr ? vendor : "-", entry.prov_errno,
                completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str()),
         entry.err);
 }

@@ -37,6 +37,7 @@ struct TxOwner {
     Nanos posted = 0;               // with them
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
+    bool control = false;           // a control message, which nobody waits for
 };
 
 struct TxOp : Op {
@@ -101,8 +102,10 @@ class Rail {
     // Reads the first 8 bytes of `word`, which is registered here for FI_REMOTE_READ and starts at
     // `at`, over the NIC; `owner.use` is lowered when it is done.
     Result<Post> flush(fid_mr* word, const void* at, const TxOwner& owner);
-    // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated).
-    void control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body);
+    // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated),
+    // but on EFA warned of once: it is how a network that drops packets shows. `peer`: its rank.
+    void control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,
+                 uint32_t peer);
 
     int poll(RailEvents& events);
     bool may_sleep();                 // false: there is work, poll first
@@ -114,6 +117,7 @@ class Rail {
         RemoteEndpoint* to;
         MessageHeader header;
         std::string body;
+        uint32_t peer;
     };
     Rail(const Library& library, const RailChoice& choice, uint8_t index, InfoPtr info,
          const FabricLimits& limits);
@@ -134,8 +138,9 @@ class Rail {
     bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
+    void control_lost(RemoteEndpoint* to, const Error& failure) const;
     void queue_failed(ssize_t rc);
-    Error error_of(const fi_cq_err_entry& entry, uint32_t peer) const;
+    Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const;
 
     const Library& library_;
     const std::string name_;

@@ -94,10 +94,9 @@ Error registration_refused(Error cause, const void* base, size_t bytes, uint64_t
                                   ? "no locked-memory limit, so the NIC's own"
                                   : format("the locked-memory limit is %llu",
                                            static_cast<unsigned long long>(limit.bytes));
-    cause.what +=
-        format(" (%zu bytes at %p, %llu pages of 4 KiB, beside %llu bytes registered; %s)", bytes,
-               base, static_cast<unsigned long long>(pages),
-               static_cast<unsigned long long>(registered_bytes), bound.c_str());
+    cause.what += format(" (%llu pages of 4 KiB at %p, beside %llu bytes registered; %s)",
+                         static_cast<unsigned long long>(pages), base,
+                         static_cast<unsigned long long>(registered_bytes), bound.c_str());
     return cause;
 }
 

@@ -24,7 +24,7 @@ constexpr size_t mib = 1 << 20;
 
 weft::LaunchEnv env;
 ncclComm_t world = nullptr, comm = nullptr;  // the tests' own is a copy of the world
-uint64_t ops_called = 0;  // on `comm`
+uint64_t ops_called = 0;                     // on `comm`
 
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* text, ...) {
     va_list args;
@@ -356,7 +356,7 @@ void mode_budget() {
     expect("registrations of what fits", between(before, stats()).registrations, 0);
 }
 
-// A communicator that is aborted takes its registrations with it and leaves the others' alone.
+// A communicator that is aborted leaves the others' registrations alone.
 void mode_abort() {
     const ncclComm_t other = comm_new();
     const ncclComm_t stays = comm;

@@ -273,6 +273,30 @@ TEST_CASE("rail: a failed write is its sender's, with EFA's code in words") {
     rail->endpoint_release(to.value());
 }
 
+TEST_CASE("rail: a peer that cannot be greeted is warned of once, with the rule to change") {
+    World fake;
+    const auto rail = fake.rail();
+    const std::lock_guard guard(rail->lock());
+    auto to = rail->endpoint_acquire("peer");
+    REQUIRE(to.ok());
+    Events events;
+    for (int i = 0; i < 2; i++) {
+        log_warn("nothing yet");
+        rail->control(*to.value(), MessageHeader{}, "hello", 5);
+        fake.world.errors = {failed(fake.world.transmits.back(), FI_SEND | FI_MSG, 15)};
+        rail->poll(events);
+        if (i == 0) {
+            CHECK_THAT(log_last_error(), Catch::Contains("a control message to rank 5 failed") &&
+                                             Catch::Contains("never answered") &&
+                                             Catch::Contains("security group") &&
+                                             Catch::Contains("sent again"));
+        } else {
+            CHECK_THAT(log_last_error(), Catch::Contains("nothing yet"));
+        }
+    }
+    rail->endpoint_release(to.value());
+}
+
 TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted again") {
     World fake(using_receives);
     const auto rail = fake.rail();

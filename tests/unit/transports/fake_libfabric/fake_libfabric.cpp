@@ -223,6 +223,11 @@ ssize_t receive(fid_ep*, void*, size_t, void*, fi_addr_t, void* context) {
     return -world.receive_error;
 }
 
+ssize_t send(fid_ep*, const void*, size_t, void*, fi_addr_t, void* context) {
+    world.transmits.push_back(context);
+    return 0;
+}
+
 ssize_t write_message(fid_ep*, const fi_msg_rma* message, uint64_t) {
     world.transmits.push_back(message->context);
     return 0;
@@ -281,6 +286,7 @@ int endpoint_open(fid_domain*, fi_info*, fid_ep** endpoint, void*) {
     ops.getopt = getopt;
     cm.getname = name_get;
     message.recv = receive;
+    message.send = send;
     *endpoint = object_new<fid_ep>(FI_CLASS_EP, &ops);
     (*endpoint)->cm = &cm;
     (*endpoint)->msg = &message;

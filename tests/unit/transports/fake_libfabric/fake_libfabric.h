@@ -53,7 +53,7 @@ struct FakeLibfabric {
     bool enabled = false;
     bool options_late = false;     // one was set when it was enabled already
     std::vector<void*> receives;   // contexts of fi_recv
-    std::vector<void*> transmits;  // of fi_writemsg and fi_read
+    std::vector<void*> transmits;  // of fi_writemsg and fi_send
     struct Registration {
         uint64_t flags = 0, access = 0, key = 0;
         int iface = 0, device = 0, dmabuf_fd = -1;
