@@ -55,7 +55,6 @@ struct FabricLimits {
     Nanos address_idle = 0;       // with address_handles: unused for so long, one may be given up
     uint64_t window_bytes = 0;    // of one memory registration
     uint64_t window_overlap = 0;  // with window_bytes: the largest grant
-    uint64_t cache_bytes = 0;     // of memory kept registered while nothing uses it
 };
 
 struct FabricOptions {
@@ -66,7 +65,9 @@ struct FabricOptions {
     std::vector<std::string>
         rails;               // source addresses or interface names, empty: one per usable interface
     bool allow_tcp = false;  // where EFA devices exist and cannot be used
-    uint64_t memory_bytes = 0;   // most that will be registered for pools, 0: unknown
+    uint64_t memory_bytes = 0;  // most that will be registered for pools, 0: unknown
+    uint64_t registered_bytes = uint64_t{32} << 30;  // most known memory that stays registered
+    int64_t stage_bytes = -1;                        // of wires' Caps::stage_below; -1: by provider
     bool device_memory = false;  // ask for GPU memory (FI_HMEM), go on without where refused
     FabricLimits limits;
 };

@@ -41,9 +41,15 @@ Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
             return shm_hub_make(reactor, ShmOptions{!settings.cma_disable});
         case WireKind::fabric:
             return fabric_hub_make(
-                reactor, FabricOptions{settings.libfabric, settings.provider,
-                                       words_split(settings.rails), settings.allow_tcp,
-                                       static_cast<uint64_t>(settings.memory_budget_mb) << 20});
+                reactor,
+                FabricOptions{
+                    .library = settings.libfabric,
+                    .provider = settings.provider,
+                    .rails = words_split(settings.rails),
+                    .allow_tcp = settings.allow_tcp,
+                    .memory_bytes = static_cast<uint64_t>(settings.memory_budget_mb) << 20,
+                    .registered_bytes = static_cast<uint64_t>(settings.registered_mb) << 20,
+                    .stage_bytes = settings.stage_bytes});
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }

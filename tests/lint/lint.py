@@ -46,6 +46,7 @@ MAY_INCLUDE = {
     "perf": ["include"],
     "examples": ["include"],
     "tools": ["include"] + LOWER + LINKS + ["src/tune", "src/sim", "src/exec"],
+    "tools/efa_device": ["src/base", "topology"],
     "tests": None,  # anything
 }
 
@@ -53,6 +54,7 @@ MAY_INCLUDE = {
 FOREIGN = [
     (r"rdma/", ["transports/fabric", "perf/link", "tools", "tests"]),
     (r"(mpi|catch2/.*)\.h", ["perf", "examples", "tests"]),
+    (r"infiniband/", ["tools/efa_device"]),
     (r"hwloc\.h", ["topology", "src/comm", "tools", "tests"]),
 ]
 # Include-only, and shared beyond its module: (header, who else may include it).

@@ -88,9 +88,10 @@ Efa::~Efa() {
 }
 
 // Weft's own ranks must not take another provider unheard; its rails are the device's, not those of
-// the virtual hosts.
+// the virtual hosts. These NICs have no queues that libfabric could write to by itself.
 void Efa::environment_set(std::map<std::string, std::string>& values, const Place& place) const {
     values.try_emplace("WEFT_PROVIDER", "efa");
+    values.try_emplace("FI_EFA_USE_DATA_PATH_DIRECT", "0");
     values.erase("WEFT_RAILS");
     const std::string before = values["LD_PRELOAD"];
     values["LD_PRELOAD"] = library_ + (before.empty() ? "" : ":" + before);

@@ -19,6 +19,9 @@ constexpr size_t piece_align = 128;
 constexpr size_t piece_bytes_min = 64 * 1024;
 constexpr size_t put_bytes_max = size_t{1} << 30;  // one EFA work request
 constexpr uint32_t puts_in_flight = 64;
+// EFA takes at most 2^20 pages in a registration that peers may write to (libfabric's provider efa
+// refuses more), and pages may be of 4 KiB.
+constexpr WindowLimits windows_default{uint64_t{4} << 30, uint64_t{64} << 20};
 // 100 us at 100 GB/s. Where packets stay in order, from 8 ms at 1 Gbit/s to 1 ms at 4 GB/s.
 constexpr Window window = {10 << 20, 10 << 20};
 constexpr Window window_in_order = {1 << 20, 4 << 20};
@@ -26,6 +29,16 @@ constexpr Nanos drain_limit = 1 * nanos_per_s;
 
 const char* progress_name(const fi_info& info) {
     return info.domain_attr->data_progress == FI_PROGRESS_AUTO ? "auto" : "manual";
+}
+
+// Registering with a device is a system call and a command to the NIC, there and back on every
+// rail: some 100 us, taken for as long as copying this much (an estimate: not measured on EFA).
+// Providers over sockets and shared memory only make an entry in a table.
+constexpr size_t stage_below_device = 1 << 20;
+
+WindowLimits windows_of(const FabricLimits& limits) {
+    return limits.window_bytes != 0 ? WindowLimits{limits.window_bytes, limits.window_overlap}
+                                    : windows_default;
 }
 
 // "0000:10:1b.0", or nothing where the provider knows no PCI device.
@@ -189,11 +202,12 @@ class FabricHub::Dispatch final : public RailEvents {
 };
 
 FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
-                     const FabricLimits& limits)
+                     const FabricOptions& options)
     : reactor_(reactor),
       library_(std::move(library)),
       process_uid_(process_uid),
-      limits_(limits),
+      limits_(options.limits),
+      memory_(windows_of(options.limits), options.registered_bytes),
       wires_(wire_slots),
       token_owners_(token_count_max / token_block) {
 }
@@ -201,9 +215,9 @@ FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
 Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const FabricOptions& options) {
     Library library = TRY(library_load(options.library));
     std::unique_ptr<FabricHub> hub(
-        new FabricHub(reactor, std::move(library), random_u64(), options.limits));
+        new FabricHub(reactor, std::move(library), random_u64(), options));
     TRY(hub->rails_open(options));
-    hub->caps_fill();
+    hub->caps_fill(options);
     return hub;
 }
 
@@ -298,11 +312,17 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
     return opened_[choice];
 }
 
-void FabricHub::caps_fill() {
+void FabricHub::caps_fill(const FabricOptions& options) {
     const fi_info& info = *choices_.front().info;
     const char* provider = info.fabric_attr->prov_name;
     caps_.name = format("fabric(%s)", is_efa_direct(info) ? info.fabric_attr->name : provider);
-    caps_.put_bytes_max = std::min(info.ep_attr->max_msg_size, put_bytes_max);
+    const size_t grant_bytes_max = windows_of(limits_).overlap;
+    caps_.grant_bytes_max = grant_bytes_max;
+    const bool device = provider == std::string_view("efa");
+    caps_.stage_below = options.stage_bytes >= 0 ? static_cast<size_t>(options.stage_bytes)
+                        : device                 ? stage_below_device
+                                                 : 0;
+    caps_.put_bytes_max = std::min({info.ep_attr->max_msg_size, put_bytes_max, grant_bytes_max});
     caps_.piece_bytes = piece_bytes;
     caps_.piece_bytes_min = piece_bytes_min;
     caps_.piece_align = piece_align;

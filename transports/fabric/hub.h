@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "transports/fabric/inbox.h"
+#include "transports/fabric/memory_cache.h"
 #include "transports/fabric/processes.h"
 #include "transports/fabric/rail.h"
 #include "transports/fabric/tokens.h"
@@ -52,6 +53,7 @@ class FabricHub final : public WireHub {
     Result<uint32_t> tokens_reserve(Inbox& inbox, uint32_t count);
     void tokens_release(uint32_t first, uint32_t count);
     Processes& processes() { return processes_; }
+    MemoryCache& memory() { return memory_; }
 
     // Polls the rails nobody else is polling. `self` needs no ring. Returns completions found.
     int poll(const Inbox* self);
@@ -63,12 +65,13 @@ class FabricHub final : public WireHub {
 
   private:
     class Dispatch;
-    FabricHub(Reactor& reactor, Library library, uint64_t process_uid, const FabricLimits& limits);
+    FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
+              const FabricOptions& options);
     Result<void> rails_open(const FabricOptions& options);
     Result<std::vector<Rail*>> rails_for(const std::vector<uint32_t>& wanted);
     Result<Rail*> rail_open(size_t choice);
     void nics_sort();
-    void caps_fill();
+    void caps_fill(const FabricOptions& options);
     void drain();
     bool ended_for_me() const;
     Inbox* wire_find(uint64_t uid) const;
@@ -87,6 +90,7 @@ class FabricHub final : public WireHub {
     std::vector<Rail*> opened_;  // by choice, null: not yet
     std::array<std::unique_ptr<Rail>, process_rails_max> rails_;
     std::atomic<size_t> rail_count_{0};
+    MemoryCache memory_;
     WaitSet waits_;                     // whether it has a descriptor is known with the first
     std::unique_ptr<Service> service_;  // from the first rail on
 

@@ -356,8 +356,8 @@ int Rail::poll(RailEvents& events) {
     } else if (count < 0 && count != -FI_EAGAIN) {
         queue_failed(count);
     }
-    // What was found is more urgent.
-    if (count <= 0 || receives_posted_ < receives_wanted_ / 2) {
+    // What was found is more urgent, unless peers' writes use receives up.
+    if (count <= 0 || features_.receive_per_write || receives_posted_ < receives_wanted_ / 2) {
         receives_post();
     }
     if (!controls_.empty()) {

@@ -49,6 +49,9 @@ Service::~Service() {
     }
     reactor_.cancel(grace_timer_.id);
     reactor_.cancel(tick_timer_.id);
+    // The timer that runs may not be the one last set: stir() sets the next while it does.
+    std::unique_lock guard(lock_);
+    idle_.wait(guard, [this] { return !running_; });
 }
 
 void Service::schedule(Timer& timer, Nanos delay, void (Service::*next)()) {
@@ -58,11 +61,14 @@ void Service::schedule(Timer& timer, Nanos delay, void (Service::*next)()) {
     }
     timer.set = true;
     timer.id = reactor_.at(reactor_.now() + delay, [this, &timer, next] {
-        {
-            std::lock_guard inner(lock_);
-            timer.set = false;
-        }
+        std::unique_lock inner(lock_);
+        timer.set = false;
+        running_ = true;
+        inner.unlock();
         (this->*next)();
+        inner.lock();
+        running_ = false;
+        idle_.notify_all();
     });
 }
 

@@ -181,7 +181,7 @@ def listed(world, device):
         pci = re.search(r"fi_pci_attr:\s+domain_id: (\d+)\s+bus_id: (\d+)\s+device_id: (\d+)\s+function_id: (\d+)", block)
         domain, bus, slot, function = map(int, pci.groups())
         name = re.search(r"fi_device_attr:\s+name: (\S+)", block)[1]
-        assert name == f"rdmap{f'P{domain}' if domain else ''}{bus}s{slot}", (name, pci.groups())
+        assert name == f"rdma{f'P{domain}' if domain else ''}p{bus}s{slot}", (name, pci.groups())
         seen.add((part, f"{domain:04x}:{bus:02x}:{slot:02x}.{function}"))
     return seen
 
@@ -229,7 +229,9 @@ def pingpong(world, device, *moved):
     assert server.returncode == 0, out + err
     for host in (0, 1):
         counters = world.counters(host)
-        assert counters["packets"] > 1000 and counters["packet_bytes"] > 10 << 20, counters
+        # 2.x takes efa-direct, whose messages are no longer than a packet.
+        least = (30, 50_000) if world.libraries else (1000, 10 << 20)
+        assert counters["packets"] > least[0] and counters["packet_bytes"] > least[1], counters
         for name in ("duplicates", "torn", "reorders"):
             assert (counters[name] > 100) == (name in moved), (name, counters)
 
@@ -298,6 +300,49 @@ def case_receives(world):
     a.hear("done")
     a.end()
     assert world.counters(0)["writes_imm"] == 2 and world.counters(0)["rnrs"] > 0, world.counters(0)
+
+
+# The same messages have the same fate under the same seed, whatever the clock does.
+def case_seed(world):
+    def decisions(run, seed):
+        log = os.path.join(world.folder, f"log-{run}-%h")
+        a, b = pair(world, f"nics=1,reorder=300us,duplicate=20%,torn,seed={seed}", fabric="efa-direct", WEFT_EFA_DEVICE_LOG=log)
+        for size in (100, 300_000):
+            a.ask("write", 0, a.peer, size, b.address, b.key, 1, answers=["posted"])
+            a.hear("done")
+        a.end()
+        b.end()
+        with open(log.replace("%h", "0"), encoding="utf-8") as file:
+            return sorted(line.split(": ", 1)[1] for line in file if " write message" in line and "attempt 0" in line)
+
+    first = decisions(1, 5)
+    assert len(first) == 35 and sum("placed twice" in line for line in first) > 0, first
+    assert decisions(2, 5) == first
+    assert decisions(3, 6) != first
+
+
+COUNTERS = """
+import ctypes, json
+ask = ctypes.CDLL(None).weft_efa_device_counters
+ask.restype = ctypes.c_size_t
+length = ask(None, ctypes.c_size_t(0))
+text = ctypes.create_string_buffer(length + 1)
+assert ask(text, ctypes.c_size_t(length + 1)) == length == len(text.value)
+short = ctypes.create_string_buffer(b"x" * 11)
+assert ask(short, ctypes.c_size_t(10)) == length and short.raw == text.value[:9] + b"\\0x\\0"
+print(text.value.decode())
+"""
+
+
+# A program asks its own counters; the file has the same.
+def case_counters(world):
+    code, out, err = world.run([sys.executable, "-c", COUNTERS], 3, "nics=2,seed=9")
+    assert code == 0, err
+    said = json.loads(out)
+    assert (said["host"], said["process"], said["seed"], len(said["nics"])) == (3, 0, 9, 2), said
+    file = [name for name in os.listdir(world.folder) if name.startswith("counters-3-")]
+    with open(os.path.join(world.folder, file[0]), encoding="utf-8") as text:
+        assert json.load(text) == said
 
 
 # EFA's own codes (efa_io_defs.h): 13 a peer that was heard of is silent, 15 it never was heard of.
@@ -400,14 +445,18 @@ def case_rate(world):
         a.ask("send", nic, a.peer, 8, answers=["posted"])
         b.hear("message")
         a.hear("done")
-    rate = {}
-    for count in (1, rails):
+    def measured(count):
         for nic in range(count):
             a.ask("stream", nic, 0, size, piece, *keys[rails + nic], answers=["posted"])
-        slowest = max(float(a.hear("streamed")[1]) for _ in range(count))
-        rate[count] = count * size / slowest
-    print(f"1 rail {rate[1] * 8e-6:.1f} Mbit/s, {rails} rails {rate[rails] * 8e-6:.1f} Mbit/s: {rate[rails] / rate[1]:.3f} times")
-    assert 225e6 / 8 < rate[1] < 252e6 / 8 and rate[rails] > 3.9 * rate[1], rate
+        return count * size / max(float(a.hear("streamed")[1]) for _ in range(count))
+
+    for _ in range(3):  # others may use this machine, too
+        one, all_rails = measured(1), measured(rails)
+        print(f"1 rail {one * 8e-6:.1f} Mbit/s, {rails} rails {all_rails * 8e-6:.1f} Mbit/s: {all_rails / one:.3f} times")
+        assert one < 252e6 / 8, "faster than the words say"
+        if one > (240e6 if world.libraries else 220e6) / 8 and all_rails > 3.9 * one:
+            return
+    sys.exit("slower than the words say, three times")
 
 
 CASES = {name[5:]: value for name, value in globals().items() if name.startswith("case_")}

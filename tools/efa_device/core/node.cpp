@@ -290,6 +290,11 @@ bool Node::quiet() {
     return !arrived && waiting_.empty() && held_.empty() && wire_.drained();
 }
 
+void Node::close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+}
+
 bool Node::rail_up(uint32_t nic, Nanos now) const {
     const std::lock_guard lock(mutex_);
     return !plan_.rail_down(nic, moment(*nics_[nic], now));

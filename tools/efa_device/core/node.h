@@ -64,6 +64,8 @@ class Node {
     std::optional<Nanos> due(Nanos now);
     // Nothing of ours is under way: answers have left, and what left was taken.
     bool quiet();
+    // The end: from here on no memory of the program is read or written.
+    void close();
     bool rail_up(uint32_t nic, Nanos now) const;
     bool died(Nanos now) const;  // the script says that this process ends
 
@@ -153,6 +155,7 @@ class Node {
                         const std::byte* payload);
     Status receive_write(Nic& nic, QueuePair& qp, const PacketHeader& header,
                          const std::byte* payload);
+    Status write_count(Nic& nic, QueuePair& qp, Inbound& inbound, const PacketHeader& header);
     Status write_finish(Nic& nic, QueuePair& qp, const PacketHeader& header);
     Status receive_read(Nic& nic, const PacketHeader& header);
     void receive_response(Nic& nic, QueuePair& qp, const PacketHeader& header,
@@ -171,6 +174,7 @@ class Node {
     using PeerName = std::pair<uint32_t, uint32_t>;   // host, process
     std::map<PeerName, std::deque<Departure>> held_;  // due, but the ring was full
     Nanos held_until_ = 0;
+    bool closed_ = false;
     uint64_t epochs_ = 0;
     uint64_t orders_ = 0;
 };

@@ -57,6 +57,9 @@ bool Node::progress_try(Nanos now) {
 }
 
 bool Node::work(Nanos now) {
+    if (closed_) {
+        return false;
+    }
     bool worked = false;
     for (int i = 0; i < departures_per_turn; ++i) {
         const Arrived arrived = wire_.front();
@@ -79,6 +82,9 @@ bool Node::work(Nanos now) {
 // The first thing that time brings: a departure, a free line, a packet not answered, a fault.
 std::optional<Nanos> Node::due(Nanos now) {
     const std::lock_guard lock(mutex_);
+    if (closed_) {
+        return std::nullopt;
+    }
     std::optional<Nanos> first;
     const auto offer = [&first](Nanos at) { first = std::min(first.value_or(at), at); };
     if (!waiting_.empty()) {

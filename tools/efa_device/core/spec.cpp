@@ -35,10 +35,11 @@ constexpr std::string_view key_names[] = {
     "gone",  "retransmit",  "unresponsive", "twice", "duplicate",
 };
 
-// The way systemd names them: rdma, PCI bus and slot in decimal.
+// The way rdma-core's rdma_rename names them: PCI domain where there is one, bus and slot in
+// decimal.
 std::string nic_name(const topology::PciAddress& address) {
     const std::string domain = address.domain == 0 ? "" : format("P%u", address.domain);
-    return format("rdmap%s%us%u", domain.c_str(), address.bus, address.device) +
+    return format("rdma%sp%us%u", domain.c_str(), address.bus, address.device) +
            (address.function == 0 ? "" : format("f%u", address.function));
 }
 

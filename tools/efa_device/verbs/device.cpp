@@ -262,6 +262,7 @@ void Process::leave() {
         return;
     }
     settle();
+    node_->close();  // what the program frees from here on may be registered
     if (!counters_file_.empty()) {
         counters_write();
     }

@@ -295,14 +295,27 @@ int endpoint_open(fid_domain*, fi_info*, fid_ep** endpoint, void*) {
     return 0;
 }
 
+int registration_close(fid* object) {
+    world.registrations_open--;
+    std::free(object);
+    return 0;
+}
+
+fi_ops registration_ops = {
+    sizeof(fi_ops), registration_close, bind_nothing, control, nullptr, nullptr, nullptr};
+
 int registered(FakeLibfabric::Registration what, fid_mr** registration) {
     world.registrations.push_back(what);
     if (world.register_error != 0) {
         return -world.register_error;
     }
+    if (world.registrations_open >= world.registrations_max) {
+        return -FI_ENOMEM;
+    }
+    world.registrations_open++;
     *registration = zeroed<fid_mr>();
     (*registration)->fid.fclass = FI_CLASS_MR;
-    (*registration)->fid.ops = &object_ops;
+    (*registration)->fid.ops = &registration_ops;
     return 0;
 }
 

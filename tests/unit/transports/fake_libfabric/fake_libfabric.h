@@ -40,6 +40,7 @@ struct FakeLibfabric {
     int open_error = 0;                        // of fi_domain
     int enable_error = 0;                      // of fi_enable
     int register_error = 0;                    // of every registration
+    int registrations_max = INT32_MAX;         // open at a time: ENOMEM beyond
     int receive_error = 0;                     // of every fi_recv
     int linger_ms = 0;                         // how long it takes to go when the process ends
     std::deque<fi_cq_data_entry> completions;  // what the queue is about to say
@@ -61,6 +62,7 @@ struct FakeLibfabric {
         const void* base = nullptr;
     };
     std::vector<Registration> registrations;
+    int registrations_open = 0;
 };
 
 using FakeLibfabricGet = FakeLibfabric* (*)();
