@@ -189,6 +189,19 @@ def case_emulated():
     assert ("write emulated" in text) or not old
 
 
+def case_unreachable():
+    """A network that drops everything, as a security group does: told by EFA's code, while the job waits."""
+    device_here()
+    status, text = job("--efa=nics=1,unresponsive=500ms", "--efa-faults=loss rate=100%", "--timeout", "12",
+                       WEFT_PROVIDER="efa", FI_EFA_ENABLE_SHM_TRANSFER="0")
+    assert status == 124, f"exit status {status}"
+    lines = [line for line in text.splitlines() if "a control message to rank" in line]
+    assert lines, "nobody was told"
+    for line in lines:
+        assert "never answered" in line and "security group" in line and "both directions" in line, line
+    assert len(lines) <= 2, "told more than once for a peer"
+
+
 def main():
     try:
         globals()["case_" + sys.argv[1]]()
