@@ -28,7 +28,7 @@ def clean(**more):
 
 
 def start(command, before=None, **env):
-    done = subprocess.run(command, env=clean(**env), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    done = subprocess.run(command, env=clean(**env), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110,
                           preexec_fn=before, check=False)
     sys.stdout.write(done.stdout + done.stderr)
     return done
