@@ -13,6 +13,7 @@
 #include <mutex>
 #include <vector>
 
+#include "src/base/clock.h"
 #include "transports/fabric/library.h"
 #include "transports/fabric/message.h"
 
@@ -37,7 +38,9 @@ class BufferPool {
     // `local_keys`: the provider wants registered buffers (FI_MR_LOCAL).
     BufferPool(fid_domain* domain, fid_ep* bound_endpoint, bool local_keys)
         : domain_(domain), endpoint_(bound_endpoint), local_keys_(local_keys) {}
-    Buffer* take();
+    // Null: none is free and no more can be had, see refusal(). The last `leave` are
+    // not for this caller.
+    Buffer* take(size_t leave = 0);
     void give(Buffer* buffer);
     int refusal() const { return refusal_; }  // errno of the last take() that returned null
 
@@ -47,6 +50,7 @@ class BufferPool {
         std::unique_ptr<Buffer[]> buffers;
         FidHandle<fid_mr> registration;
     };
+    bool may_grow() const;
     bool grow();
     bool slab_register(Slab& slab, size_t bytes);
 
@@ -57,6 +61,7 @@ class BufferPool {
     std::vector<Slab> slabs_;
     std::vector<Buffer*> free_;
     std::atomic<int> refusal_{0};
+    Nanos refused_at_ = 0;  // 0: never; not asked again at once
 };
 
 struct BufferReturn {

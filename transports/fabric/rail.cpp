@@ -21,6 +21,8 @@ constexpr uint32_t receives_max = 128;
 constexpr uint32_t receives_per_write_max = 1024;
 constexpr size_t queue_entries_default = 8192;
 constexpr int batch = 32;
+// Where no more buffers can be had, receives leave so many to what is sent.
+constexpr size_t buffers_to_send = 8;
 constexpr int controls_per_flush = 32;
 
 }  // namespace
@@ -329,7 +331,7 @@ void Rail::controls_flush() {
 
 void Rail::receives_post() {
     while (receives_posted_ < receives_wanted_) {
-        Buffer* buffer = buffers_->take();
+        Buffer* buffer = buffers_->take(buffers_to_send);
         if (buffer == nullptr) {
             receive_error_ = buffers_->refusal();
             return;

@@ -189,6 +189,29 @@ fi_cq_data_entry write_of_peer(void* context, uint32_t imm) {
     return entry;
 }
 
+TEST_CASE("rail: where no more message buffers can be had, receives leave some to what is sent") {
+    World few(using_receives);
+    few.world.registrations_max = 2;
+    const auto rail = few.rail();
+    const size_t posted = few.world.receives.size();
+    CHECK(posted > 8);
+    CHECK(posted < 64);
+    const std::lock_guard guard(rail->lock());
+    auto peer = rail->endpoint_acquire("somebody");
+    REQUIRE(peer.ok());
+    MessageHeader header;
+    const auto sent = rail->send(*peer.value(), header, nullptr, {});
+    REQUIRE(sent.ok());
+    CHECK(sent.value() == Post::accepted);
+    Events events;
+    rail->poll(events);
+    CHECK(few.world.receives.size() == posted);
+
+    World none;
+    none.world.registrations_max = 0;
+    CHECK_THAT(none.refused(), Catch::Contains("rdmap0s6-rdm") && Catch::Contains("ulimit -l"));
+}
+
 TEST_CASE("rail: receives that writes use up are posted again before they run out") {
     World fake(using_receives);
     const auto rail = fake.rail();
