@@ -44,6 +44,11 @@ InfoPtr hints_make(const Library& library, const Ask& ask) {
         return hints;
     }
     hints->caps = FI_MSG | FI_RMA | (ask.device_memory ? FI_HMEM : 0);
+    // Before 1.21 this is how EFA is told not to send over shared memory of its own to peers of the
+    // same NIC: Weft has its own. From then on an option says it (features.cpp).
+    if (ask.provider == "efa" && library.version() < FI_VERSION(1, 21)) {
+        hints->caps |= FI_REMOTE_COMM;
+    }
     hints->mode = FI_CONTEXT | FI_CONTEXT2 | (ask.receive_per_write ? FI_RX_CQ_DATA : 0);
     hints->ep_attr->type = FI_EP_RDM;
     // A local completion may only mean "in the socket buffer"; without this flag a provider cannot
