@@ -239,7 +239,7 @@ void FabricHub::drain() {
 // NICs are opened when a wire wants them: a process uses those near its ranks, not all of the host
 // (32 on p5). Rails without such an identity are all used by every wire, and opened at once.
 Result<void> FabricHub::rails_open(const FabricOptions& options) {
-    choices_ = TRY(rails_choose(library_, options));
+    choices_ = TRY(rails_choose(library_, options, &concern_));
     opened_.resize(choices_.size());
     if (options.rails.empty()) {
         nics_sort();
@@ -304,7 +304,9 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
         rails_[count] = std::move(rail);
         rail_count_.store(count + 1, std::memory_order_release);
         if (service_ == nullptr) {
-            features_warn(opened_[choice]->features(), library_);
+            if (concern_.empty()) {
+                concern_ = features_concern(opened_[choice]->features(), library_);
+            }
             caps_.needs_polling = waits_.fd() < 0;
             service_ = std::make_unique<Service>(*this, reactor_);
         }

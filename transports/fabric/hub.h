@@ -36,6 +36,7 @@ class FabricHub final : public WireHub {
     std::string describe() const override;
     std::vector<std::string> nics() const override { return nics_; }
     std::string features() const override;
+    std::string concern() const override { return concern_; }
     void process_ends() override;
 
     // For wires.
@@ -85,6 +86,7 @@ class FabricHub final : public WireHub {
     Window rail_window_;
     std::vector<RailChoice> choices_;  // fixed after open()
     std::vector<std::string> nics_;    // their PCI addresses, or empty
+    std::string concern_;              // written until the first rail is open
 
     std::mutex open_lock_;  // of opened_, of adding to rails_, and of what starts with the first
     std::vector<Rail*> opened_;  // by choice, null: not yet

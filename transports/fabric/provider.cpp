@@ -328,7 +328,8 @@ Error efa_absent(const Library& library, const std::string& asked) {
 }
 
 // The infos of EFA; none where TCP is to be used.
-Result<std::vector<InfoPtr>> efa_choose(const Library& library, const FabricOptions& options) {
+Result<std::vector<InfoPtr>> efa_choose(const Library& library, const FabricOptions& options,
+                                        std::string* concern) {
     const Environment environment = environment_own();
     const std::vector<EfaDevice> devices = efa_devices(sysfs_root(environment));
     TRY(environment_prepare(library, environment, devices, options.provider));
@@ -349,7 +350,9 @@ Result<std::vector<InfoPtr>> efa_choose(const Library& library, const FabricOpti
         if (!options.allow_tcp || !options.provider.empty()) {
             return why;
         }
-        log_warn(why.what + ": it is set, and TCP is used");
+        if (concern != nullptr) {
+            *concern = why.what + ": it is set, and TCP is used";
+        }
     }
     return infos;
 }
@@ -360,8 +363,9 @@ bool is_efa_direct(const fi_info& info) {
     return std::string_view(info.fabric_attr->name) == "efa-direct";
 }
 
-Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options) {
-    std::vector<InfoPtr> efa = TRY(efa_choose(library, options));
+Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options,
+                                             std::string* concern) {
+    std::vector<InfoPtr> efa = TRY(efa_choose(library, options, concern));
     std::string provider = !efa.empty()               ? "efa"
                            : options.provider.empty() ? fallback_provider
                                                       : options.provider;
