@@ -66,7 +66,8 @@ bool Addresses::idle(const std::string& nic, Nanos now, Nanos* used) const {
     for (auto at = endpoints_.lower_bound(nic); at != endpoints_.end() && nic_of(at->first) == nic;
          ++at) {
         const RemoteEndpoint& endpoint = *at->second;
-        if (endpoint.under_way != 0 || now - endpoint.used < limits_.idle) {
+        if (endpoint.under_way != 0 || endpoint.granted.load() != 0 ||
+            now - endpoint.used < limits_.idle) {
             return false;
         }
         *used = std::max(*used, endpoint.used);

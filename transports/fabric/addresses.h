@@ -5,7 +5,8 @@
 // shares one between the endpoints of a remote NIC, which it knows by the leading bytes of their
 // addresses (EFA: the 16 bytes of the GID). So handles are counted by these bytes. When the limit
 // is reached, the NIC that was used longest ago gives its handle up, if nothing is under way to any
-// of its endpoints and none was used for a while; its endpoints get an address back on next use.
+// of its endpoints, none has anything left to put here and none was used for a while; its endpoints
+// get an address back on next use.
 //
 // Thread rule: the rail's lock. Lifetime: address vector before this, this before endpoints'
 // users. Failure rule: an Error that says the limit, what is in use and what to do.
@@ -13,6 +14,7 @@
 
 #include <rdma/fabric.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,7 +30,9 @@ struct RemoteEndpoint {
     fi_addr_t address = FI_ADDR_UNSPEC;  // unspecified: given up while idle
     uint32_t users = 0;
     uint32_t under_way = 0;  // transmissions to it
-    Nanos used = 0;          // last sent to or heard from
+    // Wires here that granted it something which it has not put yet; any thread.
+    std::atomic<uint32_t> granted{0};
+    Nanos used = 0;  // last sent to or heard from
 };
 
 struct AddressLimits {

@@ -93,6 +93,7 @@ FabricWire::~FabricWire() {
         registrations_close(region);
     }
     for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
+        pieces_return(rank, peers_[rank].pieces);
         if (peers_[rank].process != nullptr) {
             hub_.processes().release(peers_[rank].process, {inbox_.get(), rank},
                                      peers_[rank].paths);
@@ -258,6 +259,32 @@ RemoteRef FabricWire::ref(Region id, uint64_t offset, uint32_t) const {
         ref_key_set(ref, i, fi_mr_key(region.registrations[i].get()));
     }
     return ref;
+}
+
+// While a peer has pieces to put here, its address handles are needed: a NIC takes writes only of
+// those it has one for.
+uint32_t FabricWire::pieces_reserve(uint32_t rank, uint32_t wanted) {
+    Peer& peer = peers_[rank];
+    const uint32_t got = peer.process != nullptr ? hub_.pieces().reserve(wanted) : 0;
+    if (got != 0 && peer.pieces == 0) {
+        for (RemotePath* path : peer.paths) {
+            path->endpoint->granted.fetch_add(1);
+        }
+    }
+    peer.pieces += got;
+    return got;
+}
+
+void FabricWire::pieces_return(uint32_t rank, uint32_t count) {
+    Peer& peer = peers_[rank];
+    ASSERT(count <= peer.pieces);
+    peer.pieces -= count;
+    if (count != 0 && peer.pieces == 0) {
+        for (RemotePath* path : peer.paths) {
+            path->endpoint->granted.fetch_sub(1);
+        }
+    }
+    hub_.pieces().give_back(count);
 }
 
 bool FabricWire::remote_in_bounds(const Put& put) const {

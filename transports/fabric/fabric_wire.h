@@ -29,6 +29,8 @@ class FabricWire final : public Wire {
     Result<Region> expose(void* memory, size_t bytes) override;
     void conceal(Region region) override;
     RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const override;
+    uint32_t pieces_reserve(uint32_t peer, uint32_t wanted) override;
+    void pieces_return(uint32_t peer, uint32_t count) override;
     Post put(const Put& put) override;
     int progress(WireSink& sink, Nanos now, int budget) override;
     const std::byte* map(uint32_t, const RemoteRef&, uint64_t) override { return nullptr; }
@@ -49,6 +51,7 @@ class FabricWire final : public Wire {
         Processes::Paths paths;        // by rail; as many as both sides have
         uint32_t hellos_received = 0;  // a bit for each rail
         uint32_t hellos_acknowledged = 0;
+        uint32_t pieces = 0;  // granted to it, not returned
     };
     struct LocalRegion {
         std::byte* base = nullptr;  // null: a free entry

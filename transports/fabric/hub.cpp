@@ -330,6 +330,14 @@ void FabricHub::caps_fill() {
     caps_.puts_in_flight = puts_in_flight;
     rail_window_ = provider_traits(provider).in_order ? window_in_order : window;
     caps_.real_network = provider_traits(provider).real_network;
+    uint32_t writes = UINT32_MAX;
+    for (const RailChoice& choice : choices_) {
+        const fi_info& rail = *choice.info;
+        writes = std::min(
+            writes,
+            queue_share(limits_.queue_entries, rail.tx_attr->size, rail.rx_attr->size).writes);
+    }
+    pieces_.open(writes);
 }
 
 std::string FabricHub::describe() const {

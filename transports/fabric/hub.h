@@ -50,6 +50,7 @@ class FabricHub final : public WireHub {
     Result<uint32_t> tokens_reserve(Inbox& inbox, uint32_t count);
     void tokens_release(uint32_t first, uint32_t count);
     Processes& processes() { return processes_; }
+    PieceCredits& pieces() { return pieces_; }
 
     // Polls the rails nobody else is polling. `self` needs no ring. Returns completions found.
     int poll(const Inbox* self);
@@ -77,6 +78,7 @@ class FabricHub final : public WireHub {
     const FabricLimits limits_;
     Caps caps_;
     uint64_t rail_window_ = 0;
+    PieceCredits pieces_;
     std::vector<RailChoice> choices_;  // fixed after open()
     std::vector<std::string> nics_;    // their PCI addresses, or empty
 

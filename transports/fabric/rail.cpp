@@ -13,13 +13,7 @@ namespace weft::fabric {
 
 namespace {
 
-// Bounded by what the providers here offer (256 to 2,048): more in flight gains nothing (4 x 1 MiB
-// fills tcp loopback) and a completion queue must hold all of them.
-constexpr uint32_t transmits_max = 512;
-constexpr uint32_t receives_max = 128;
-// Where every write of a peer uses up a receive: enough that the NIC seldom has to ask again.
-constexpr uint32_t receives_per_write_max = 1024;
-constexpr size_t queue_entries_default = 8192;
+constexpr uint32_t receives_of_messages = 128;  // where writes use up none
 constexpr int batch = 32;
 constexpr int controls_per_flush = 32;
 
@@ -33,6 +27,7 @@ Rail::Rail(const Library& library, const RailChoice& choice, uint8_t index, Info
       index_(index),
       limits_(limits),
       info_(std::move(info)),
+      share_(queue_share(limits.queue_entries, info_->tx_attr->size, info_->rx_attr->size)),
       next_key_(random_u64()) {
     const fi_domain_attr& domain = *info_->domain_attr;
     key_bytes_ = (domain.mr_mode & FI_MR_PROV_KEY) != 0 && domain.mr_key_size > 4 ? 8 : 4;
@@ -97,7 +92,7 @@ Result<void> Rail::open_objects() {
 Result<void> Rail::open_queue() {
     bool with_fd = provider_traits(info_->fabric_attr->prov_name).wait_fd;
     fi_cq_attr attributes{};
-    attributes.size = limits_.queue_entries != 0 ? limits_.queue_entries : queue_entries_default;
+    attributes.size = share_.entries;
     attributes.format = FI_CQ_FORMAT_DATA;
     attributes.wait_obj = with_fd ? FI_WAIT_FD : FI_WAIT_NONE;
     fid_cq* queue = nullptr;
@@ -129,9 +124,10 @@ Result<void> Rail::open_endpoint() {
     buffers_ = std::make_unique<BufferPool>(domain_.get(),
                                             (mr_mode & FI_MR_ENDPOINT) != 0 ? endpoint : nullptr,
                                             (mr_mode & FI_MR_LOCAL) != 0);
-    receives_wanted_ = static_cast<uint32_t>(std::min<size_t>(
-        features_.receive_per_write ? receives_per_write_max : receives_max, info_->rx_attr->size));
-    ops_ = std::vector<TxOp>(std::min<size_t>(transmits_max, info_->tx_attr->size));
+    receives_wanted_ = features_.receive_per_write
+                           ? share_.receives
+                           : std::min(receives_of_messages, share_.receives);
+    ops_ = std::vector<TxOp>(share_.transmits);
     for (TxOp& op : ops_) {
         op.transmit = true;
         free_ops_.push_back(&op);

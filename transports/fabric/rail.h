@@ -17,6 +17,7 @@
 
 #include "transports/fabric/addresses.h"
 #include "transports/fabric/buffers.h"
+#include "transports/fabric/credits.h"
 #include "transports/fabric/features.h"
 #include "transports/fabric/inbox.h"
 #include "transports/fabric/provider.h"
@@ -140,6 +141,7 @@ class Rail {
     const uint8_t index_;
     const FabricLimits limits_;
     InfoPtr info_;
+    const QueueShare share_;
     size_t key_bytes_ = 4;
     FidHandle<fid_fabric> fabric_;
     FidHandle<fid_domain> domain_;
