@@ -41,7 +41,7 @@ struct AddressLimits {
     Nanos idle = 0;        // unused for so long, it may be given up
 };
 // max_ah of the EFA device attributes; the GID is the first 16 bytes of an EFA address.
-inline constexpr AddressLimits efa_address_limits = {1024, 16, 30 * nanos_per_s};
+inline constexpr AddressLimits efa_address_limits = {1024, 16, 2 * nanos_per_s};
 
 class Addresses {
   public:
