@@ -60,6 +60,13 @@ void Addresses::forget(RemoteEndpoint& endpoint) {
     }
 }
 
+void Addresses::vector_renewed() {
+    for (auto& [name, endpoint] : endpoints_) {
+        endpoint->address = FI_ADDR_UNSPEC;
+    }
+    nics_.clear();
+}
+
 // `used` becomes when the latest of its endpoints was used.
 bool Addresses::idle(const std::string& nic, Nanos now, Nanos* used) const {
     *used = 0;

@@ -56,6 +56,8 @@ class Addresses {
     bool release(RemoteEndpoint* endpoint);
     // Its address, inserted again if it had been given up.
     Result<fi_addr_t> use(RemoteEndpoint& endpoint, Nanos now);
+    // The address vector is a new one: all are inserted again on next use.
+    void vector_renewed();
     size_t nics() const { return nics_.size(); }
 
   private:

@@ -29,6 +29,7 @@ struct Buffer : Op {
     std::byte* data = nullptr;  // message_bytes_max bytes
     void* descriptor = nullptr;
     BufferPool* pool = nullptr;
+    bool posted = false;  // as a receive: the provider's until it completes
 };
 
 class BufferPool {
@@ -38,6 +39,8 @@ class BufferPool {
         : domain_(domain), endpoint_(bound_endpoint), local_keys_(local_keys) {}
     Buffer* take();
     void give(Buffer* buffer);
+    // Those posted to an endpoint that is closed now come back.
+    void posted_reclaim();
 
   private:
     struct Slab {

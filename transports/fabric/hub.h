@@ -52,6 +52,13 @@ class FabricHub final : public WireHub {
     Processes& processes() { return processes_; }
     PieceCredits& pieces() { return pieces_; }
 
+    // Gives the rail up and opens it again; wires that ride it tell their peers. After return
+    // nothing lands that was under way. An error: the rail cannot be closed.
+    Result<void> rail_renew(Rail& rail, const std::string& why);
+    // The same for the rails on which something of the wire to `peer` is under way, by whoever
+    // polls next; any thread, with a rail's lock or without.
+    void sever_later(uint64_t wire, uint32_t peer);
+
     // Polls the rails nobody else is polling. `self` needs no ring. Returns completions found.
     int poll(const Inbox* self);
     bool may_sleep();  // false: poll first
@@ -69,6 +76,9 @@ class FabricHub final : public WireHub {
     void nics_sort();
     void caps_fill();
     void drain();
+    Result<void> rail_renew_locked(Rail& rail, const std::string& why);
+    void severs_run();
+    void rail_broken(Rail& rail);
     Inbox* wire_find(uint64_t uid) const;
     Inbox* token_owner(uint32_t token) const { return token_owners_[token / token_block].load(); }
 
@@ -94,7 +104,9 @@ class FabricHub final : public WireHub {
     std::vector<std::atomic<Inbox*>> wires_;
     std::vector<std::atomic<Inbox*>> token_owners_;
 
-    std::mutex lock_;  // of tokens_ and wires_ever_
+    std::mutex lock_;  // of tokens_, wires_ever_ and severs_; taken last
+    std::vector<std::pair<uint64_t, uint32_t>> severs_;  // wire, peer
+    std::atomic<bool> severs_waiting_{false};
     TokenSpace tokens_;
     uint64_t wires_ever_ = 0;
     Processes processes_;

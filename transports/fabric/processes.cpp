@@ -68,6 +68,18 @@ Result<RemoteProcess*> Processes::acquire(const WireAddress& address,
     return process.get();
 }
 
+// Who answers for the wire has the rail's lock and reads the pointer: it changes before the old
+// endpoint goes.
+Result<void> Processes::move(RemoteProcess* process, RemoteProcess::User user, size_t at,
+                             const std::string& name, Paths* paths) {
+    std::lock_guard guard(lock_);
+    RemotePath* path = TRY(path_acquire(*process, *(*paths)[at]->rail, name));
+    user.inbox->flow_rail(user.rank, at).endpoint.store(path->endpoint);
+    std::swap(path, (*paths)[at]);
+    path_release(*process, path);
+    return {};
+}
+
 void Processes::release(RemoteProcess* process, RemoteProcess::User user, const Paths& paths) {
     std::lock_guard guard(lock_);
     release_locked(process, user, paths);

@@ -45,6 +45,9 @@ class Processes {
     // Paths from rail i of `rails` to rail i of the peer, as many as both have.
     Result<RemoteProcess*> acquire(const WireAddress& address, const std::vector<Rail*>& rails,
                                    RemoteProcess::User user, Paths* paths);
+    // Rail `at` of the user's peer has another endpoint: `paths` gets the path to it.
+    Result<void> move(RemoteProcess* process, RemoteProcess::User user, size_t at,
+                      const std::string& name, Paths* paths);
     void release(RemoteProcess* process, RemoteProcess::User user, const Paths& paths);
     // Probes when it is time; tells the wires concerned of a process that is gone. By whoever
     // drives; `self` needs no ring.

@@ -80,13 +80,20 @@ Result<void> Rail::open_objects() {
     fid_domain* domain = nullptr;
     TRY(check(fi_domain(fabric, info_.get(), &domain, nullptr), "fi_domain"));
     domain_.reset(domain);
+    TRY(open_vector());
+    TRY(open_queue());
+    TRY(open_endpoint());
+    make_parts();
+    return {};
+}
+
+Result<void> Rail::open_vector() {
     fi_av_attr attributes{};
     attributes.type = FI_AV_TABLE;
     fid_av* addresses = nullptr;
-    TRY(check(fi_av_open(domain, &attributes, &addresses, nullptr), "fi_av_open"));
+    TRY(check(fi_av_open(domain_.get(), &attributes, &addresses, nullptr), "fi_av_open"));
     addresses_.reset(addresses);
-    TRY(open_queue());
-    return open_endpoint();
+    return {};
 }
 
 Result<void> Rail::open_queue() {
@@ -116,14 +123,18 @@ Result<void> Rail::open_endpoint() {
     size_t bytes = sizeof name;
     TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
     endpoint_name_.assign(name, bytes);
+    return {};
+}
+
+// What outlives an incarnation.
+void Rail::make_parts() {
     peers_ = std::make_unique<Addresses>(
         address_limits(), [this](const std::string& peer) { return address_insert(peer); },
         [this](fi_addr_t address) { address_remove(address); });
 
     int mr_mode = info_->domain_attr->mr_mode;
-    buffers_ = std::make_unique<BufferPool>(domain_.get(),
-                                            (mr_mode & FI_MR_ENDPOINT) != 0 ? endpoint : nullptr,
-                                            (mr_mode & FI_MR_LOCAL) != 0);
+    fid_ep* bound = (mr_mode & FI_MR_ENDPOINT) != 0 ? endpoint_.get() : nullptr;
+    buffers_ = std::make_unique<BufferPool>(domain_.get(), bound, (mr_mode & FI_MR_LOCAL) != 0);
     receives_wanted_ = features_.receive_per_write
                            ? share_.receives
                            : std::min(receives_of_messages, share_.receives);
@@ -132,7 +143,6 @@ Result<void> Rail::open_endpoint() {
         op.transmit = true;
         free_ops_.push_back(&op);
     }
-    return {};
 }
 
 AddressLimits Rail::address_limits() const {
@@ -152,11 +162,13 @@ Error Rail::named(Error error) const {
 }
 
 Result<RemoteEndpoint*> Rail::endpoint_acquire(const std::string& endpoint_name) {
+    TRY(usable());
     auto endpoint = peers_->acquire(endpoint_name, clock_now());
     return endpoint.ok() ? std::move(endpoint) : named(std::move(endpoint).error());
 }
 
 Result<fi_addr_t> Rail::address_of(RemoteEndpoint& endpoint) {
+    TRY(usable());
     auto address = peers_->use(endpoint, clock_now());
     return address.ok() ? std::move(address) : named(std::move(address).error());
 }
@@ -335,11 +347,15 @@ void Rail::receives_post() {
             buffers_->give(buffer);
             return;
         }
+        buffer->posted = true;
         ++receives_posted_;
     }
 }
 
 int Rail::poll(RailEvents& events) {
+    if (!queue_) {
+        return 0;
+    }
     fi_cq_data_entry entries[batch];
     ssize_t count = fi_cq_read(queue_.get(), entries, batch);
     for (ssize_t i = 0; i < count; ++i) {
@@ -357,14 +373,21 @@ int Rail::poll(RailEvents& events) {
     return count == -FI_EAVAIL ? 1 : static_cast<int>(std::max<ssize_t>(count, 0));
 }
 
+// The provider has given it back.
+Buffer* Rail::received(Op* op) {
+    auto* buffer = static_cast<Buffer*>(op);
+    buffer->posted = false;
+    --receives_posted_;
+    return buffer;
+}
+
 // The immediate of a peer's write is recognised by FI_REMOTE_CQ_DATA without FI_WRITE: `sockets`
 // sets the former on the initiator's own completion too (0x20204), and only some providers set
 // FI_RMA or FI_REMOTE_WRITE.
 void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
     if ((entry.flags & FI_REMOTE_CQ_DATA) != 0 && (entry.flags & FI_WRITE) == 0) {
         if (features_.receive_per_write && entry.op_context != nullptr) {
-            --receives_posted_;
-            buffers_->give(static_cast<Buffer*>(static_cast<Op*>(entry.op_context)));
+            buffers_->give(received(static_cast<Op*>(entry.op_context)));
         }
         events.on_write(static_cast<uint32_t>(entry.data));
         return;
@@ -377,8 +400,7 @@ void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
         events.on_finished(*this, owner, nullptr);
         return;
     }
-    --receives_posted_;
-    events.on_message(*this, BufferPtr(static_cast<Buffer*>(op)), entry.len);
+    events.on_message(*this, BufferPtr(received(op)), entry.len);
 }
 
 void Rail::complete_error(RailEvents& events) {
@@ -399,8 +421,7 @@ void Rail::complete_error(RailEvents& events) {
         return;
     }
     if (op != nullptr) {
-        --receives_posted_;
-        buffers_->give(static_cast<Buffer*>(op));
+        buffers_->give(received(op));
     }
     LOG(info, net, "rail %u (%s): an incoming transfer failed: %s%s", index_, name_.c_str(),
         library_.error_text(entry.err),
@@ -424,15 +445,15 @@ void Rail::queue_failed(ssize_t rc) {
     if (!queue_broken_) {
         queue_broken_ = true;
         log_warn(
-            format("rail %u (%s, %s): reading completions failed: %s; nothing more arrives on "
-                   "this rail",
+            format("rail %u (%s, %s): reading completions failed: %s; the rail is "
+                   "given up and opened again",
                    index_, name_.c_str(), info_->fabric_attr->prov_name,
                    library_.error_text(static_cast<int>(-rc))));
     }
 }
 
 bool Rail::may_sleep() {
-    if (wait_fd_ < 0) {
+    if (wait_fd_ < 0 || !queue_) {
         return true;  // for as long as who polls allows: caps().needs_polling
     }
     fid* queue = &queue_.get()->fid;

@@ -1,0 +1,109 @@
+// Rails given up and opened again: what was under way ends, the rest goes on, late comers find the
+// new endpoint.
+#include "tests/conformance/fabric/world.h"
+#include "transports/fabric/hub.h"
+
+namespace weft::test {
+namespace {
+
+void renew(WireHub& hub, size_t rail) {
+    auto& fabric = static_cast<fabric::FabricHub&>(hub);
+    REQUIRE(fabric.rail_renew(*fabric.rails()[rail], "the test wants it").ok());
+}
+
+// Puts until every rail of a has carried more than before; all of it arrives.
+void puts_on_all_rails(MemoryPair& pair) {
+    const std::vector<uint64_t> before = pair.a.wire->counters().rail_bytes;
+    const auto all_used = [&] {
+        bool used = true;
+        for (size_t i = 0; i < before.size(); ++i) {
+            used = used && pair.a.wire->counters().rail_bytes[i] > before[i];
+        }
+        return used;
+    };
+    size_t posted = pair.a.sink.delivered.size();
+    REQUIRE(drive(pair.both(), [&] {
+        posted += pair.a.wire->put(pair.put) == Post::accepted;
+        return all_used();
+    }));
+    CHECK(drive(pair.both(), [&] {
+        return pair.a.sink.delivered.size() == posted && pair.b.sink.arrivals.size() >= posted;
+    }));
+    CHECK((pair.target == pair.source));
+}
+
+TEST_CASE("fabric: a rail given up by the receiver is followed by its peers") {
+    for (const size_t rails : {size_t{1}, size_t{3}}) {
+        MemoryPair pair(options_of(provider(), rails), 64 << 10);
+        puts_on_all_rails(pair);
+        renew(*pair.hub_b, 0);
+        puts_on_all_rails(pair);
+        renew(*pair.hub_b, 0);
+        puts_on_all_rails(pair);
+        CHECK(pair.a.sink.failures.empty());
+        CHECK(pair.b.sink.failures.empty());
+    }
+}
+
+TEST_CASE("fabric: a rail given up by the sender is used again once its peers know it") {
+    for (const size_t rails : {size_t{1}, size_t{3}}) {
+        MemoryPair pair(options_of(provider(), rails), 64 << 10);
+        puts_on_all_rails(pair);
+        renew(*pair.hub_a, rails - 1);
+        puts_on_all_rails(pair);
+        const std::string text = "values too";
+        const size_t before = pair.a.sink.arrivals.size();
+        REQUIRE(put_soon(pair.b, pair.both(), value_put(0, pair.a.token, text)));
+        CHECK(drive(pair.both(), [&] { return pair.a.sink.arrivals.size() == before + 1; }));
+        CHECK(pair.a.sink.failures.empty());
+        CHECK(pair.b.sink.failures.empty());
+    }
+}
+
+TEST_CASE("fabric: who connects with an address from before is told the present one") {
+    Pair pair(options_of(provider(), 2));
+    const std::string old = pair.b.wire->address();
+    renew(*pair.hub_b, 0);
+    renew(*pair.hub_b, 1);
+    CHECK(pair.b.wire->address() == old);
+    REQUIRE(pair.a.wire->connect(1, old, "a").ok());
+    REQUIRE(pair.b.wire->connect(0, pair.a.wire->address(), "b").ok());
+    REQUIRE(drive(pair.both(), [&] {
+        return pair.a.wire->state(1) == PeerState::up && pair.b.wire->state(0) == PeerState::up;
+    }));
+    const std::string text = "found";
+    REQUIRE(put_soon(pair.a, pair.both(), value_put(1, pair.b.token, text)));
+    REQUIRE(put_soon(pair.b, pair.both(), value_put(0, pair.a.token, text)));
+    CHECK(drive(pair.both(), [&] {
+        return pair.a.sink.arrivals.size() == 1 && pair.b.sink.arrivals.size() == 1;
+    }));
+    Rank late_a = rank_attach(*pair.hub_a, 9, 0, 2), late_b = rank_attach(*pair.hub_b, 9, 1, 2);
+    connect_pair(late_a, 0, late_b, 1);
+}
+
+TEST_CASE("fabric: what was under way on a rail given up ends on both sides, rail and rank named") {
+    MemoryPair pair(options_of(provider(), 2), 1 << 20);
+    REQUIRE(pair.a.wire->put(pair.put) == Post::accepted);
+    const bool first = pair.a.wire->counters().rail_bytes[0] != 0;
+    renew(*pair.hub_a, first || pair.a.wire->counters().rail_bytes.size() == 1 ? 0 : 1);
+    REQUIRE(drive(
+        pair.both(), [&] { return !pair.a.sink.failures.empty() && !pair.b.sink.failures.empty(); },
+        5));
+    CHECK(pair.a.sink.failures[0].first == 1);
+    CHECK_THAT(pair.a.sink.failures[0].second, Catch::Contains(first ? "rail 0 (" : "rail 1 (") &&
+                                                   Catch::Contains("to rank 1") &&
+                                                   Catch::Contains("the test wants it"));
+    CHECK(pair.b.sink.failures[0].first == 0);
+    CHECK_THAT(pair.b.sink.failures[0].second,
+               Catch::Contains("rank 0 cannot go on with this rank: rail ") &&
+                   Catch::Contains("to rank 1"));
+    CHECK(pair.b.wire->state(0) == PeerState::failed);
+    CHECK(pair.a.sink.failures.size() == 1);
+    CHECK(pair.b.sink.failures.size() == 1);
+    // Another communicator of the same processes goes on.
+    Rank next_a = rank_attach(*pair.hub_a, 9, 0, 2), next_b = rank_attach(*pair.hub_b, 9, 1, 2);
+    connect_pair(next_a, 0, next_b, 1);
+}
+
+}  // namespace
+}  // namespace weft::test
