@@ -91,6 +91,7 @@ class FabricWire final : public Wire {
     void on_value_ack(const Event& event, WireSink& sink);
     void on_failure(Event& event, WireSink& sink);
     void on_renewed(size_t at);
+    void under_way_lost(uint32_t rank, size_t at);
     void on_moved(const Event& event);
     void on_moved_ack(const Event& event);
     void on_lost(const Event& event, WireSink& sink);

@@ -82,6 +82,23 @@ void FabricWire::on_renewed(size_t at) {
     hub_.service().stir();
 }
 
+// What was on its way to the old endpoint may have been placed or not, and some providers never say
+// so.
+void FabricWire::under_way_lost(uint32_t rank, size_t at) {
+    Rail& rail = *rails_[at];
+    bool busy = false;
+    {
+        std::lock_guard guard(rail.lock());
+        busy = rail.busy_towards(inbox_.get(), rank);
+    }
+    if (busy) {
+        fail(rank, make_error(Code::remote, Scope::peer,
+                              format("rail %u (%s): rank %u gave up its end of the rail while puts "
+                                     "to it were under way",
+                                     rail.index(), rail.name().c_str(), rank)));
+    }
+}
+
 // The acknowledgement goes to the new endpoint, over the rail that moved: it warms the pair up, and
 // says that it works.
 void FabricWire::on_moved(const Event& event) {
@@ -92,6 +109,7 @@ void FabricWire::on_moved(const Event& event) {
         return;
     }
     if (moved->incarnation > peer.incarnations[moved->rail]) {
+        under_way_lost(event.peer, moved->rail);
         RemoteEndpoint* old = peer.paths[moved->rail]->endpoint;
         if (peer.pieces != 0) {
             old->granted.fetch_sub(1);

@@ -143,6 +143,7 @@ class Rail {
     Result<void> open_endpoint();
     void make_parts();
     Result<void> usable() const;
+    Result<void> renewable() const;
     void close_objects();
     Result<void> open_again();
     void end_transmits(RailEvents& events, const std::string& why);

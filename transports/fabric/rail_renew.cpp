@@ -28,6 +28,20 @@ bool Rail::busy_towards(const Inbox* inbox, uint32_t peer) const {
     return false;
 }
 
+// libfabric's shm of 1.17 crashes when an endpoint goes that a peer of the same process has mapped.
+Result<void> Rail::renewable() const {
+    const char* provider = info_->fabric_attr->prov_name;
+    const bool bound = (info_->domain_attr->mr_mode & FI_MR_ENDPOINT) != 0;
+    if (!bound && provider_traits(provider).real_network) {
+        return {};
+    }
+    return make_error(
+        Code::unsupported, Scope::process,
+        format("rail %u (%s) cannot be opened again, for %s %s: end this process", index_,
+               name_.c_str(), provider,
+               bound ? "binds memory to the endpoint" : "shares memory with its peers"));
+}
+
 // Children before parents.
 void Rail::close_objects() {
     if (flush_self_ != nullptr) {
@@ -79,13 +93,7 @@ Result<void> Rail::renew(RailEvents& events, const std::string& why) {
     if (!lost_.empty()) {
         return {};
     }
-    if ((info_->domain_attr->mr_mode & FI_MR_ENDPOINT) != 0) {
-        return make_error(
-            Code::unsupported, Scope::process,
-            format("rail %u (%s): it cannot be opened again, for %s binds memory to the endpoint: "
-                   "end this process",
-                   index_, name_.c_str(), info_->fabric_attr->prov_name));
-    }
+    TRY(renewable());
     close_objects();
     incarnation_.fetch_add(1);
     const auto opened = open_again();

@@ -1,5 +1,6 @@
 // Two real processes: the child is this binary again, running one hidden case, spoken to through
 // pipes.
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -157,7 +158,11 @@ TEST_CASE("fabric: a stopped peer delays, it is not a failure; leaving it is qui
     }
     SECTION("it is left") {
         Nanos start = clock_now();
-        CHECK(side.self.wire->fence(1).ok());
+        const auto fenced = side.self.wire->fence(1);
+        CHECK(fenced.ok() == (provider() != "shm"));
+        if (!fenced.ok()) {
+            CHECK_THAT(fenced.error().what, Catch::Contains("rank 1 did not confirm"));
+        }
         side.self.wire->conceal(side.region);
         side.self.wire.reset();
         side.hub.reset();
@@ -199,16 +204,23 @@ TEST_CASE("fabric: nothing of a stopped peer lands after a fence, when it goes o
     REQUIRE(fenced.ok());
     CHECK(clock_now() - start > nanos_per_ms);
     side.memory.assign(memory_bytes, 'n');
-    const size_t before = side.self.sink.arrivals.size();
+    const auto progress = [&] {
+        for (int i = 0; i < 1000; ++i) {
+            side.self.progress();
+        }
+        return side.self.sink.arrivals.size();
+    };
+    const size_t before = progress();  // what was read before the fence
     kill(child.pid, SIGCONT);
     // It notices that its writes have nowhere to go.
+    pollfd said_something{child.in, POLLIN, 0};
+    // Asleep in between: where cores are short, the other side needs ours.
+    REQUIRE(drive(
+        {&side.self}, [&] { return ::poll(&said_something, 1, 10) > 0; }, 60));
     const std::string said = pipe_receive(child.in);
     CHECK_THAT(said, Catch::Contains("rail ") && Catch::Contains("rank 0"));
-    for (int i = 0; i < 1000; ++i) {
-        side.self.progress();
-    }
+    CHECK(progress() == before);
     CHECK((side.memory == std::string(memory_bytes, 'n')));
-    CHECK(side.self.sink.arrivals.size() <= before + 64);  // read from the queue before the fence
 }
 
 TEST_CASE("fabric: a peer killed while nothing is under way is noticed") {
