@@ -117,7 +117,10 @@ Result<void> Rail::open_endpoint() {
     endpoint_.reset(endpoint);
     TRY(check(fi_ep_bind(endpoint, &queue_.get()->fid, FI_TRANSMIT | FI_RECV), "binding the CQ"));
     TRY(check(fi_ep_bind(endpoint, &addresses_.get()->fid, 0), "binding the AV"));
-    features_ = endpoint_prepare(endpoint, *info_, library_.version());
+    const EndpointFeatures features = endpoint_prepare(endpoint, *info_, library_.version());
+    if (incarnation() == 0) {
+        features_ = features;  // of the NIC: the same for every incarnation, and read by any thread
+    }
     TRY(check(fi_enable(endpoint), "fi_enable"));
     char name[rail_name_max];
     size_t bytes = sizeof name;
