@@ -337,7 +337,7 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
     }
     // One rail per peer, small puts are not striped; the next one while the peer does not know it.
     size_t index = put.peer % peer.paths.size();
-    for (size_t tried = 1; (peer.moved_waiting >> index & 1) != 0; ++tried) {
+    for (size_t tried = 1; !confirmed(peer, index); ++tried) {
         if (tried == peer.paths.size()) {
             value_cookies_.erase(header.word);
             return Post::again;
@@ -373,7 +373,7 @@ size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
     for (size_t i = 0; i < count; ++i) {
         size_t index = (counters_.puts + i) % count;
         uint64_t under_way = inbox_->flow_rail(peer, index).bytes.load();
-        bool room = (peers_[peer].moved_waiting >> index & 1) == 0;
+        bool room = confirmed(peers_[peer], index);
         room = room && (under_way == 0 || under_way + bytes <= hub_.rail_window());
         if (room && (best == rails_max ||
                      rails_[index]->outstanding_bytes() < rails_[best]->outstanding_bytes())) {

@@ -71,6 +71,7 @@ class FabricWire final : public Wire {
     void control_everywhere(const Peer& peer, MessageKind kind, std::string_view body,
                             uint64_t word = 0, uint8_t flags = 0);
     void address_note();
+    bool confirmed(const Peer& peer, size_t rail) const;
     void moved_send(const Peer& peer);
     bool fence_wait(Peer& peer, uint64_t word, Nanos limit_ns);
     Result<void> fence_own(uint32_t rank);
@@ -103,6 +104,7 @@ class FabricWire final : public Wire {
     const std::vector<Rail*> rails_;  // the hub's
     std::string address_;             // as published, with the endpoints of these incarnations:
     std::vector<uint32_t> incarnations_;
+    std::vector<uint32_t> present_;  // incarnations that peers were or are being told of
     Caps caps_;
     std::unique_ptr<Inbox> inbox_;
     std::vector<Peer> peers_;

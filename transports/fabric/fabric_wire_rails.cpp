@@ -38,6 +38,12 @@ void FabricWire::address_note() {
         incarnations_.push_back(rail->incarnation());
     }
     address_ = address_encode(address);
+    present_ = incarnations_;
+}
+
+// Also false from the moment a rail is renewed until on_renewed() hears of it.
+bool FabricWire::confirmed(const Peer& peer, size_t rail) const {
+    return (peer.moved_waiting >> rail & 1) == 0 && rails_[rail]->incarnation() == present_[rail];
 }
 
 void FabricWire::control_everywhere(const Peer& peer, MessageKind kind, std::string_view body,
@@ -65,6 +71,7 @@ void FabricWire::moved_send(const Peer& peer) {
 }
 
 void FabricWire::on_renewed(size_t at) {
+    present_[at] = rails_[at]->incarnation();
     const Nanos now = clock_now();
     for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
         Peer& peer = peers_[rank];

@@ -386,9 +386,11 @@ Buffer* Rail::received(Op* op) {
 
 // The immediate of a peer's write is recognised by FI_REMOTE_CQ_DATA without FI_WRITE: `sockets`
 // sets the former on the initiator's own completion too (0x20204), and only some providers set
-// FI_RMA or FI_REMOTE_WRITE.
+// FI_RMA or FI_REMOTE_WRITE. efa of 1.17, which emulates writes, sets FI_WRITE at the target too
+// (0x20200), and no context, which our own operations always have.
 void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
-    if ((entry.flags & FI_REMOTE_CQ_DATA) != 0 && (entry.flags & FI_WRITE) == 0) {
+    const bool ours = (entry.flags & FI_WRITE) != 0 && entry.op_context != nullptr;
+    if ((entry.flags & FI_REMOTE_CQ_DATA) != 0 && !ours) {
         if (features_.receive_per_write && entry.op_context != nullptr) {
             buffers_->give(received(static_cast<Op*>(entry.op_context)));
         }

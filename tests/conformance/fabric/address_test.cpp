@@ -12,6 +12,11 @@ FabricOptions scarce(size_t handles, Nanos idle) {
     return options;
 }
 
+// All of this process is one NIC's there, and takes one handle.
+bool each_its_own() {
+    return !provider().starts_with("efa");
+}
+
 // A hub with few handles and two peers in hubs of their own.
 struct Three {
     explicit Three(const FabricOptions& few) : reactor(reactor_make()) {
@@ -38,6 +43,9 @@ struct Three {
 };
 
 TEST_CASE("fabric: peers take turns with one address handle") {
+    if (!each_its_own()) {
+        return;
+    }
     Three three(scarce(1, 0));
     connect_pair(three.ranks[0], 0, three.ranks[1], 1);
     REQUIRE(three.quiet());
@@ -59,6 +67,9 @@ TEST_CASE("fabric: peers take turns with one address handle") {
 }
 
 TEST_CASE("fabric: no handle for one peer too many, said in one line") {
+    if (!each_its_own()) {
+        return;
+    }
     Three three(scarce(1, 3600 * nanos_per_s));
     connect_pair(three.ranks[0], 0, three.ranks[1], 1);
     const auto refused = three.ranks[0].wire->connect(2, three.ranks[2].wire->address(), "");
@@ -70,6 +81,9 @@ TEST_CASE("fabric: no handle for one peer too many, said in one line") {
 }
 
 TEST_CASE("fabric: a peer that has something to put here keeps its address handle") {
+    if (!each_its_own()) {
+        return;
+    }
     Three three(scarce(1, 0));
     Wire& few = *three.ranks[0].wire;
     connect_pair(three.ranks[0], 0, three.ranks[1], 1);

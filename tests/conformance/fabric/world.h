@@ -96,7 +96,8 @@ inline bool put_soon(Rank& from, const std::vector<Rank*>& ranks, const Put& put
 inline FabricOptions options_of(const std::string& provider, size_t rails = 1) {
     FabricOptions options;
     options.provider = provider;
-    for (size_t i = 1; i <= rails && provider != "shm"; ++i) {
+    const bool named = provider != "shm" && !provider.starts_with("efa");
+    for (size_t i = 1; i <= rails && named; ++i) {
         options.rails.push_back("127.0.0." + std::to_string(i));
     }
     return options;
