@@ -139,6 +139,7 @@ void FabricWire::on_moved_ack(const Event& event) {
     if (event.rail < peer.paths.size() &&
         event.word == moved_word({event.rail, rails_[event.rail]->incarnation(), {}})) {
         peer.moved_waiting &= ~(1u << event.rail);
+        peer.paths[event.rail]->incarnation.store(static_cast<uint32_t>(event.word >> 8));
     }
 }
 

@@ -20,6 +20,7 @@ Result<RemotePath*> Processes::path_acquire(RemoteProcess& process, Rail& rail,
     }
     auto path = std::make_unique<RemotePath>();
     path->rail = &rail;
+    path->incarnation.store(rail.incarnation());
     path->endpoint = TRY(rail.endpoint_acquire(name));
     path->users = 1;
     process.paths.push_back(std::move(path));
@@ -100,7 +101,7 @@ void Processes::release_locked(RemoteProcess* process, RemoteProcess::User user,
 
 // A probe is no use of the address: it neither brings a given-up one back nor keeps one.
 bool Processes::probe_refused(RemoteProcess& process, RemotePath& path) {
-    if (path.probe_under_way.load() != 0) {
+    if (path.probe_under_way.load() != 0 || path.incarnation.load() != path.rail->incarnation()) {
         return false;
     }
     MessageHeader header;

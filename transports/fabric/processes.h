@@ -24,6 +24,9 @@ struct RemotePath {
     uint32_t users = 0;
     std::atomic<uint32_t> probe_under_way{0};
     int refusals = 0;  // of probes, in a row
+    // Of the rail here, as last confirmed from there. Another one is not probed: a process that is
+    // stopped does not take the new connection, and is not gone.
+    std::atomic<uint32_t> incarnation{0};
 };
 
 struct RemoteProcess {
