@@ -223,6 +223,23 @@ TEST_CASE("fabric: nothing of a stopped peer lands after a fence, when it goes o
     CHECK((side.memory == std::string(memory_bytes, 'n')));
 }
 
+TEST_CASE("fabric: a stopped peer is not gone after a fence, and goes on") {
+    if (!connected_provider()) {
+        return;
+    }
+    Child child;
+    Side side(0, child.in, child.out, 'p');
+    kill(child.pid, SIGSTOP);
+    REQUIRE(side.self.wire->fence(1).ok());
+    drive(
+        {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 3);
+    CHECK(side.self.sink.failures.empty());
+    kill(child.pid, SIGCONT);
+    REQUIRE(put_soon(side.self, {&side.self}, side.memory_put(1, 0, memory_bytes)));
+    CHECK(drive(
+        {&side.self}, [&] { return side.self.sink.delivered.size() == 1; }, 60));
+}
+
 TEST_CASE("fabric: a peer killed while nothing is under way is noticed") {
     Child child;
     Side side(0, child.in, child.out, 'p');
