@@ -23,6 +23,8 @@ test_packages=(
     "openmpi-bin:command -v mpirun"
     "libopenmpi-dev:command -v mpicc"
     "clang-format:command -v clang-format"
+    "libibverbs-dev:pkg-config --exists libibverbs"
+    "libfabric-bin:command -v fi_pingpong"
 )
 
 # Prints the packages of the list that are not there.

@@ -32,6 +32,11 @@ class WireHub {
     virtual std::vector<std::string> nics() const { return {}; }
     // What must be alike on all ranks that use the transport, as "name=value" lines.
     virtual std::string features() const { return ""; }
+    // What the user should hear of once a job, known with the first wire; mostly empty.
+    virtual std::string concern() const { return ""; }
+    // The process is about to end, on this thread: after return no other thread moves anything, for
+    // the libraries below are taken down next.
+    virtual void process_ends() {}
 };
 
 // Peers in the same process (threads, or one thread with groups). Reactor unused.
@@ -52,7 +57,6 @@ struct FabricLimits {
     Nanos address_idle = 0;       // with address_handles: unused for so long, one may be given up
     uint64_t window_bytes = 0;    // of one memory registration
     uint64_t window_overlap = 0;  // with window_bytes: the largest grant
-    uint64_t cache_bytes = 0;     // of memory kept registered while nothing uses it
 };
 
 struct FabricOptions {
@@ -63,7 +67,9 @@ struct FabricOptions {
     std::vector<std::string>
         rails;               // source addresses or interface names, empty: one per usable interface
     bool allow_tcp = false;  // where EFA devices exist and cannot be used
-    uint64_t memory_bytes = 0;   // most that will be registered for pools, 0: unknown
+    uint64_t memory_bytes = 0;  // most that will be registered for pools, 0: unknown
+    uint64_t registered_bytes = uint64_t{32} << 30;  // most known memory that stays registered
+    int64_t stage_bytes = -1;                        // of wires' Caps::stage_below; -1: by provider
     bool device_memory = false;  // ask for GPU memory (FI_HMEM), go on without where refused
     FabricLimits limits;
 };

@@ -47,6 +47,8 @@ struct Caps {
     size_t piece_bytes_min = 0;  // below it, pieces are not made smaller to use more rails
     size_t piece_align = 16;     // pieces begin at multiples of it, a power of two
     size_t grant_bytes_max = 0;  // of one grant, 0: no limit
+    size_t stage_below = 0;      // buffers below it that are not known memory are better copied
+                                 // through library memory than exposed for one operation
     uint32_t rails = 1;          // that share the pieces of a put
     size_t inline_bytes =
         0;  // a put of at most this size to no memory (RemoteRef{}) arrives by value; >= 64 always
@@ -114,7 +116,8 @@ struct WireCounters {
     uint64_t arrivals = 0, arrival_bytes = 0;  // reported (bytes where known)
     uint64_t copied_bytes = 0;  // staging copies: bytes moved more than the one necessary time
     uint64_t again = 0;         // back-pressure answers
-    uint64_t registrations = 0;
+    uint64_t registrations = 0, deregistrations = 0;
+    uint64_t registration_hits = 0;  // memory exposed that was registered already
     uint64_t dropped = 0;  // puts that met memory no longer exposed, counted where it shows
     std::vector<uint64_t> rail_bytes;  // put_bytes by rail, empty where there are no rails
 };
@@ -138,11 +141,13 @@ class Wire {
     virtual PeerState state(uint32_t peer) const = 0;
     virtual std::string_view hello_of(uint32_t peer) const = 0;
 
-    // Makes memory usable as target and source. Cheap for memory whose lifetime is known
-    // (weft::shared_alloc).
+    // Makes memory usable as target and source. Cheap for known memory (transports/memory.h).
     virtual Result<Region> expose(void* memory, size_t bytes) = 0;
     // Ends it: after return no put of any peer lands in the region, and no peer reads it.
     virtual void conceal(Region region) = 0;
+    // Ends it when no peer has a put into it under way or a grant of it open, and none of its own
+    // puts is unfinished: memory whose lifetime is known may stay registered for the next time.
+    virtual void release(Region region) { conceal(region); }
     // What `peer` must know to put into (or map) the region at `offset`.
     virtual RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const = 0;
 

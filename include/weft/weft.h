@@ -61,10 +61,13 @@ typedef struct weftStats {
     uint64_t staleDropped;      /* pieces of an old generation */
     uint64_t lateReports;       /* waits reported as late */
     uint64_t strangersDropped;  /* control connections of this process that were not from a peer */
+    uint64_t registrations;     /* memory registered with NICs: windows, on each rail */
+    uint64_t deregistrations;   /* of these, ended */
+    uint64_t registrationHits;  /* memory that was found registered */
 } weftStats_t;
 
 #define WEFT_STATS_INITIALIZER \
-    { sizeof(weftStats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(weftStats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Fills the members that `stats->size` covers. The numbers may be some operations old.
  * ncclInvalidArgument when an argument is NULL or the size is smaller than the first member. */

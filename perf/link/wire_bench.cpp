@@ -2,7 +2,6 @@
 // by value between two processes (shm) and two threads (loopback), the price of polling when
 // nothing comes, and the rate of 1 MiB puts into library and private memory. Prints one line each;
 // figures of a shared machine are worth comparing only within one run.
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,40 +14,22 @@
 #include <thread>
 #include <vector>
 
+#include "perf/link/processes.h"
 #include "transports/hubs.h"
 #include "transports/memory.h"
 
 namespace {
 
 using namespace weft;
+using bench::must;
+using bench::now_us;
+using bench::Pipes;
+using bench::stop;
 
 constexpr int rounds = 100'000;
 constexpr int samples = 200;  // short ones: the best were not interrupted
 constexpr size_t put_bytes = 1 << 20;
 constexpr int puts = 1000;
-
-[[noreturn]] void stop(const std::string& what) {
-    std::fprintf(stderr, "weft-wire-bench: %s\n", what.c_str());
-    std::_Exit(1);
-}
-
-template <class T>
-T must(Result<T> result) {
-    if (!result.ok()) {
-        stop(result.error().what);
-    }
-    return std::move(result).value();
-}
-
-// What the sides say to each other apart from the wire.
-struct Pipes {
-    int end[2];
-    Pipes() {
-        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, end) != 0) {
-            stop("no socket pair");
-        }
-    }
-};
 
 class BenchSide final : public WireSink {
   public:
@@ -74,17 +55,7 @@ class BenchSide final : public WireSink {
     int index() const { return index_; }
     Wire& wire() { return *wire_; }
     void drive() { wire_->progress(*this, 0, 64); }
-    std::string swap(const std::string& mine) {
-        char buffer[512];
-        if (::write(pipes_.end[index_], mine.data(), mine.size()) < 0) {
-            stop("the other side is gone");
-        }
-        const ssize_t got = ::read(pipes_.end[index_], buffer, sizeof buffer);
-        if (got <= 0) {
-            stop("the other side is gone");
-        }
-        return {buffer, static_cast<size_t>(got)};
-    }
+    std::string swap(const std::string& mine) { return bench::swap(pipes_.end[index_], mine); }
     void post(const Put& put) {
         while (wire_->put(put) == Post::again) {
             drive();
@@ -103,10 +74,6 @@ class BenchSide final : public WireSink {
     Doorbell bell_;
     std::unique_ptr<Wire> wire_;
 };
-
-double now_us() {
-    return static_cast<double>(clock_now()) / 1e3;
-}
 
 void ping_pong(BenchSide& side, const char* name) {
     Put put;
@@ -195,7 +162,7 @@ void bandwidth(BenchSide& side, const char* name, bool library) {
     side.wire().conceal(region);
 }
 
-void bench(Pipes& pipes, int index, WireHub& hub, const char* name) {
+void both(Pipes& pipes, int index, WireHub& hub, const char* name) {
     BenchSide side(pipes, index, hub);
     ping_pong(side, name);
     bandwidth(side, name, true);
@@ -209,7 +176,7 @@ void bench_processes(const char* name, const ShmOptions& options) {
     const pid_t child = ::fork();
     const auto reactor = reactor_make();
     const auto hub = must(shm_hub_make(*reactor, options));
-    bench(pipes, child == 0 ? 1 : 0, *hub, name);
+    both(pipes, child == 0 ? 1 : 0, *hub, name);
     if (child == 0) {
         std::_Exit(0);
     }
@@ -219,8 +186,8 @@ void bench_processes(const char* name, const ShmOptions& options) {
 void bench_threads() {
     Pipes pipes;
     const auto hub = loopback_hub_make();
-    std::thread other([&] { bench(pipes, 1, *hub, "loopback"); });
-    bench(pipes, 0, *hub, "loopback");
+    std::thread other([&] { both(pipes, 1, *hub, "loopback"); });
+    both(pipes, 0, *hub, "loopback");
     other.join();
 }
 

@@ -26,14 +26,15 @@ bool has_prefix(std::string_view text, std::string_view prefix) {
     return text.substr(0, prefix.size()) == prefix;
 }
 
-// Names of the launcher, the performance tool and test harnesses ride in the same environment. What
-// weft-run tells every rank (perf/launch_env.h reads it) is no setting of the library either.
+// Names of the launcher, the performance tool, the software EFA device and test harnesses ride in
+// the same environment. What weft-run tells every rank (perf/launch_env.h reads it) is no setting
+// of the library either.
 bool is_foreign_name(std::string_view name) {
     constexpr std::string_view told[] = {"WEFT_RANK",       "WEFT_RANK_COUNT",
                                          "WEFT_LOCAL_RANK", "WEFT_LOCAL_RANK_COUNT",
                                          "WEFT_HOST_INDEX", "WEFT_HOST_COUNT"};
     return has_prefix(name, "WEFT_RUN_") || has_prefix(name, "WEFT_PERF_") ||
-           has_prefix(name, "WEFT_TEST_") ||
+           has_prefix(name, "WEFT_TEST_") || has_prefix(name, "WEFT_EFA_DEVICE") ||
            std::find(std::begin(told), std::end(told), name) != std::end(told);
 }
 

@@ -60,6 +60,8 @@ struct Settings {
     bool stats = false;          // WEFT_STATS
     int64_t late_report_s = 10;  // WEFT_LATE_REPORT: report a wait that lasts this long
     int64_t memory_budget_mb = 4096;  // WEFT_MEMORY_BUDGET
+    int64_t registered_mb = 32768;    // WEFT_REGISTERED_MEMORY
+    int64_t stage_bytes = -1;         // WEFT_STAGE_BYTES, -1 = by provider
 };
 
 // The process's table, read on first use. What was wrong with what it read is logged once, then.

@@ -136,6 +136,16 @@ constexpr SettingRow rows[] = {
      "seconds after which a wait is reported (it goes on waiting)", nullptr, 1, 1000000},
     {execution, "WEFT_MEMORY_BUDGET", &S::memory_budget_mb,
      "most memory for pools and scratch of this process, in MiB", nullptr, 16, 1 << 24},
+    {execution, "WEFT_REGISTERED_MEMORY", &S::registered_mb,
+     "most memory that stays registered with the NICs between operations, in MiB: library memory "
+     "and what ncclCommRegister names, each communicator's counted by itself; what is idle longest "
+     "goes first",
+     nullptr, 0, 1 << 24},
+    {execution, "WEFT_STAGE_BYTES", &S::stage_bytes,
+     "buffers smaller than this that are neither library memory nor named to ncclCommRegister are "
+     "copied through registered memory, larger ones are registered for the one operation; -1 "
+     "decides by provider",
+     nullptr, -1, 1 << 30},
 
     {ignored, "NCCL_CHECK_POINTERS", {}, "check that buffers are memory of the right device"},
     {ignored, "NCCL_NET_PLUGIN", {}, "network plugin to load"},

@@ -380,7 +380,7 @@ void Communicator::operations_end() {
 
 Result<void*> Communicator::buffer_register(void* base, size_t bytes) {
     const std::lock_guard lock(buffers_mutex_);
-    buffers_.push_back(std::make_unique<Buffer>(Buffer{base, bytes}));
+    buffers_.push_back(std::make_unique<Buffer>(base, bytes));
     return static_cast<void*>(buffers_.back().get());
 }
 
@@ -395,6 +395,11 @@ Result<void> Communicator::buffer_deregister(void* handle) {
                                  handle));
     }
     return {};
+}
+
+void Communicator::buffers_end() {
+    const std::lock_guard lock(buffers_mutex_);
+    buffers_.clear();
 }
 
 RankStats Communicator::stats() const {

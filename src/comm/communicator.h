@@ -22,6 +22,7 @@
 #include "src/comm/stats.h"
 #include "src/exec/engine.h"
 #include "transports/doorbell.h"
+#include "transports/memory.h"
 #include "transports/wire.h"
 
 namespace weft {
@@ -116,6 +117,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     // --- buffers
     Result<void*> buffer_register(void* base, size_t bytes);
     Result<void> buffer_deregister(void* handle);
+    void buffers_end();  // those still registered: their owner may free them once it is destroyed
 
     RankStats stats() const;
 
@@ -156,8 +158,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
     std::mutex buffers_mutex_;
     struct Buffer {
-        void* base;
-        size_t bytes;
+        explicit Buffer(void* base, size_t bytes) : range(known_add(base, bytes)) {}
+        ~Buffer() { known_remove(range); }
+        Buffer(const Buffer&) = delete;
+        Buffer& operator=(const Buffer&) = delete;
+        const uint64_t range;
     };
     std::vector<std::unique_ptr<Buffer>> buffers_;
 

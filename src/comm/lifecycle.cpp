@@ -20,6 +20,7 @@ Error destroyed(const char* function, ncclComm* handle) {
 // The handle is closed and nothing is under way.
 void dispose(std::shared_ptr<Communicator> comm) {
     Process& process = Process::get();
+    comm->buffers_end();
     if (settings().stats) {
         process.stats().keep(comm->stats());
     }

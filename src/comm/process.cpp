@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <future>
 #include <sstream>
+#include <thread>
 
 #include "src/base/log.h"
 #include "src/base/machine.h"
@@ -38,12 +41,22 @@ Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
             return shm_hub_make(reactor, ShmOptions{!settings.cma_disable});
         case WireKind::fabric:
             return fabric_hub_make(
-                reactor, FabricOptions{settings.libfabric, settings.provider,
-                                       words_split(settings.rails), settings.allow_tcp,
-                                       static_cast<uint64_t>(settings.memory_budget_mb) << 20});
+                reactor,
+                FabricOptions{
+                    .library = settings.libfabric,
+                    .provider = settings.provider,
+                    .rails = words_split(settings.rails),
+                    .allow_tcp = settings.allow_tcp,
+                    .memory_bytes = static_cast<uint64_t>(settings.memory_budget_mb) << 20,
+                    .registered_bytes = static_cast<uint64_t>(settings.registered_mb) << 20,
+                    .stage_bytes = settings.stage_bytes});
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }
+
+// At the end of a process: for the service thread to finish what it is at, and how long it is then
+// kept still; destructors of libraries take less.
+constexpr std::chrono::seconds park_wait(1), park_time(2);
 
 // One write per line, straight to the descriptor: stdio may be gone when this runs.
 void stats_print() {
@@ -115,16 +128,53 @@ Result<WireHub*> Process::hub(WireKind kind) {
             return std::move(made).error();
         }
         hubs_[index] = std::move(made).value();
+        if (kind == WireKind::fabric) {
+            // Registered after the library was loaded, so it runs before the library's own end.
+            std::atexit([] { Process::get().hubs_end(); });
+        }
     }
     return hubs_[index].get();
 }
 
-void Process::hub_announce(WireKind kind) {
+// What was posted before still runs. Not for ever: a destructor that runs later may wait for what
+// is on that thread.
+void Process::service_park() {
+    if (reactor_->on_thread()) {
+        return;
+    }
+    auto begun = std::make_shared<std::promise<void>>();
+    reactor_->post([begun] {
+        begun->set_value();
+        std::this_thread::sleep_for(park_time);
+    });
+    begun->get_future().wait_for(park_wait);
+}
+
+void Process::hubs_end() {
+    if (forked()) {
+        return;
+    }
+    service_park();
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    for (const auto& hub : hubs_) {
+        if (lock.owns_lock() && hub != nullptr) {
+            hub->process_ends();
+        }
+    }
+}
+
+void Process::hub_announce(WireKind kind, bool first_of_job) {
     const auto index = static_cast<size_t>(kind);
     const std::lock_guard lock(mutex_);
     if (!hub_announced_[index]) {
         hub_announced_[index] = true;
         LOG(info, init, "Using network %s", hubs_[index]->describe().c_str());
+        const std::string concern = hubs_[index]->concern();
+        if (!concern.empty() && first_of_job) {
+            log_warn(concern);
+        } else if (!concern.empty()) {
+            LOG(info, init, "%s", concern.c_str());
+        }
     }
 }
 

@@ -36,7 +36,12 @@ class Process {
     // Made when first needed: a process without remote peers never loads libfabric. A failure is
     // kept: every communicator that needs the hub fails for the same reason.
     Result<WireHub*> hub(WireKind kind);
-    void hub_announce(WireKind kind);  // one INFO line, once it has a wire: then all is known
+    // When the process ends, before what the hubs stand on does: the service thread and all others
+    // but the caller leave the hubs alone.
+    void hubs_end();
+    // One INFO line, once it has a wire: then all is known. What the user should be warned of is
+    // said by the first rank of a job.
+    void hub_announce(WireKind kind, bool first_of_job);
 
     // This process as one of the ranks of a communicator.
     PeerInfo peer_info() const;
@@ -63,6 +68,7 @@ class Process {
 
   private:
     Process();
+    void service_park();
     void pump();
     void pump_arm();  // under mutex_
 

@@ -29,10 +29,12 @@ std::string stats_line(const RankStats& stats) {
         const std::string key = name.substr(0, name.find('('));
         line += format(" %s.puts=%" PRIu64 " %s.put_bytes=%" PRIu64 " %s.arrivals=%" PRIu64
                        " %s.arrival_bytes=%" PRIu64 " %s.copied_bytes=%" PRIu64 " %s.again=%" PRIu64
-                       " %s.registrations=%" PRIu64,
+                       " %s.registrations=%" PRIu64 " %s.deregistrations=%" PRIu64
+                       " %s.registration_hits=%" PRIu64,
                        key.c_str(), wire.puts, key.c_str(), wire.put_bytes, key.c_str(),
                        wire.arrivals, key.c_str(), wire.arrival_bytes, key.c_str(),
-                       wire.copied_bytes, key.c_str(), wire.again, key.c_str(), wire.registrations);
+                       wire.copied_bytes, key.c_str(), wire.again, key.c_str(), wire.registrations,
+                       key.c_str(), wire.deregistrations, key.c_str(), wire.registration_hits);
         for (size_t rail = 0; rail < wire.rail_bytes.size(); rail++) {
             line += rail == 0 ? format(" %s.rails=", key.c_str()) : ",";
             line += std::to_string(wire.rail_bytes[rail]);

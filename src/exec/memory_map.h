@@ -53,6 +53,13 @@ class ExposedRange {
         }
         entries_.clear();
     }
+    // The same where every grant of it is filled and every put from it delivered.
+    void release() {
+        for (const Entry& entry : entries_) {
+            entry.wire->release(entry.region);
+        }
+        entries_.clear();
+    }
 
   private:
     struct Entry {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "transports/memory.h"
-
 namespace weft {
 
 using plan::Operand;
@@ -53,6 +51,7 @@ Result<void> Run::start(const Program* program, const Call& call, uint32_t id, u
     output_ = ExposedRange(call.recv, block * program->choice.shape.output_blocks);
     in_place_ = input_.base() < output_.base() + output_.bytes() &&
                 output_.base() < input_.base() + input_.bytes();
+    known_look_up();
     scratch_range_ = nullptr;
     if (program->scratch_slots > 0) {
         scratch_range_ =
@@ -121,50 +120,6 @@ MsgHeader Run::header_for(uint32_t lane, MsgKind kind, uint32_t index) const {
                                           : grant ? channel_pair_grant
                                                   : channel_pair_data);
     return header;
-}
-
-std::byte* Run::address(uint32_t lane, const Operand& operand, uint32_t tile) const {
-    const uint64_t tile_at = static_cast<uint64_t>(tile) * program_->choice.tile_bytes;
-    if (operand.space == Space::scratch) {
-        const uint64_t slot = program_->lanes[lane].scratch_base + operand.chunk;
-        const ScratchSlot& state = scratch_[slot];
-        if (state.bound != nullptr) {
-            return const_cast<std::byte*>(state.bound);
-        }
-        return scratch_range_->base() + slot * program_->choice.tile_bytes;
-    }
-    const uint32_t chunks = program_->choice.shape.chunks;
-    std::byte* base = operand.space == Space::input ? input_.base() : output_.base();
-    return base + operand.chunk / chunks * program_->block_bytes +
-           program_->extents[operand.chunk % chunks].begin + tile_at;
-}
-
-Result<ExposedRange*> Run::range_of(const Operand& operand) {
-    switch (operand.space) {
-        case Space::input:
-            return &input_;
-        case Space::output:
-            return &output_;
-        case Space::scratch:
-            return scratch_range_;
-        case Space::none:
-            break;
-    }
-    return make_error(Code::internal, Scope::operation, "a plan names no memory where it must");
-}
-
-// The bytes a step reads: user memory, scratch, a peer's exposed memory, or the scaled copy of an
-// input.
-const std::byte* Run::source(uint32_t lane, const Operand& operand, uint32_t tile) {
-    if (operand.peer < 0) {
-        return address(lane, operand, tile);
-    }
-    for (const Loan& loan : loans_) {
-        if (loan.lane == lane && loan.operand == operand) {
-            return loan.at;
-        }
-    }
-    return nullptr;
 }
 
 bool Run::advance() {
@@ -256,22 +211,35 @@ Result<Run::Did> Run::step_grant(uint32_t lane, const ProgramStep& step, uint32_
     LaneState& state = lanes_[lane];
     const auto peer = static_cast<uint32_t>(step.peer);
     if (!state.grant_ready) {
-        ExposedRange* range = TRY(range_of(step.dst));
-        const Region region = TRY(range->region(context_.links->wire(peer)));
+        Wire* wire = context_.links->wire(peer);
+        ExposedRange* copy = TRY(tile_for(step.dst, *wire));
+        ExposedRange* range = copy;
+        if (copy == nullptr) {
+            range = TRY(range_of(step.dst));
+        }
+        const Region region = TRY(range->region(wire));
         size_t entry = 0;
         while (entry < grants_.size() && grants_[entry].used) {
             entry++;
         }
         const uint64_t offset =
-            static_cast<uint64_t>(address(lane, step.dst, tile) - range->base());
+            copy != nullptr ? 0
+                            : static_cast<uint64_t>(address(lane, step.dst, tile) - range->base());
         if (!context_.links->grant_open(peer, region, offset, bytes_of(step, tile),
                                         cookie_of(id_, entry), &state.grant_body)) {
+            if (copy != nullptr) {
+                context_.pool->give_back(copy);
+            }
             return Did::blocked;
         }
         grants_.resize(std::max(grants_.size(), entry + 1));
-        grants_[entry] = OwnGrant{
-            true, false, static_cast<uint16_t>(lane * program_->peers.size() + step.peer_slot),
-            step.grant.index(tile), state.grant_body};
+        grants_[entry] =
+            OwnGrant{true,
+                     false,
+                     static_cast<uint16_t>(lane * program_->peers.size() + step.peer_slot),
+                     step.grant.index(tile),
+                     state.grant_body,
+                     copy};
         state.grant_ready = true;
     }
     if (context_.links->send(peer, header_for(lane, MsgKind::grant, step.grant.index(tile)),
@@ -339,14 +307,25 @@ Result<Run::Did> Run::put_granted(uint32_t lane, const ProgramStep& step, uint32
     const auto peer = static_cast<uint32_t>(step.peer);
     const Operand& operand = program_->operands[step.src_begin];
     const std::byte* from = address(lane, operand, tile);
-    ExposedRange* range = TRY(range_of(operand));
+    Wire* wire = context_.links->wire(peer);
     ExposedRange* copy = nullptr;
     if (scaled(operand)) {
-        copy = range = TRY(context_.pool->tile(program_->choice.tile_bytes));
+        copy = TRY(context_.pool->tile(program_->choice.tile_bytes));
         scale(copy->base(), from, bytes / elem_bytes_, call_.type, scale_);
+    } else {
+        copy = TRY(tile_for(operand, *wire));
+        if (copy != nullptr) {
+            copy_bytes(copy->base(), from, bytes);
+            context_.counters->copied_bytes += bytes;
+        }
+    }
+    ExposedRange* range = copy;
+    if (copy == nullptr) {
+        range = TRY(range_of(operand));
+    } else {
         from = copy->base();
     }
-    const Region region = TRY(range->region(context_.links->wire(peer)));
+    const Region region = TRY(range->region(wire));
     size_t entry = 0;
     while (entry < puts_.size() && puts_[entry].used) {
         entry++;
@@ -375,6 +354,12 @@ Run::Did Run::step_wait(uint32_t lane, const ProgramStep& step, uint32_t tile) {
         if (grant.used && grant.stream == of && grant.index == index) {
             if (!grant.filled) {
                 return Did::blocked;
+            }
+            if (grant.tile != nullptr) {
+                const uint64_t bytes = bytes_of(step, tile);
+                copy_bytes(address(lane, step.dst, tile), grant.tile->base(), bytes);
+                context_.counters->copied_bytes += bytes;
+                context_.pool->give_back(grant.tile);
             }
             grant.used = false;
             return Did::done;
@@ -499,10 +484,15 @@ Error Run::mismatch(const ProgramStep& step, uint64_t expected, uint64_t got) co
 }
 
 void Run::close() {
+    const bool settled = !failed_ && finished() &&
+                         std::ranges::none_of(grants_, [](const OwnGrant& g) { return g.used; });
     for (OwnGrant& grant : grants_) {
         if (grant.used && !grant.filled && !program_->peers.empty()) {
             const auto peer = program_->peers[grant.stream % program_->peers.size()];
             context_.links->grant_close(static_cast<uint32_t>(peer), grant.body);
+        }
+        if (grant.used && grant.tile != nullptr) {
+            context_.pool->give_back(grant.tile);
         }
     }
     grants_.clear();
@@ -521,8 +511,13 @@ void Run::close() {
         each.messages.clear();
         each.peer_grants.clear();
     }
-    input_.close();
-    output_.close();
+    if (settled) {
+        input_.release();
+        output_.release();
+    } else {
+        input_.close();
+        output_.close();
+    }
 }
 
 std::string Run::waiting_for() const {
@@ -544,45 +539,6 @@ std::string Run::waiting_for() const {
         text = format("%zu puts to be delivered", puts_open_);
     }
     return text;
-}
-
-Result<ExposedRange*> TilePool::scratch(uint64_t bytes) {
-    if (scratch_.bytes() < bytes) {
-        void* memory = TRY(shared_alloc(bytes));
-        void* old = scratch_.base();
-        scratch_ = ExposedRange(memory, bytes);
-        if (old != nullptr) {
-            TRY(shared_free(old));
-        }
-    }
-    return &scratch_;
-}
-
-Result<ExposedRange*> TilePool::tile(uint64_t bytes) {
-    for (size_t i = 0; i < free_.size(); i++) {
-        if (free_[i]->bytes() >= bytes) {
-            ExposedRange* range = free_[i];
-            free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(i));
-            return range;
-        }
-    }
-    tiles_.push_back(std::make_unique<ExposedRange>(TRY(shared_alloc(bytes)), bytes));
-    return tiles_.back().get();
-}
-
-void TilePool::give_back(ExposedRange* range) {
-    free_.push_back(range);
-}
-
-TilePool::~TilePool() {
-    scratch_.close();
-    if (scratch_.base() != nullptr) {
-        (void)shared_free(scratch_.base());
-    }
-    for (const auto& tile : tiles_) {
-        tile->close();
-        (void)shared_free(tile->base());
-    }
 }
 
 }  // namespace weft

@@ -16,6 +16,7 @@
 #include "src/exec/fingerprint.h"
 #include "src/exec/memory_map.h"
 #include "src/exec/program.h"
+#include "src/exec/tile_pool.h"
 #include "transports/link.h"
 
 namespace weft {
@@ -25,22 +26,6 @@ namespace weft {
 inline constexpr uint32_t channel_pair_data = lane_count_max;
 inline constexpr uint32_t channel_pair_grant = lane_count_max + 1;
 inline constexpr uint32_t channel_count = lane_count_max + 2;
-
-// Tiles of library memory, reused between runs of a shard: scratch slots and scaled copies of
-// inputs.
-class TilePool {
-  public:
-    Result<ExposedRange*> scratch(
-        uint64_t bytes);                         // one range that only the active collective uses
-    Result<ExposedRange*> tile(uint64_t bytes);  // taken until given back
-    void give_back(ExposedRange* range);
-    ~TilePool();
-
-  private:
-    ExposedRange scratch_;
-    std::vector<std::unique_ptr<ExposedRange>> tiles_;
-    std::vector<ExposedRange*> free_;
-};
 
 struct RunContext {
     Links* links = nullptr;  // borrowed, as all here
@@ -98,12 +83,13 @@ class Run {
         uint16_t stream = 0;
         uint32_t index = 0;
         GrantBody body;
+        ExposedRange* tile = nullptr;  // granted in the place of user memory
     };
     struct ActivePut {
         bool used = false;
         uint16_t lane = 0;
         plan::Operand from;
-        ExposedRange* tile = nullptr;  // a scaled copy, given back on delivery
+        ExposedRange* tile = nullptr;  // a copy of the source, given back on delivery
     };
     struct Stream {  // of one (lane, peer slot)
         std::vector<Message> messages;
@@ -133,6 +119,8 @@ class Run {
     MsgHeader header_for(uint32_t lane, MsgKind kind, uint32_t index) const;
     std::byte* address(uint32_t lane, const plan::Operand& operand, uint32_t tile) const;
     Result<ExposedRange*> range_of(const plan::Operand& operand);
+    void known_look_up();
+    Result<ExposedRange*> tile_for(const plan::Operand& operand, const Wire& wire);
     bool scaled(const plan::Operand& operand) const {
         return scale_inputs_ && operand.space == plan::Space::input && operand.peer < 0;
     }
@@ -177,6 +165,7 @@ class Run {
     size_t puts_open_ = 0;
     std::vector<Loan> loans_;
     ExposedRange input_, output_;
+    bool input_known_ = false, output_known_ = false;  // known memory, where a wire asks
     ExposedRange* scratch_range_ = nullptr;
     std::vector<std::byte> scaled_;
     std::vector<const void*> sources_;

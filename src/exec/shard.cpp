@@ -262,6 +262,7 @@ Shard::Counters Shard::Impl::counters_now() const {
     now.ops = counters;
     const LinkCounters& link = links.counters();
     now.ops.grants = link.grants;
+    now.ops.copied_bytes += link.copied_bytes;
     now.ops.again = link.again;
     now.ops.duplicates_dropped = link.duplicates_dropped;
     now.ops.stale_dropped += link.stale_dropped;

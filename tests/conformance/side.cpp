@@ -148,38 +148,71 @@ std::string process_side(const WireCase& wire_case, const Clause& clause, int in
     return side_run(wire_case, clause, index, std::move(end), talk);
 }
 
+// A side in a process of its own, and what it says at its end.
+struct SideProcess {
+    pid_t pid = -1;
+    Fd says;
+};
+
 // Forks while this process has one thread.
-std::string run_processes(const WireCase& wire_case, const Clause& clause, Ending ending) {
-    int sockets[2];
+SideProcess side_start(const WireCase& wire_case, const Clause& clause, int index, uint64_t group,
+                       Fd socket, Fd* others) {
     int result[2];
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0 ||
-        ::pipe(result) != 0) {
-        return "cannot make a socket pair";
+    if (::pipe(result) != 0) {
+        return {};
     }
-    Fd mine(sockets[0]), others(sockets[1]), result_in(result[0]), result_out(result[1]);
-    const uint64_t group = next_group();
+    Fd in(result[0]), out(result[1]);
     std::cout.flush();
     const pid_t child = ::fork();
     if (child == 0) {
-        mine.reset();
-        const std::string wrong = process_side(wire_case, clause, 1, group, std::move(others));
-        [[maybe_unused]] const ssize_t n = ::write(result_out.get(), wrong.data(), wrong.size());
+        in.reset();
+        if (others != nullptr) {
+            others->reset();
+        }
+        std::string wrong;
+        try {
+            wrong = process_side(wire_case, clause, index, group, std::move(socket));
+        } catch (const std::exception& error) {  // else this process would run the other tests, too
+            wrong = "side " + std::to_string(index) + " did not begin: " + error.what() + "\n";
+        }
+        [[maybe_unused]] const ssize_t n = ::write(out.get(), wrong.data(), wrong.size());
         ::_exit(0);
     }
-    others.reset();
-    result_out.reset();
-    std::string wrong = process_side(wire_case, clause, 0, group, std::move(mine));
+    return {child, std::move(in)};
+}
+
+std::string side_end(const SideProcess& side, int index, bool to_be_killed) {
+    std::string wrong;
     char buffer[1024];
-    for (ssize_t n = 0; (n = ::read(result_in.get(), buffer, sizeof buffer)) > 0;) {
+    for (ssize_t n = 0; (n = ::read(side.says.get(), buffer, sizeof buffer)) > 0;) {
         wrong.append(buffer, static_cast<size_t>(n));
     }
     int status = 0;
-    ::waitpid(child, &status, 0);
+    ::waitpid(side.pid, &status, 0);
     const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    if (ending == Ending::second_is_killed ? !killed : status != 0) {
-        wrong += "side 1 ended with status " + std::to_string(status) + "\n";
+    if (to_be_killed ? !killed : status != 0) {
+        wrong +=
+            "side " + std::to_string(index) + " ended with status " + std::to_string(status) + "\n";
     }
     return wrong;
+}
+
+std::string run_processes(const WireCase& wire_case, const Clause& clause, Ending ending) {
+    int sockets[2];
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
+        return "cannot make a socket pair";
+    }
+    Fd mine(sockets[0]);
+    const uint64_t group = next_group();
+    const SideProcess second = side_start(wire_case, clause, 1, group, Fd(sockets[1]), &mine);
+    std::string wrong;
+    if (wire_case.both_fork) {
+        const SideProcess first = side_start(wire_case, clause, 0, group, std::move(mine), nullptr);
+        wrong = side_end(first, 0, false);
+    } else {
+        wrong = process_side(wire_case, clause, 0, group, std::move(mine));
+    }
+    return wrong + side_end(second, 1, ending == Ending::second_is_killed);
 }
 
 }  // namespace

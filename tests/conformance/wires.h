@@ -28,6 +28,8 @@ struct WireCase {
     bool one_hub = false;  // both sides of the process attach to the same hub
     std::string fault;     // FaultSpec text, empty: none
     bool network = false;  // the death of a peer is told by other means, if at all
+    // Neither of the two processes is this one: a device does not survive a fork.
+    bool both_fork = false;
 };
 
 // Every case of this build and machine. A provider that is missing here is left out, and named in

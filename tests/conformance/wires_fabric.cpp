@@ -1,5 +1,5 @@
 // Two providers by default, tcp;ofi_rxm with one rail and with four;
-// TEST_FABRIC=PROVIDER,PROVIDER... takes others.
+// TEST_FABRIC=PROVIDER,PROVIDER... takes others; efa is meant for the software EFA device.
 #include <cstdlib>
 
 #include "tests/conformance/wires.h"
@@ -13,10 +13,15 @@ struct FabricCase {
     size_t rails = 1;
 };
 
+bool on_efa(const FabricCase& wanted) {
+    return wanted.provider.rfind("efa", 0) == 0;
+}
+
 FabricOptions options_of(const FabricCase& wanted) {
     FabricOptions options;
     options.provider = wanted.provider;
-    for (size_t i = 1; i <= wanted.rails && wanted.provider != "shm"; i++) {
+    const bool by_address = wanted.provider != "shm" && !on_efa(wanted);
+    for (size_t i = 1; by_address && i <= wanted.rails; i++) {
         options.rails.push_back("127.0.0." + std::to_string(i));
     }
     return options;
@@ -28,7 +33,11 @@ WireCase fabric_case(const FabricCase& wanted) {
         "fabric(" + wanted.provider + "), two processes, rails: " + std::to_string(wanted.rails);
     made.two_processes = true;
     made.network = true;
-    made.hub = [wanted](const std::shared_ptr<Reactor>& reactor, int) {
+    made.both_fork = on_efa(wanted);
+    made.hub = [wanted](const std::shared_ptr<Reactor>& reactor, int side) {
+        if (on_efa(wanted)) {
+            ::setenv("WEFT_EFA_DEVICE_HOST", std::to_string(side).c_str(), 1);
+        }
         return std::shared_ptr<WireHub>(fabric_hub_make(*reactor, options_of(wanted)).value());
     };
     return made;
@@ -53,6 +62,10 @@ std::vector<FabricCase> wanted_cases() {
 std::vector<WireCase> fabric_cases(std::vector<std::string>* missing) {
     std::vector<WireCase> cases;
     for (const FabricCase& wanted : wanted_cases()) {
+        if (on_efa(wanted)) {
+            cases.push_back(fabric_case(wanted));  // asking would open the device in this process
+            continue;
+        }
         const auto reactor = reactor_make();
         const auto hub = fabric_hub_make(*reactor, options_of(wanted));
         if (hub.ok()) {

@@ -46,6 +46,7 @@ MAY_INCLUDE = {
     "perf": ["include"],
     "examples": ["include"],
     "tools": ["include"] + LOWER + LINKS + ["src/tune", "src/sim", "src/exec"],
+    "tools/efa_device": ["src/base", "topology"],
     "tests": None,  # anything
 }
 
@@ -53,6 +54,7 @@ MAY_INCLUDE = {
 FOREIGN = [
     (r"rdma/", ["transports/fabric", "perf/link", "tools", "tests"]),
     (r"(mpi|catch2/.*)\.h", ["perf", "examples", "tests"]),
+    (r"infiniband/", ["tools/efa_device"]),
     (r"hwloc\.h", ["topology", "src/comm", "tools", "tests"]),
 ]
 # Include-only, and shared beyond its module: (header, who else may include it).
@@ -216,8 +218,9 @@ def files(_):
 # (pattern, where it is forbidden, files it is allowed in, why)
 WORDS = [
     (r"\bTO" r"DO\b|\bFIX" r"ME\b", ("",), (), "unfinished work belongs into an issue"),
-    (r"\b(secure_)?getenv\s*\(", ("src/", "transports/", "topology/"), ("src/base/settings.cpp",),
-     "the environment is read in src/base/settings.cpp only"),
+    (r"\b(secure_)?getenv\s*\(", ("src/", "transports/", "topology/"),
+     ("src/base/settings.cpp", "transports/fabric/environment.cpp"),
+     "the environment is read in src/base/settings.cpp only, libfabric's part of it in transports/fabric/environment.cpp"),
     (r"\bstd::(cout|cerr)\b|\bf?printf\s*\(",
      ("src/plan/", "src/tune/", "src/sim/", "src/exec/", "src/bootstrap/", "transports/", "topology/"),
      (), "messages go through src/base/log.h"),

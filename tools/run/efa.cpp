@@ -1,5 +1,7 @@
 #include "tools/run/efa.h"
 
+#include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view folder_start = "/dev/shm/weft-efa-of-";
 constexpr const char* library_name = "libweft-efa-device.so";
 
 // Beside this program in a build, in the library folder of its prefix when installed.
@@ -35,6 +38,19 @@ Result<std::string> library_find() {
                           "; build with libibverbs-dev installed");
 }
 
+void dead_remove() {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator("/dev/shm", ignored)) {
+        const std::string path = entry.path().string();
+        if (path.starts_with(folder_start)) {
+            const int pid = std::atoi(path.c_str() + folder_start.size());
+            if (pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH) {
+                fs::remove_all(path, ignored);
+            }
+        }
+    }
+}
+
 }  // namespace
 
 std::string efa_device_text(const std::string& given, int rail_count) {
@@ -44,7 +60,9 @@ std::string efa_device_text(const std::string& given, int rail_count) {
     return given.find('=') == std::string::npos ? "profile=" + given : given;
 }
 
-// /dev/shm of a virtual host is its own; the folder for temporary files is everybody's.
+// In memory: a disk that is busy would stop the NICs. Virtual hosts have a /dev/shm of their own,
+// in which they see this one folder. A launcher that was killed left one; its name says whose it
+// was.
 Result<std::unique_ptr<Efa>> Efa::make(const Options& options) {
     if (!options.efa) {
         return std::unique_ptr<Efa>();
@@ -53,13 +71,12 @@ Result<std::unique_ptr<Efa>> Efa::make(const Options& options) {
     efa->library_ = TRY(library_find());
     efa->device_ = efa_device_text(options.efa_device, options.rail_count);
     efa->faults_ = options.efa_faults;
-    const char* base =
-        options.host_count == 0 && ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    std::string pattern = std::string(base) + "/weft-efa-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) {
-        return make_error(Code::system, Scope::process, sys_text("--efa: " + pattern, errno));
+    dead_remove();
+    const std::string folder = std::string(folder_start) + std::to_string(::getpid());
+    if (::mkdir(folder.c_str(), 0700) != 0) {
+        return make_error(Code::system, Scope::process, sys_text("--efa: " + folder, errno));
     }
-    efa->folder_ = pattern;
+    efa->folder_ = folder;
     return efa;
 }
 
@@ -70,7 +87,12 @@ Efa::~Efa() {
     }
 }
 
+// Weft's own ranks must not take another provider unheard; its rails are the device's, not those of
+// the virtual hosts. These NICs have no queues that libfabric could write to by itself.
 void Efa::environment_set(std::map<std::string, std::string>& values, const Place& place) const {
+    values.try_emplace("WEFT_PROVIDER", "efa");
+    values.try_emplace("FI_EFA_USE_DATA_PATH_DIRECT", "0");
+    values.erase("WEFT_RAILS");
     const std::string before = values["LD_PRELOAD"];
     values["LD_PRELOAD"] = library_ + (before.empty() ? "" : ":" + before);
     values["WEFT_EFA_DEVICE"] = device_;

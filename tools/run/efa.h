@@ -22,6 +22,7 @@ class Efa {
     Efa(const Efa&) = delete;
     Efa& operator=(const Efa&) = delete;
 
+    const std::string& folder() const { return folder_; }
     void environment_set(std::map<std::string, std::string>& values, const Place& place) const;
 
   private:

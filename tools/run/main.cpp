@@ -65,7 +65,7 @@ void rank_count_choose(Options& options) {
 }
 
 // Null where this machine does not let us make them and the user can do without: said in one line.
-Result<std::unique_ptr<VirtualHosts>> hosts_make(const Options& options) {
+Result<std::unique_ptr<VirtualHosts>> hosts_make(const Options& options, const Efa* efa) {
     if (options.host_count == 0) {
         return std::unique_ptr<VirtualHosts>();
     }
@@ -73,7 +73,7 @@ Result<std::unique_ptr<VirtualHosts>> hosts_make(const Options& options) {
     Result<std::unique_ptr<VirtualHosts>> hosts =
         std::getenv("WEFT_RUN_NO_NAMESPACES")
             ? make_error(Code::system, Scope::process, "WEFT_RUN_NO_NAMESPACES is set")
-            : VirtualHosts::make(plan);
+            : VirtualHosts::make(plan, efa != nullptr ? efa->folder() : "");
     if (hosts.ok()) {
         say(format("%d ranks on ", options.rank_count) + hosts.value()->text());
         return hosts;
@@ -142,13 +142,13 @@ int local_run(Options options) {
     if (!grace.ok()) {
         return refused(grace.error());
     }
-    Result<std::unique_ptr<VirtualHosts>> hosts = hosts_make(options);
-    if (!hosts.ok()) {
-        return refused(hosts.error());
-    }
     const Result<std::unique_ptr<Efa>> efa = Efa::make(options);
     if (!efa.ok()) {
         return refused(efa.error());
+    }
+    Result<std::unique_ptr<VirtualHosts>> hosts = hosts_make(options, efa.value().get());
+    if (!hosts.ok()) {
+        return refused(hosts.error());
     }
     const Result<Guardian> guardian = Guardian::start();
     if (!guardian.ok()) {

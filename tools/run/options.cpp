@@ -204,7 +204,8 @@ Starts ranks on this machine, or gives a program started by mpirun, srun or torc
 Ranks find WEFT_RANK, WEFT_RANK_COUNT, WEFT_LOCAL_RANK, WEFT_LOCAL_RANK_COUNT, WEFT_HOST_INDEX,
 WEFT_HOST_COUNT, torchrun's RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and
 MASTER_PORT, and, unless NCCL_COMM_ID is set already, NCCL_COMM_ID and a random WEFT_SECRET. On
-virtual hosts also WEFT_RAILS, the host's rail addresses, and NCCL_SOCKET_IFNAME.
+virtual hosts also WEFT_RAILS, the host's rail addresses, and NCCL_SOCKET_IFNAME. With --efa
+LD_PRELOAD, WEFT_EFA_DEVICE and its companions, WEFT_PROVIDER=efa, and no WEFT_RAILS.
 
 When a rank fails, the others get 2 s (WEFT_RUN_GRACE seconds), then SIGTERM, then SIGKILL. The
 exit status is the first failing rank's, or 128 + its signal.

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -61,9 +62,17 @@ bool names_mount(int host_count) {
     return bound;
 }
 
+// A descriptor leads into the /dev/shm that was there before.
+bool folder_mount(const std::string& path, const Fd& folder) {
+    const std::string source = "/proc/self/fd/" + std::to_string(folder.get());
+    return ::mkdir(path.c_str(), 0700) == 0 &&
+           ::mount(source.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) == 0;
+}
+
 // What a container may refuse is said in the note, not fatal: ranks run without it.
-std::string host_mounts(int host_count) {
+std::string host_mounts(int host_count, const std::string& shared) {
     std::string missing;
+    const Fd folder(shared.empty() ? -1 : ::open(shared.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     constexpr unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
     if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
         return ", /proc and /dev/shm shared";
@@ -77,17 +86,20 @@ std::string host_mounts(int host_count) {
     if (!names_mount(host_count)) {
         missing += ", names not in /etc/hosts";
     }
+    if (!shared.empty() && !folder_mount(shared, folder)) {
+        missing += ", no EFA device between them";
+    }
     return missing;
 }
 
 // The init of a virtual host: sets it up, then holds the namespaces and lets the kernel reap
 // whatever is orphaned inside.
-std::string host_run(const Ready& ready, int host, int host_count) {
+std::string host_run(const Ready& ready, int host, int host_count, const std::string& shared) {
     const std::string name = host_name(host);
     if (::sethostname(name.data(), name.size()) != 0) {
         return sys_text("sethostname", errno);
     }
-    const std::string missing = host_mounts(host_count);
+    const std::string missing = host_mounts(host_count, shared);
     host_kernel_settings();
     ::signal(SIGCHLD, SIG_IGN);
     ready.done("tcp " + kernel_get("/proc/sys/net/ipv4/tcp_congestion_control") + missing);
@@ -110,12 +122,13 @@ std::string host_name(int host) {
     return "weft-h" + std::to_string(host);
 }
 
-Result<std::unique_ptr<VirtualHosts>> VirtualHosts::make(const RailPlan& plan) {
+Result<std::unique_ptr<VirtualHosts>> VirtualHosts::make(const RailPlan& plan,
+                                                         const std::string& shared) {
     TRY(tool_find("ip"));
     if (plan.rate_bps != 0) {
         TRY(tool_find("tc"));
     }
-    std::unique_ptr<VirtualHosts> hosts(new VirtualHosts(plan));
+    std::unique_ptr<VirtualHosts> hosts(new VirtualHosts(plan, shared));
     TRY(hosts->switch_start());
     for (int host = 0; host < plan.host_count; ++host) {
         TRY(hosts->host_start(host));
@@ -141,7 +154,7 @@ Result<void> VirtualHosts::host_start(int host) {
     const Home home{switch_.pidfd.get(), user_flag_, host_flags};
     const int count = plan_.host_count;
     hosts_.push_back(TRY(
-        spawn(home, [host, count](const Ready& ready) { return host_run(ready, host, count); })));
+        spawn(home, [&](const Ready& ready) { return host_run(ready, host, count, shared_); })));
     return {};
 }
 

@@ -18,7 +18,9 @@ namespace weft::run {
 class VirtualHosts {
   public:
     // Code::invalid_usage: a tool is missing. Any other code: this machine does not allow it.
-    static Result<std::unique_ptr<VirtualHosts>> make(const RailPlan& plan);
+    // `shared`: a folder in /dev/shm that all hosts see at its path, or empty.
+    static Result<std::unique_ptr<VirtualHosts>> make(const RailPlan& plan,
+                                                      const std::string& shared);
     ~VirtualHosts();
     VirtualHosts(const VirtualHosts&) = delete;
     VirtualHosts& operator=(const VirtualHosts&) = delete;
@@ -29,12 +31,13 @@ class VirtualHosts {
     std::string text() const;  // the parameters in one line
 
   private:
-    explicit VirtualHosts(const RailPlan& plan) : plan_(plan) {}
+    VirtualHosts(const RailPlan& plan, const std::string& shared) : plan_(plan), shared_(shared) {}
     Result<void> switch_start();
     Result<void> host_start(int host);
     Result<void> network_start() const;
 
     RailPlan plan_;
+    std::string shared_;
     int user_flag_ = 0;  // CLONE_NEWUSER where the user is not root
     Process switch_;
     std::vector<Process> hosts_;

@@ -239,6 +239,7 @@ struct Links::Impl final : WireSink {
         channel.told = channel.taken;
         counters.messages++;
         counters.eager_bytes += bytes;
+        counters.copied_bytes += header.kind == MsgKind::data ? bytes : 0;
         link.bytes_out += header.kind == MsgKind::data ? bytes : 0;
         return Post::accepted;
     }

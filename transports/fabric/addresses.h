@@ -32,7 +32,8 @@ struct RemoteEndpoint {
     uint32_t under_way = 0;  // transmissions to it
     // Wires here that granted it something which it has not put yet; any thread.
     std::atomic<uint32_t> granted{0};
-    Nanos used = 0;  // last sent to or heard from
+    Nanos used = 0;          // last sent to or heard from
+    bool lost_told = false;  // a loss of a control message has been warned of
 };
 
 struct AddressLimits {

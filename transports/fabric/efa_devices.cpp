@@ -143,24 +143,27 @@ std::string sysfs_root(const Environment& environment) {
 
 Error efa_unusable(const Library& library, const std::vector<EfaDevice>& devices,
                    const Environment& environment, int getinfo_error) {
-    std::string reason = efa_excluded(environment);
-    if (reason.empty()) {
-        reason = kernel_reason(devices);
+    std::string reasons;
+    const auto add = [&](const std::string& reason) {
+        reasons.append(reasons.empty() || reason.empty() ? "" : "; also, ").append(reason);
+    };
+    const std::string excluded = efa_excluded(environment);
+    add(excluded);
+    add(kernel_reason(devices));
+    if (excluded.empty() && !has_provider(library, "efa")) {
+        add(provider_reason(library));
     }
-    if (reason.empty() && !has_provider(library, "efa")) {
-        reason = provider_reason(library);
-    }
-    if (reason.empty()) {
+    if (reasons.empty()) {
         const uint32_t version = library.version();
-        reason = format(
+        reasons = format(
             "libfabric %u.%u (%s) offers no endpoint on it (%s): `FI_LOG_LEVEL=warn fi_info -p "
             "efa` says why",
             FI_MAJOR(version), FI_MINOR(version), library.path.c_str(),
             library.error_text(getinfo_error));
     }
     return make_error(Code::unsupported, Scope::process,
-                      format("%s cannot be used: %s; %s", names_of(devices).c_str(), reason.c_str(),
-                             tcp_instead));
+                      format("%s cannot be used: %s; %s", names_of(devices).c_str(),
+                             reasons.c_str(), tcp_instead));
 }
 
 namespace {

@@ -79,19 +79,22 @@ FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rai
     caps_.rails = static_cast<uint32_t>(rails_.size());
     counters_.rail_bytes.resize(rails_.size());
     address_note();
+    memory_.rails = rails_;
     hub_.wire_publish(*inbox_);
 }
 
 // Nothing arrives any more, then own puts end, then peers lose access.
 FabricWire::~FabricWire() {
+    asleep(false);
     for (auto [first, count] : tokens_) {
         hub_.tokens_release(first, count);
     }
     drain_own(drain_limit);
     hub_.wire_withdraw(*inbox_);
     for (LocalRegion& region : regions_) {
-        registrations_close(region);
+        hub_.memory().let_go(region.windows, true);
     }
+    hub_.memory().leave(memory_);
     for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
         pieces_return(rank, peers_[rank].pieces);
         if (peers_[rank].process != nullptr) {
@@ -156,7 +159,8 @@ void FabricWire::control(const Peer& peer, size_t rail, MessageKind kind, std::s
     header.word = word;
     header.flags = flags;
     std::lock_guard guard(rails_[rail]->lock());
-    rails_[rail]->control(*peer.paths[rail]->endpoint, header, body);
+    rails_[rail]->control(*peer.paths[rail]->endpoint, header, body,
+                          static_cast<uint32_t>(&peer - peers_.data()));
 }
 
 // The first message of every (rail, peer) pair is small: it warms the pair up, and efa of 1.17
@@ -202,28 +206,33 @@ void FabricWire::up_check(uint32_t rank) {
 }
 
 Result<Region> FabricWire::expose(void* memory, size_t bytes) {
-    LocalRegion region;
-    for (Rail* rail : rails_) {
-        std::lock_guard guard(rail->lock());
-        region.registrations.push_back(TRY(rail->memory_register(memory, bytes)));
-        ++counters_.registrations;
+    if (free_regions_.empty()) {
+        regions_.emplace_back().use = std::make_unique<std::atomic<uint32_t>>(0);
+        free_regions_.push_back(static_cast<uint32_t>(regions_.size()));
     }
+    const uint32_t id = free_regions_.back();
+    LocalRegion& region = regions_[id - 1];
+    TRY(hub_.memory().hold(memory_, {static_cast<std::byte*>(memory), bytes}, &region.windows));
+    free_regions_.pop_back();
     region.base = static_cast<std::byte*>(memory);
     region.bytes = bytes;
-    region.use = std::make_unique<std::atomic<uint32_t>>(0);
-    if (free_regions_.empty()) {
-        regions_.push_back(std::move(region));
-        return Region{static_cast<uint32_t>(regions_.size())};
-    }
-    uint32_t id = free_regions_.back();
-    free_regions_.pop_back();
-    regions_[id - 1] = std::move(region);
     return Region{id};
 }
 
-void FabricWire::conceal(Region id) {
+void FabricWire::region_end(Region id, bool revoke) {
     ASSERT(id.id != 0 && id.id <= regions_.size() && regions_[id.id - 1].base != nullptr);
     LocalRegion& region = regions_[id.id - 1];
+    if (region.use->load() != 0) {
+        revoke = true;
+        reads_end(region);
+    }
+    hub_.memory().let_go(region.windows, revoke);
+    region.base = nullptr;
+    free_regions_.push_back(id.id);
+}
+
+// Own puts from the region finish, or are forgotten.
+void FabricWire::reads_end(LocalRegion& region) {
     Nanos limit = clock_now() + drain_limit;
     while (region.use->load() != 0 && clock_now() < limit) {
         if (hub_.poll(inbox_.get()) == 0) {
@@ -234,30 +243,33 @@ void FabricWire::conceal(Region id) {
         std::lock_guard guard(rail->lock());
         rail->use_forget(region.use.get());
     }
-    registrations_close(region);
-    region = LocalRegion{};
-    free_regions_.push_back(id.id);
+    region.use->store(0);
 }
 
-void FabricWire::registrations_close(LocalRegion& region) {
-    for (size_t i = 0; i < region.registrations.size(); ++i) {
-        std::lock_guard guard(rails_[i]->lock());
-        region.registrations[i].reset();
-    }
+const WireCounters& FabricWire::counters() const {
+    counters_.registrations = memory_.registrations.load();
+    counters_.deregistrations = memory_.deregistrations.load();
+    counters_.registration_hits = memory_.hits.load();
+    return counters_;
 }
 
 RemoteRef FabricWire::ref(Region id, uint64_t offset, uint32_t) const {
     ASSERT(id.id != 0 && id.id <= regions_.size());
     const LocalRegion& region = regions_[id.id - 1];
     ASSERT(region.base != nullptr && offset <= region.bytes);
+    const std::byte* at = region.base + offset;
+    const MemoryCache::Window& window = region.windows.at(at);
+    const std::byte* end =
+        std::min(region.base + region.bytes, window.span.base + window.span.bytes);
     RemoteRef ref;
     bool virtual_address = rails_.front()->virtual_addresses();
-    ref.words[0] = (virtual_address ? reinterpret_cast<uint64_t>(region.base) : 0) + offset;
+    ref.words[0] = virtual_address ? reinterpret_cast<uint64_t>(at)
+                                   : static_cast<uint64_t>(at - window.span.base);
     ref.words[1] = uint64_t{rails_.size()} << ref_rails_at |
                    (rails_.front()->key_bytes() > 4 ? ref_wide : 0) |
-                   ((region.bytes - offset) & ref_bytes_mask);
+                   (static_cast<uint64_t>(end - at) & ref_bytes_mask);
     for (size_t i = 0; i < rails_.size(); ++i) {
-        ref_key_set(ref, i, fi_mr_key(region.registrations[i].get()));
+        ref_key_set(ref, i, fi_mr_key(window.on_rails[i].get()));
     }
     return ref;
 }
@@ -356,7 +368,6 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
     guard.unlock();
     bool accepted = posted.ok() && posted.value() == Post::accepted;
     if (accepted) {
-        counters_.copied_bytes += put.bytes;
         counters_.rail_bytes[index] += put.bytes;
     } else if (put.notify) {
         value_cookies_.erase(header.word);
@@ -372,9 +383,11 @@ size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
     size_t best = rails_max;
     for (size_t i = 0; i < count; ++i) {
         size_t index = (counters_.puts + i) % count;
-        uint64_t under_way = inbox_->flow_rail(peer, index).bytes.load();
+        const FlowRail& flow = inbox_->flow_rail(peer, index);
+        uint64_t under_way = flow.bytes.load();
+        uint64_t window = std::max(flow.window.load(), hub_.rail_window().least);
         bool room = confirmed(peers_[peer], index);
-        room = room && (under_way == 0 || under_way + bytes <= hub_.rail_window());
+        room = room && (under_way == 0 || under_way + bytes <= window);
         if (room && (best == rails_max ||
                      rails_[index]->outstanding_bytes() < rails_[best]->outstanding_bytes())) {
             best = index;
@@ -402,20 +415,19 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     write.to = peer.paths[index]->endpoint;
     write.from = put.from;
     write.bytes = put.bytes;
-    write.descriptor = fi_mr_desc(region.registrations[index].get());
+    const MemoryCache::Window& window = region.windows.at(put.from);
+    ASSERT(static_cast<const std::byte*>(put.from) + put.bytes <=
+           window.span.base + window.span.bytes);
+    write.descriptor = fi_mr_desc(window.on_rails[index].get());
     write.address = put.to.words[0] + put.offset;
     write.key = ref_key(put.to, index);
     write.imm = put.imm.pack();
     FlowRail& flow_rail = inbox_->flow_rail(put.peer, index);
-    TxOwner owner{inbox_.get(),
-                  &inbox_->flow(put.peer),
-                  region.use.get(),
-                  put.peer,
-                  put.cookie,
-                  put.notify,
-                  put.bytes,
-                  &flow_rail,
-                  static_cast<uint8_t>(index)};
+    TxOwner owner{inbox_.get(),     &inbox_->flow(put.peer),
+                  region.use.get(), put.peer,
+                  put.cookie,       put.notify,
+                  put.bytes,        clock_now(),
+                  &flow_rail,       static_cast<uint8_t>(index)};
     Rail& rail = *rails_[index];
     region.use->fetch_add(1);
     flow_rail.bytes.fetch_add(put.bytes);
@@ -441,6 +453,7 @@ void FabricWire::fail(uint32_t peer, Error error) {
 }
 
 int FabricWire::progress(WireSink& sink, Nanos now, int budget) {
+    asleep(false);
     hub_.service().driven(clock_now());  // `now` may be some rounds old
     hub_.poll(inbox_.get());
     hub_.processes().watch(now, inbox_.get());
@@ -557,11 +570,19 @@ void FabricWire::drain_own(Nanos limit_ns) {
     }
 }
 
+void FabricWire::asleep(bool asleep) {
+    if (asleep != asleep_) {
+        asleep_ = asleep;
+        asleep ? hub_.waits().sleeper_add() : hub_.waits().sleeper_remove();
+    }
+}
+
 bool FabricWire::arm() {
     if (next_event_ < events_.size() || !inbox_->empty() || !hub_.may_sleep()) {
         return false;
     }
     if (hub_.wait_fd() >= 0) {
+        asleep(true);
         hub_.service().slept_on(clock_now());
     }
     return true;

@@ -20,14 +20,15 @@ class FabricWire final : public Wire {
     ~FabricWire() override;
 
     const Caps& caps() const override { return caps_; }
-    const WireCounters& counters() const override { return counters_; }
+    const WireCounters& counters() const override;
     std::string address() const override { return address_; }
     Result<uint32_t> tokens_reserve(uint32_t count) override;
     Result<void> connect(uint32_t peer, std::string_view address, std::string_view hello) override;
     PeerState state(uint32_t peer) const override { return peers_[peer].state; }
     std::string_view hello_of(uint32_t peer) const override { return peers_[peer].hello_in; }
     Result<Region> expose(void* memory, size_t bytes) override;
-    void conceal(Region region) override;
+    void conceal(Region region) override { region_end(region, true); }
+    void release(Region region) override { region_end(region, false); }
     RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const override;
     uint32_t pieces_reserve(uint32_t peer, uint32_t wanted) override;
     void pieces_return(uint32_t peer, uint32_t count) override;
@@ -60,8 +61,8 @@ class FabricWire final : public Wire {
     struct LocalRegion {
         std::byte* base = nullptr;  // null: a free entry
         size_t bytes = 0;
-        std::vector<FidHandle<fid_mr>> registrations;  // by rail
-        std::unique_ptr<std::atomic<uint32_t>> use;    // puts that read from it
+        MemoryCache::Held windows;
+        std::unique_ptr<std::atomic<uint32_t>> use;  // puts that read from it; stays with the entry
     };
 
     FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rail*> rails, uint64_t uid);
@@ -79,7 +80,8 @@ class FabricWire final : public Wire {
     void connecting_advance(Nanos now);
     void up_check(uint32_t peer);
 
-    void registrations_close(LocalRegion& region);
+    void region_end(Region id, bool revoke);
+    void reads_end(LocalRegion& region);
     Result<Post> put_value(const Put& put, Peer& peer);
     Result<Post> put_memory(const Put& put, Peer& peer);
     size_t rail_choose(uint32_t peer, size_t usable, size_t bytes);
@@ -98,6 +100,7 @@ class FabricWire final : public Wire {
     void on_lost(const Event& event, WireSink& sink);
     void drain_own(Nanos limit_ns);
     bool in_flight() const;
+    void asleep(bool asleep);
 
     FabricHub& hub_;
     const WireConfig config_;
@@ -116,7 +119,9 @@ class FabricWire final : public Wire {
     uint64_t sequence_ = 0;                                 // of value acknowledgements and fences
     std::vector<Event> events_;  // taken from the inbox, from next_event_
     size_t next_event_ = 0;
-    WireCounters counters_;
+    bool asleep_ = false;  // counted among the sleepers of the hub
+    mutable WireCounters counters_;
+    MemoryCache::User memory_;
 };
 
 }  // namespace weft::fabric

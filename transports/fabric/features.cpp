@@ -62,6 +62,10 @@ std::string mr_mode_name(int mode) {
     return text.empty() ? "offset" : text;
 }
 
+std::string bytes_name(size_t bytes) {
+    return bytes == SIZE_MAX ? "unlimited" : format("%zu bytes", bytes);
+}
+
 std::string efa_text(const EndpointFeatures& features) {
     const char* unsolicited = !features.direct             ? "as the provider does"
                               : features.receive_per_write ? "no"
@@ -103,12 +107,12 @@ std::string features_text(const EndpointFeatures& features, const fi_info& info,
                           const Library& library) {
     const uint32_t version = library.version();
     return format(
-        "provider %s, fabric %s, libfabric %u.%u (%s), %smr_mode %s, GPU memory %s, put at most "
-        "%zu bytes, key %zu bytes, RMA inject unused, delivery complete yes",
+        "provider %s, fabric %s, libfabric %u.%u (%s), %smr_mode %s, GPU memory %s, largest "
+        "transfer %s, key %zu bytes, RMA inject unused, delivery complete yes",
         info.fabric_attr->prov_name, fabric_name(features, info).c_str(), FI_MAJOR(version),
         FI_MINOR(version), library.path.c_str(), features.efa ? efa_text(features).c_str() : "",
         mr_mode_name(info.domain_attr->mr_mode).c_str(), yes_no((info.caps & FI_HMEM) != 0),
-        info.ep_attr->max_msg_size, info.domain_attr->mr_key_size);
+        bytes_name(info.ep_attr->max_msg_size).c_str(), info.domain_attr->mr_key_size);
 }
 
 std::string features_record(const EndpointFeatures& features, const fi_info& info,
@@ -116,30 +120,26 @@ std::string features_record(const EndpointFeatures& features, const fi_info& inf
     // Which network a TCP rail is on is not alike, and need not be.
     const std::string fabric = features.efa ? fabric_name(features, info) : "any";
     constexpr int addressing = FI_MR_VIRT_ADDR | FI_MR_PROV_KEY;
-    return format("provider=%s\nfabric=%s\nlibfabric=%u.%u\nwrite=%s\nmr_mode=%s\n",
-                  info.fabric_attr->prov_name, fabric.c_str(), FI_MAJOR(library_version),
-                  FI_MINOR(library_version), write_name(features),
+    // The first that differs is told, and the others mostly follow from the version.
+    return format("provider=%s\nlibfabric=%u.%u\nfabric=%s\nwrite=%s\nmr_mode=%s\n",
+                  info.fabric_attr->prov_name, FI_MAJOR(library_version), FI_MINOR(library_version),
+                  fabric.c_str(), write_name(features),
                   mr_mode_name(info.domain_attr->mr_mode & addressing).c_str());
 }
 
-void features_warn(const EndpointFeatures& features, const Library& library) {
+std::string features_concern(const EndpointFeatures& features, const Library& library) {
     if (!features.efa || !features.emulated_write.value_or(false)) {
-        return;
+        return {};
     }
     const uint32_t version = library.version();
-    if (version < FI_VERSION(1, 18)) {
-        log_warn(
-            format("libfabric %u.%u (%s) emulates every write on EFA, at a fraction of the "
-                   "NIC's rate: install the current EFA installer, or set WEFT_LIBFABRIC to "
-                   "a libfabric of 2.0 or later",
-                   FI_MAJOR(version), FI_MINOR(version), library.path.c_str()));
-    } else {
-        log_warn(
-            format("libfabric %u.%u (%s) emulates writes on this EFA, at a fraction of its "
-                   "rate: unset FI_EFA_USE_DEVICE_RDMA if it is set, else this NIC or its "
-                   "driver has no RDMA write: install the current EFA installer",
-                   FI_MAJOR(version), FI_MINOR(version), library.path.c_str()));
-    }
+    return format(version < FI_VERSION(1, 18)
+                      ? "libfabric %u.%u (%s) emulates every write on EFA, at a fraction of the "
+                        "NIC's rate: install the current EFA installer, or set WEFT_LIBFABRIC to "
+                        "a libfabric of 2.0 or later"
+                      : "libfabric %u.%u (%s) emulates writes on this EFA, at a fraction of its "
+                        "rate: unset FI_EFA_USE_DEVICE_RDMA if it is set, else this NIC or its "
+                        "driver has no RDMA write: install the current EFA installer",
+                  FI_MAJOR(version), FI_MINOR(version), library.path.c_str());
 }
 
 }  // namespace weft::fabric

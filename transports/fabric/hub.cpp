@@ -1,7 +1,5 @@
 #include "transports/fabric/hub.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <thread>
 
@@ -14,21 +12,33 @@ namespace weft::fabric {
 namespace {
 
 constexpr size_t wire_slots = 1u << 16;
-constexpr size_t piece_bytes = 256 * 1024;
+constexpr size_t piece_bytes = 512 * 1024;
 // EFA moves whole 128-byte lines; a stripe below 64 KiB costs more in posts than another rail
 // gives.
 constexpr size_t piece_align = 128;
 constexpr size_t piece_bytes_min = 64 * 1024;
 constexpr size_t put_bytes_max = size_t{1} << 30;  // one EFA work request
 constexpr uint32_t puts_in_flight = 64;
-// 100 us at 100 GB/s. Where packets stay in order, small messages wait behind all that is under
-// way: 8 ms at 1 Gbit/s.
-constexpr uint64_t window = 10 << 20;
-constexpr uint64_t window_in_order = 1 << 20;
+// EFA takes at most 2^20 pages in a registration that peers may write to (libfabric's provider efa
+// refuses more), and pages may be of 4 KiB.
+constexpr WindowLimits windows_default{uint64_t{4} << 30, uint64_t{64} << 20};
+// 100 us at 100 GB/s. Where packets stay in order, from 8 ms at 1 Gbit/s to 1 ms at 4 GB/s.
+constexpr Window window = {10 << 20, 10 << 20};
+constexpr Window window_in_order = {1 << 20, 4 << 20};
 constexpr Nanos drain_limit = 1 * nanos_per_s;
 
 const char* progress_name(const fi_info& info) {
     return info.domain_attr->data_progress == FI_PROGRESS_AUTO ? "auto" : "manual";
+}
+
+// Registering with a device is a system call and a command to the NIC, there and back on every
+// rail: some 100 us, taken for as long as copying this much (an estimate: not measured on EFA).
+// Providers over sockets and shared memory only make an entry in a table.
+constexpr size_t stage_below_device = 1 << 20;
+
+WindowLimits windows_of(const FabricLimits& limits) {
+    return limits.window_bytes != 0 ? WindowLimits{limits.window_bytes, limits.window_overlap}
+                                    : windows_default;
 }
 
 // "0000:10:1b.0", or nothing where the provider knows no PCI device.
@@ -112,7 +122,11 @@ class FabricHub::Dispatch final : public RailEvents {
         }
         // Before the owner hears of it: it may be waiting for this room.
         if (owner.flow_rail != nullptr) {
-            owner.flow_rail->bytes.fetch_sub(owner.rail_bytes);
+            FlowRail& flow = *owner.flow_rail;
+            flow.window.store(hub_.rail_window().after(flow.window.load(), flow.bytes.load(),
+                                                       owner.rail_bytes,
+                                                       clock_now() - owner.posted));
+            flow.bytes.fetch_sub(owner.rail_bytes);
         }
         if (error != nullptr) {
             Event event;
@@ -189,7 +203,7 @@ class FabricHub::Dispatch final : public RailEvents {
         header.from_rank = inbox.rank();
         header.to_wire = flow.wire.load();
         header.word = word;
-        rail.control(*to, header, {});
+        rail.control(*to, header, {}, peer);
     }
 
     FabricHub& hub_;
@@ -197,11 +211,12 @@ class FabricHub::Dispatch final : public RailEvents {
 };
 
 FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
-                     const FabricLimits& limits)
+                     const FabricOptions& options)
     : reactor_(reactor),
       library_(std::move(library)),
       process_uid_(process_uid),
-      limits_(limits),
+      limits_(options.limits),
+      memory_(windows_of(options.limits), options.registered_bytes),
       wires_(wire_slots),
       token_owners_(token_count_max / token_block) {
 }
@@ -209,9 +224,9 @@ FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
 Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const FabricOptions& options) {
     Library library = TRY(library_load(options.library));
     std::unique_ptr<FabricHub> hub(
-        new FabricHub(reactor, std::move(library), random_u64(), options.limits));
+        new FabricHub(reactor, std::move(library), random_u64(), options));
     TRY(hub->rails_open(options));
-    hub->caps_fill();
+    hub->caps_fill(options);
     return hub;
 }
 
@@ -233,7 +248,7 @@ void FabricHub::drain() {
 // NICs are opened when a wire wants them: a process uses those near its ranks, not all of the host
 // (32 on p5). Rails without such an identity are all used by every wire, and opened at once.
 Result<void> FabricHub::rails_open(const FabricOptions& options) {
-    choices_ = TRY(rails_choose(library_, options));
+    choices_ = TRY(rails_choose(library_, options, &concern_));
     opened_.resize(choices_.size());
     if (options.rails.empty()) {
         nics_sort();
@@ -293,45 +308,32 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
     if (opened_[choice] == nullptr) {
         auto rail =
             TRY(Rail::open(library_, choices_[choice], static_cast<uint8_t>(count), limits_));
-        TRY(wait_add(*rail));
+        TRY(waits_.add(rail->wait_fd(), rail->name().c_str()));
         opened_[choice] = rail.get();
         rails_[count] = std::move(rail);
         rail_count_.store(count + 1, std::memory_order_release);
         if (service_ == nullptr) {
-            features_warn(opened_[choice]->features(), library_);
-            caps_.needs_polling = !wait_;
+            if (concern_.empty()) {
+                concern_ = features_concern(opened_[choice]->features(), library_);
+            }
+            caps_.needs_polling = waits_.fd() < 0;
             service_ = std::make_unique<Service>(*this, reactor_);
         }
     }
     return opened_[choice];
 }
 
-Result<void> FabricHub::wait_add(const Rail& rail) {
-    if (rail_count_.load() == 0 && rail.wait_fd() >= 0) {
-        wait_.reset(epoll_create1(EPOLL_CLOEXEC));
-    } else if (!wait_ && rail.wait_fd() < 0) {
-        return {};
-    }
-    epoll_event event{};
-    event.events = EPOLLIN;
-    if (rail.wait_fd() < 0) {
-        return make_error(Code::unsupported, Scope::process,
-                          format("rail %s cannot wake a sleeper and the others can: leave it out "
-                                 "of WEFT_RAILS",
-                                 rail.name().c_str()));
-    }
-    if (!wait_ || epoll_ctl(wait_.get(), EPOLL_CTL_ADD, rail.wait_fd(), &event) != 0) {
-        return make_error(Code::system, Scope::process,
-                          "no epoll descriptor for the rails: raise `ulimit -n`", errno);
-    }
-    return {};
-}
-
-void FabricHub::caps_fill() {
+void FabricHub::caps_fill(const FabricOptions& options) {
     const fi_info& info = *choices_.front().info;
     const char* provider = info.fabric_attr->prov_name;
-    caps_.name = format("fabric(%s)", provider);
-    caps_.put_bytes_max = std::min(info.ep_attr->max_msg_size, put_bytes_max);
+    caps_.name = format("fabric(%s)", is_efa_direct(info) ? info.fabric_attr->name : provider);
+    const size_t grant_bytes_max = windows_of(limits_).overlap;
+    caps_.grant_bytes_max = grant_bytes_max;
+    const bool device = provider == std::string_view("efa");
+    caps_.stage_below = options.stage_bytes >= 0 ? static_cast<size_t>(options.stage_bytes)
+                        : device                 ? stage_below_device
+                                                 : 0;
+    caps_.put_bytes_max = std::min({info.ep_attr->max_msg_size, put_bytes_max, grant_bytes_max});
     caps_.piece_bytes = piece_bytes;
     caps_.piece_bytes_min = piece_bytes_min;
     caps_.piece_align = piece_align;
@@ -361,7 +363,7 @@ std::string FabricHub::describe() const {
     return format("fabric: %s, %zu rail%s, %zu in use: %s; progress %s, wait %s",
                   features_text(features, info, library_).c_str(), choices_.size(),
                   choices_.size() == 1 ? "" : "s", opened.size(), names.c_str(),
-                  progress_name(info), wait_ ? "fd" : "polling");
+                  progress_name(info), waits_.fd() >= 0 ? "fd" : "polling");
 }
 
 std::string FabricHub::features() const {
@@ -430,14 +432,9 @@ void FabricHub::tokens_release(uint32_t first, uint32_t count) {
 
 Result<void> FabricHub::rail_renew_locked(Rail& rail, const std::string& why) {
     Dispatch dispatch(*this, nullptr);
+    const int closed = rail.wait_fd();
     TRY(rail.renew(dispatch, why));
-    epoll_event event{};
-    event.events = EPOLLIN;
-    if (wait_ && rail.wait_fd() >= 0 &&
-        epoll_ctl(wait_.get(), EPOLL_CTL_ADD, rail.wait_fd(), &event) != 0) {
-        log_warn(
-            format("rail %u cannot wake sleepers any more: epoll error %d", rail.index(), errno));
-    }
+    waits_.replace(closed, rail.wait_fd());
     for (auto& slot : wires_) {
         Inbox* inbox = slot.load();
         const auto at = inbox != nullptr ? inbox->rail_at(rail.index()) : std::nullopt;
@@ -502,7 +499,7 @@ int FabricHub::poll(const Inbox* self) {
     int found = 0;
     for (const auto& rail : rails()) {
         std::unique_lock guard(rail->lock(), std::try_to_lock);
-        if (guard.owns_lock()) {
+        if (guard.owns_lock() && !ended_for_me()) {
             found += rail->poll(dispatch);
             if (rail->failing()) [[unlikely]] {
                 rail_broken(*rail);
@@ -513,10 +510,28 @@ int FabricHub::poll(const Inbox* self) {
 }
 
 bool FabricHub::may_sleep() {
-    return std::ranges::all_of(rails(), [](const auto& rail) {
+    return std::ranges::all_of(rails(), [this](const auto& rail) {
         std::unique_lock guard(rail->lock(), std::try_to_lock);
-        return guard.owns_lock() && rail->may_sleep();
+        return guard.owns_lock() && !ended_for_me() && rail->may_sleep();
     });
+}
+
+// Seen under a rail's lock: then process_ends() is yet to take it, or nobody polls any more.
+bool FabricHub::ended_for_me() const {
+    return ending_.load(std::memory_order_acquire) && ender_ != std::this_thread::get_id();
+}
+
+// A thread that does not leave a rail is stuck in its provider; the end does not wait for it.
+void FabricHub::process_ends() {
+    ender_ = std::this_thread::get_id();
+    ending_.store(true, std::memory_order_release);
+    const Nanos limit = clock_now() + drain_limit;
+    for (const auto& rail : rails()) {
+        std::unique_lock guard(rail->lock(), std::try_to_lock);
+        while (!guard.owns_lock() && clock_now() < limit && !guard.try_lock()) {
+            std::this_thread::yield();
+        }
+    }
 }
 
 bool FabricHub::unfinished() const {

@@ -10,13 +10,15 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
-#include "src/base/handle.h"
 #include "transports/fabric/inbox.h"
+#include "transports/fabric/memory_cache.h"
 #include "transports/fabric/processes.h"
 #include "transports/fabric/rail.h"
 #include "transports/fabric/tokens.h"
+#include "transports/fabric/wait_set.h"
 #include "transports/hubs.h"
 
 namespace weft::fabric {
@@ -34,6 +36,8 @@ class FabricHub final : public WireHub {
     std::string describe() const override;
     std::vector<std::string> nics() const override { return nics_; }
     std::string features() const override;
+    std::string concern() const override { return concern_; }
+    void process_ends() override;
 
     // For wires.
     // Those opened so far. Their number grows, what is there stays.
@@ -42,7 +46,7 @@ class FabricHub final : public WireHub {
     }
     uint64_t process_uid() const { return process_uid_; }
     const Caps& caps() const { return caps_; }
-    uint64_t rail_window() const { return rail_window_; }  // bytes under way on a rail to a peer
+    const Window& rail_window() const { return rail_window_; }
     Result<uint64_t> wire_uid_reserve();
     void wire_publish(Inbox& inbox);
     // After return no dispatcher knows the inbox and its transmissions end without a report.
@@ -50,6 +54,7 @@ class FabricHub final : public WireHub {
     Result<uint32_t> tokens_reserve(Inbox& inbox, uint32_t count);
     void tokens_release(uint32_t first, uint32_t count);
     Processes& processes() { return processes_; }
+    MemoryCache& memory() { return memory_; }
     PieceCredits& pieces() { return pieces_; }
 
     // Gives the rail up and opens it again; wires that ride it tell their peers. After return
@@ -63,22 +68,24 @@ class FabricHub final : public WireHub {
     int poll(const Inbox* self);
     bool may_sleep();  // false: poll first
     bool unfinished() const;
-    int wait_fd() const { return wait_.get(); }
+    int wait_fd() const { return waits_.fd(); }
+    WaitSet& waits() { return waits_; }
     Service& service() { return *service_; }
 
   private:
     class Dispatch;
-    FabricHub(Reactor& reactor, Library library, uint64_t process_uid, const FabricLimits& limits);
+    FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
+              const FabricOptions& options);
     Result<void> rails_open(const FabricOptions& options);
     Result<std::vector<Rail*>> rails_for(const std::vector<uint32_t>& wanted);
     Result<Rail*> rail_open(size_t choice);
-    Result<void> wait_add(const Rail& rail);
     void nics_sort();
-    void caps_fill();
+    void caps_fill(const FabricOptions& options);
     void drain();
     Result<void> rail_renew_locked(Rail& rail, const std::string& why);
     void severs_run();
     void rail_broken(Rail& rail);
+    bool ended_for_me() const;
     Inbox* wire_find(uint64_t uid) const;
     Inbox* token_owner(uint32_t token) const { return token_owners_[token / token_block].load(); }
 
@@ -87,22 +94,27 @@ class FabricHub final : public WireHub {
     const uint64_t process_uid_;
     const FabricLimits limits_;
     Caps caps_;
-    uint64_t rail_window_ = 0;
+    Window rail_window_;
     PieceCredits pieces_;
     std::vector<RailChoice> choices_;  // fixed after open()
     std::vector<std::string> nics_;    // their PCI addresses, or empty
+    std::string concern_;              // written until the first rail is open
 
     std::mutex open_lock_;  // of opened_, of adding to rails_, and of what starts with the first
     std::vector<Rail*> opened_;  // by choice, null: not yet
     std::array<std::unique_ptr<Rail>, process_rails_max> rails_;
     std::atomic<size_t> rail_count_{0};
-    Fd wait_;  // an epoll over the rails' descriptors; whether there is one is known with the first
+    MemoryCache memory_;
+    WaitSet waits_;                     // whether it has a descriptor is known with the first
     std::unique_ptr<Service> service_;  // from the first rail on
 
     // Read by dispatchers under a rail's lock; wire_withdraw() takes every lock once, so no
     // dispatcher holds a pointer that has been cleared.
     std::vector<std::atomic<Inbox*>> wires_;
     std::vector<std::atomic<Inbox*>> token_owners_;
+
+    std::atomic<bool> ending_{false};  // the process ends, on ender_
+    std::thread::id ender_;            // written before ending_
 
     std::mutex lock_;  // of tokens_, wires_ever_ and severs_; taken last
     std::vector<std::pair<uint64_t, uint32_t>> severs_;  // wire, peer

@@ -16,21 +16,21 @@ void Inbox::push(Event event, bool ring) {
     {
         std::lock_guard guard(lock_);
         events_.push_back(std::move(event));
+        some_.store(true, std::memory_order_release);
     }
     if (ring && doorbell_ != nullptr) {
         Doorbell::ring(*doorbell_->word(), doorbell_->event_fd());
     }
 }
 
-bool Inbox::empty() const {
-    std::lock_guard guard(lock_);
-    return events_.empty();
-}
-
 void Inbox::swap(std::vector<Event>& events) {
     ASSERT(events.empty());
+    if (empty()) {
+        return;
+    }
     std::lock_guard guard(lock_);
     events_.swap(events);
+    some_.store(false, std::memory_order_relaxed);
 }
 
 }  // namespace weft::fabric

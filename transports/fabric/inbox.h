@@ -3,6 +3,7 @@
 // above. Lifetime: owned by the wire; the hub's tables point to it between attach and destruction.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -46,9 +47,26 @@ inline constexpr uint64_t failure_of_ours = 1;
 
 struct RemoteEndpoint;
 
+// How many bytes may be under way on one rail to one peer. Where packets stay in order, small
+// messages wait behind all of them: so few on a slow rail, and more, for fewer pauses, where what
+// is posted is done with soon.
+struct Window {
+    uint64_t least = 0, most = 0;
+    static constexpr Nanos soon = 2 * nanos_per_ms;
+    // A put of `put_bytes` is done, `took` after it was posted; `under_way` counts it still.
+    uint64_t after(uint64_t window, uint64_t under_way, uint64_t put_bytes, Nanos took) const {
+        window = std::max(window, least);
+        const bool was_full = under_way + put_bytes > window;
+        return took > soon ? std::max(window / 2, least)
+               : was_full  ? std::min(window + put_bytes, most)
+                           : window;
+    }
+};
+
 // One rail of a (wire, peer).
 struct FlowRail {
     std::atomic<uint64_t> bytes{0};                  // of the puts not finished, written by it
+    std::atomic<uint64_t> window{0};                 // of them, grown by what finished soon
     std::atomic<RemoteEndpoint*> endpoint{nullptr};  // set once by connect; the rail's
 };
 
@@ -90,7 +108,7 @@ class Inbox {
 
     // `ring`: the owner may be asleep (it is not when it polls itself).
     void push(Event event, bool ring);
-    bool empty() const;
+    bool empty() const { return !some_.load(std::memory_order_acquire); }
     void swap(std::vector<Event>& events);  // hands over everything; `events` must be empty
 
   private:
@@ -100,8 +118,9 @@ class Inbox {
     std::vector<PeerFlow> flows_;
     std::vector<FlowRail> flow_rails_;  // by peer, then rail of the wire
     Doorbell* doorbell_;                // owned by the shard; may be null
-    mutable std::mutex lock_;
+    std::mutex lock_;
     std::vector<Event> events_;
+    std::atomic<bool> some_{false};  // of events_, for readers without the lock
 };
 
 }  // namespace weft::fabric

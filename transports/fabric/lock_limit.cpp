@@ -14,6 +14,7 @@ namespace {
 // 640 message buffers of 8 KiB and a slab of them more, rounded up; the provider's own pools of an
 // `efa` endpoint are reported at 110 MB. The device's queues do not count.
 constexpr uint64_t buffers_bytes = 6 << 20;
+constexpr uint64_t more_receives_bytes = 8 << 20;  // 1,024 receives in place of 128
 constexpr uint64_t pools_bytes = 110 << 20;
 constexpr int cap_ipc_lock = 14;  // linux/capability.h
 
@@ -41,8 +42,9 @@ LockLimit lock_limit() {
     return {false, limit.rlim_cur};
 }
 
-uint64_t lock_need(size_t rails, bool direct) {
-    return rails * (buffers_bytes + (direct ? 0 : pools_bytes));
+uint64_t lock_need(size_t rails, bool direct, bool receive_per_write) {
+    return rails * (buffers_bytes + (direct ? 0 : pools_bytes) +
+                    (receive_per_write ? more_receives_bytes : 0));
 }
 
 Result<void> lock_check(const LockLimit& limit, uint64_t need, uint64_t budget) {

@@ -16,8 +16,8 @@ struct LockLimit {
 };
 LockLimit lock_limit();  // RLIMIT_MEMLOCK; none for a process with CAP_IPC_LOCK
 
-// What this many rails lock before the first operation.
-uint64_t lock_need(size_t rails, bool direct);
+// What this many rails lock before the first operation. `receive_per_write`: see features.h.
+uint64_t lock_need(size_t rails, bool direct, bool receive_per_write);
 
 // An error below `need`; a warning below `need` and the memory budget together.
 Result<void> lock_check(const LockLimit& limit, uint64_t need, uint64_t budget);

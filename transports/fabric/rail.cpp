@@ -15,6 +15,8 @@ namespace {
 
 constexpr uint32_t receives_of_messages = 128;  // where writes use up none
 constexpr int batch = 32;
+// Where no more buffers can be had, receives leave so many to what is sent.
+constexpr size_t buffers_to_send = 8;
 constexpr int controls_per_flush = 32;
 
 }  // namespace
@@ -53,11 +55,7 @@ Result<std::unique_ptr<Rail>> Rail::open(const Library& library, const RailChoic
     std::lock_guard guard(rail->lock_);
     rail->receives_post();
     if (rail->receives_posted_ == 0) {
-        return make_error(
-            Code::system, Scope::process,
-            format("rail %s: no receive buffer could be posted: check `ulimit -l` and "
-                   "free memory",
-                   rail->name_.c_str()));
+        TRY(rail->check(-rail->receive_error_, "posting the first receive buffer"));
     }
     return rail;
 }
@@ -69,7 +67,7 @@ Result<void> Rail::check(int rc, const char* what) const {
     return make_error(
         Code::system, Scope::process,
         format("rail %s (%s): %s failed: %s%s", name_.c_str(), info_->fabric_attr->prov_name, what,
-               library_.error_text(-rc), hint_for(-rc)),
+               library_.error_text(-rc), own_hint_for(-rc)),
         -rc);
 }
 
@@ -221,7 +219,7 @@ Result<FidHandle<fid_mr>> Rail::memory_register(const MemoryRequest& request, ui
         uint64_t key = provider_keys ? 0 : next_key_++ & mask;
         rc = fabric::memory_register(domain_.get(), request, access, key, &registration);
     }
-    TRY(check(rc, "registering memory"));
+    TRY(check(rc, format("registering %zu bytes", request.bytes).c_str()));
     FidHandle<fid_mr> owner(registration);
     if ((info_->domain_attr->mr_mode & FI_MR_ENDPOINT) != 0) {
         TRY(check(fi_mr_bind(registration, &endpoint_.get()->fid, 0), "binding memory"));
@@ -316,8 +314,9 @@ Result<Post> Rail::send(RemoteEndpoint& to, const MessageHeader& header, const v
     return posted(*op, rc, "a message");
 }
 
-void Rail::control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body) {
-    controls_.push_back({&to, header, std::string(body)});
+void Rail::control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,
+                   uint32_t peer) {
+    controls_.push_back({&to, header, std::string(body), peer});
     controls_.back().header.bytes = static_cast<uint32_t>(body.size());
     controls_flush();
 }
@@ -328,7 +327,10 @@ void Rail::controls_flush() {
     for (size_t i = 0; i < count; ++i) {
         Control control = std::move(controls_.front());
         controls_.pop_front();
-        auto post = send(*control.to, control.header, control.body.data(), TxOwner{});
+        TxOwner owner;
+        owner.peer = control.peer;
+        owner.control = true;
+        auto post = send(*control.to, control.header, control.body.data(), owner);
         if (post.ok() && post.value() == Post::again) {
             controls_.push_back(std::move(control));
         } else if (!post.ok()) {
@@ -340,14 +342,16 @@ void Rail::controls_flush() {
 
 void Rail::receives_post() {
     while (receives_posted_ < receives_wanted_) {
-        Buffer* buffer = buffers_->take();
+        Buffer* buffer = buffers_->take(buffers_to_send);
         if (buffer == nullptr) {
+            receive_error_ = buffers_->refusal();
             return;
         }
         ssize_t rc = fi_recv(endpoint_.get(), buffer->data, message_bytes_max, buffer->descriptor,
                              FI_ADDR_UNSPEC, static_cast<Op*>(buffer));
         if (rc != 0) {
             buffers_->give(buffer);
+            receive_error_ = static_cast<int>(-rc);
             return;
         }
         buffer->posted = true;
@@ -369,7 +373,10 @@ int Rail::poll(RailEvents& events) {
     } else if (count < 0 && count != -FI_EAGAIN) {
         queue_failed(count);
     }
-    receives_post();
+    // What was found is more urgent, unless peers' writes use receives up.
+    if (count <= 0 || features_.receive_per_write || receives_posted_ < receives_wanted_ / 2) {
+        receives_post();
+    }
     if (!controls_.empty()) {
         controls_flush();
     }
@@ -384,13 +391,19 @@ Buffer* Rail::received(Op* op) {
     return buffer;
 }
 
-// The immediate of a peer's write is recognised by FI_REMOTE_CQ_DATA without FI_WRITE: `sockets`
-// sets the former on the initiator's own completion too (0x20204), and only some providers set
-// FI_RMA or FI_REMOTE_WRITE. efa of 1.17, which emulates writes, sets FI_WRITE at the target too
-// (0x20200), and no context, which our own operations always have.
+// Whether this is the immediate of a peer's write: FI_REMOTE_CQ_DATA, and only some providers set
+// FI_RMA or FI_REMOTE_WRITE. `sockets` sets it on the initiator's own completion too, with FI_WRITE
+// (0x20204); EFA of libfabric 1.17 sets FI_WRITE on the peer's, but no context, which others do not
+// leave empty (shm: the initiator's).
+bool Rail::peers_write(const fi_cq_data_entry& entry) const {
+    if ((entry.flags & FI_REMOTE_CQ_DATA) == 0 || (entry.flags & FI_WRITE) == 0) {
+        return (entry.flags & FI_REMOTE_CQ_DATA) != 0;
+    }
+    return features_.efa && entry.op_context == nullptr;
+}
+
 void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
-    const bool ours = (entry.flags & FI_WRITE) != 0 && entry.op_context != nullptr;
-    if ((entry.flags & FI_REMOTE_CQ_DATA) != 0 && !ours) {
+    if (peers_write(entry)) {
         if (features_.receive_per_write && entry.op_context != nullptr) {
             buffers_->give(received(static_cast<Op*>(entry.op_context)));
         }
@@ -420,7 +433,10 @@ void Rail::complete_error(RailEvents& events) {
     if (op != nullptr && op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
         TxOwner owner = transmit.owner;
-        Error failure = error_of(entry, owner.peer);
+        Error failure = error_of(entry, owner);
+        if (owner.control) {
+            control_lost(transmit.to, failure);
+        }
         tx_give(transmit);
         events.on_finished(*this, owner, &failure);
         return;
@@ -433,15 +449,23 @@ void Rail::complete_error(RailEvents& events) {
         completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
 }
 
-Error Rail::error_of(const fi_cq_err_entry& entry, uint32_t peer) const {
+void Rail::control_lost(RemoteEndpoint* to, const Error& failure) const {
+    if (features_.efa && to != nullptr && !to->lost_told) {
+        to->lost_told = true;
+        log_warn(failure.what + "; it is sent again");
+    }
+}
+
+Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const {
     char text[128] = "";
     const char* vendor =
         fi_cq_strerror(queue_.get(), entry.prov_errno, entry.err_data, text, sizeof text);
     return make_error(
         Code::remote, Scope::peer,
-        format("rail %u (%s, %s): a put to rank %u failed: %s (provider: %s, %d)%s", index_,
-               name_.c_str(), info_->fabric_attr->prov_name, peer, library_.error_text(entry.err),
-               vendor != nullptr ? vendor : "-", entry.prov_errno,
+        format("rail %u (%s, %s): %s rank %u failed: %s (provider: %s, %d)%s", index_,
+               name_.c_str(), info_->fabric_attr->prov_name,
+               owner.control ? "a control message to" : "a put to", owner.peer,
+               library_.error_text(entry.err), vendor != nullptr ? vendor : "-", entry.prov_errno,
                completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str()),
         entry.err);
 }

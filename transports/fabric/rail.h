@@ -40,8 +40,10 @@ struct TxOwner {
     uint64_t cookie = 0;
     bool notify = false;            // report on_delivered when it completes
     uint64_t rail_bytes = 0;        // counted in flow_rail
+    Nanos posted = 0;               // with them
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
+    bool control = false;           // a control message, which nobody waits for
 };
 
 struct TxOp : Op {
@@ -116,8 +118,10 @@ class Rail {
     // Reads the first 8 bytes of `word`, which is registered here for FI_REMOTE_READ and starts at
     // `at`, over the NIC; `owner.use` is lowered when it is done.
     Result<Post> flush(fid_mr* word, const void* at, const TxOwner& owner);
-    // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated).
-    void control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body);
+    // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated),
+    // but on EFA warned of once: it is how a network that drops packets shows. `peer`: its rank.
+    void control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,
+                 uint32_t peer);
 
     int poll(RailEvents& events);
     bool may_sleep();                 // false: there is work, poll first
@@ -129,6 +133,7 @@ class Rail {
         RemoteEndpoint* to;
         MessageHeader header;
         std::string body;
+        uint32_t peer;
     };
     Rail(const Library& library, const RailChoice& choice, uint8_t index, InfoPtr info,
          const FabricLimits& limits);
@@ -154,10 +159,12 @@ class Rail {
     void receives_post();
     Buffer* received(Op* op);
     void controls_flush();
+    bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
+    void control_lost(RemoteEndpoint* to, const Error& failure) const;
     void queue_failed(ssize_t rc);
-    Error error_of(const fi_cq_err_entry& entry, uint32_t peer) const;
+    Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const;
 
     const Library& library_;
     const std::string name_;
@@ -185,6 +192,7 @@ class Rail {
     std::vector<TxOp*> free_ops_;
     std::deque<Control> controls_;
     uint32_t receives_posted_ = 0;
+    int receive_error_ = 0;  // why the last one was not posted
     uint32_t receives_wanted_ = 0;
     uint64_t next_key_;
     bool queue_broken_ = false;  // reported once

@@ -3,7 +3,9 @@
 #include <cstring>
 
 #include "src/base/log.h"
+#include "transports/fabric/lock_limit.h"
 #include "transports/fabric/newer.h"
+#include "transports/fabric/windows.h"
 
 namespace weft::fabric {
 
@@ -82,6 +84,20 @@ int memory_register(fid_domain* domain, const MemoryRequest& request, uint64_t a
     }
     return fi_mr_regattr(domain, reinterpret_cast<const fi_mr_attr*>(&attributes), flags,
                          registration);
+}
+
+Error registration_refused(Error cause, const void* base, size_t bytes, uint64_t registered_bytes) {
+    const auto at = reinterpret_cast<uintptr_t>(base);
+    const uint64_t pages = (at + bytes - 1) / page_bytes - at / page_bytes + 1;
+    const LockLimit limit = lock_limit();
+    const std::string bound = limit.unlimited
+                                  ? "no locked-memory limit, so the NIC's own"
+                                  : format("the locked-memory limit is %llu",
+                                           static_cast<unsigned long long>(limit.bytes));
+    cause.what += format(" (%llu pages of 4 KiB at %p, beside %llu bytes registered; %s)",
+                         static_cast<unsigned long long>(pages), base,
+                         static_cast<unsigned long long>(registered_bytes), bound.c_str());
+    return cause;
 }
 
 }  // namespace weft::fabric

@@ -38,4 +38,8 @@ Result<void> memory_allowed(const MemoryRequest& request, const MemoryAbility& a
 int memory_register(fid_domain* domain, const MemoryRequest& request, uint64_t access, uint64_t key,
                     fid_mr** registration);
 
+// The provider's refusal with what it takes to judge it: the pages asked for, the bytes registered
+// before, the limit of this process.
+Error registration_refused(Error cause, const void* base, size_t bytes, uint64_t registered_bytes);
+
 }  // namespace weft::fabric

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <mutex>
 
 #include "src/base/clock.h"
@@ -48,11 +49,13 @@ class Service {
     Reactor& reactor_;
     std::atomic<Nanos> driven_{0};
 
-    std::mutex lock_;        // of what follows, up to stopping_
+    std::mutex lock_;        // of what follows, up to idle_
     Reactor::Id watch_ = 0;  // 0: no descriptor, ticks only
     Timer grace_timer_;
     Timer tick_timer_;
     bool stopping_ = false;
+    bool running_ = false;  // a timer's function
+    std::condition_variable idle_;
 
     // Service thread only.
     bool serving_ = false;  // nobody drove during the last grace: serve at once

@@ -146,4 +146,18 @@ const char* hint_for(int error) {
     }
 }
 
+const char* own_hint_for(int error) {
+    switch (error) {
+        case FI_EACCES:
+        case FI_EPERM:
+            return "; this process may not use the device, or the memory is read-only: `ls -l "
+                   "/dev/infiniband` shows who may";
+        case FI_ENOENT:
+        case FI_ENODEV:
+            return "; the device is not given to this process: look into /dev/infiniband";
+        default:
+            return hint_for(error);
+    }
+}
+
 }  // namespace weft::fabric

@@ -11,6 +11,9 @@ namespace weft::fabric {
 // "" if there is nothing useful to say about this errno.
 const char* hint_for(int error);
 
+// The same for what this process asked of its own NIC: opening it, registering memory.
+const char* own_hint_for(int error);
+
 // A completion's code as the provider efa reports it: a status of the device below 4096, one of
 // the provider's own from there on (libfabric's prov/efa/src/efa_errno.h, 2.6, has the numbers).
 struct EfaError {

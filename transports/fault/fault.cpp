@@ -89,6 +89,7 @@ class FaultWire final : public Wire, private WireSink {
                       [&](const auto& entry) { return entry.second.from_region == region; });
         inner_->conceal(region);
     }
+    void release(Region region) override { inner_->release(region); }
     RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const override {
         return inner_->ref(region, offset, peer);
     }

@@ -93,11 +93,29 @@ inline bool put_soon(Rank& from, const std::vector<Rank*>& ranks, const Put& put
     return drive(ranks, [&] { return from.wire->put(put) == Post::accepted; });
 }
 
+// The first NICs of the machine by PCI address, as rdma-core names them: rdmap16s27.
+inline std::vector<std::string> nic_names(const std::string& provider, size_t count) {
+    const auto reactor = reactor_make();
+    FabricOptions options;
+    options.provider = provider;
+    std::vector<std::string> names;
+    for (const std::string& nic : hub_open(*reactor, options)->nics()) {
+        unsigned bus = 0, slot = 0;
+        REQUIRE(std::sscanf(nic.c_str(), "%*x:%x:%x", &bus, &slot) == 2);
+        names.push_back("rdmap" + std::to_string(bus) + "s" + std::to_string(slot));
+    }
+    names.resize(std::min(names.size(), count));
+    return names;
+}
+
 inline FabricOptions options_of(const std::string& provider, size_t rails = 1) {
     FabricOptions options;
     options.provider = provider;
-    const bool named = provider != "shm" && !provider.starts_with("efa");
-    for (size_t i = 1; i <= rails && named; ++i) {
+    if (provider.starts_with("efa")) {
+        options.rails = nic_names(provider, rails);
+        return options;
+    }
+    for (size_t i = 1; i <= rails && provider != "shm"; ++i) {
         options.rails.push_back("127.0.0." + std::to_string(i));
     }
     return options;

@@ -325,6 +325,7 @@ def case_bad_arguments():
         "--bind most -- true": "--bind 'most'",
         "--prefix some -- true": "--prefix 'some'",
         "--env =1 -- true": "--env '=1'",
+        "--efa-faults die -- true": "--efa-faults needs --efa",
         "--frobnicate -- true": "unknown option '--frobnicate'",
         "-q -- true": "unknown option '-q'",
     }
@@ -371,6 +372,32 @@ def case_isolated():
         equal(report["env"]["NCCL_SOCKET_IFNAME"], "rail0")
         equal(report["env"]["NCCL_COMM_ID"], "10.77.0.1:29400")
         equal(report["cwd"], os.getcwd())
+
+
+# The device's variables, and one folder for the wire that every host sees and that goes with the job.
+def case_efa():
+    library = os.path.join(BIN, "libweft-efa-device.so")
+    if not os.path.exists(library):
+        raise Skip("the software EFA device is not built (libibverbs-dev)")
+    need_hosts()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = f"/dev/shm/weft-efa-of-{ended.pid}"
+    os.mkdir(left)
+    found = reports(hosts, "-n", 4, "--hosts", 2, "--efa=nics=2,torn", "--efa-faults", "die host=7 at=1s")
+    check(not os.path.exists(left), left)
+    folders = {report["env"]["WEFT_EFA_DEVICE_DIR"] for report in found}
+    check(len(folders) == 1 and not os.path.exists(folders.pop()), folders)
+    for rank, report in enumerate(found):
+        env = report["env"]
+        equal((env["LD_PRELOAD"], env["WEFT_EFA_DEVICE"], env["WEFT_EFA_DEVICE_FAULTS"], env["WEFT_PROVIDER"]),
+              (library, "nics=2,torn", "die host=7 at=1s", "efa"))
+        equal((env["WEFT_EFA_DEVICE_HOST"], env["WEFT_EFA_DEVICE_PROCESS"]), (str(rank // 2), str(rank % 2)))
+        check("WEFT_RAILS" not in env)
+    done = hosts("-n", 4, "--hosts", 2, "--efa", "--prefix", "none", "--", "sh", "-c", "stat -c %d:%i $WEFT_EFA_DEVICE_DIR")
+    places = done.stdout.split()
+    check(done.returncode == 0 and len(places) == 4 and len(set(places)) == 1, text_of(done))
+    equal(reports(run, "-n", 1, "--efa=p5.48xlarge")[0]["env"]["WEFT_EFA_DEVICE"], "profile=p5.48xlarge")
 
 
 RAILS = r"""

@@ -90,6 +90,7 @@ TEST_CASE("an unknown name is answered with the nearest one", "[base][settings]"
                                                              {"WEFT_TEST_BIN", "x"},
                                                              {"WEFT_RUN_X", "1"},
                                                              {"WEFT_PERF_CORRUPT", "1"},
+                                                             {"WEFT_EFA_DEVICE_HOST", "1"},
                                                              {"NCCL_NEW", "1"}})});
     REQUIRE(table.warnings.size() == 1);
     CHECK(table.warnings[0].find("WEFT_SPINUS (environment)") == 0);

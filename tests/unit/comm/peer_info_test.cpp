@@ -66,11 +66,11 @@ TEST_CASE("a network that differs is named with its rank and both values") {
         return agreed.ok() ? "" : agreed.error().what;
     };
     const std::string version = refused("provider=efa\nfabric=efa-direct\nlibfabric=1.17\n");
-    CHECK_THAT(version, Catch::Contains("libfabric is 1.17 on rank 3") &&
-                            Catch::Contains("2.4 on rank 1"));
-    CHECK_THAT(refused("provider=efa\nfabric=efa\nlibfabric=2.4\n"),
-               Catch::Contains("fabric is efa on rank 3") &&
-                   Catch::Contains("efa-direct on rank 1"));
+    CHECK_THAT(version,
+               Catch::Contains("libfabric is 1.17 on rank 3") && Catch::Contains("2.4 on rank 1"));
+    CHECK_THAT(
+        refused("provider=efa\nfabric=efa\nlibfabric=2.4\n"),
+        Catch::Contains("fabric is efa on rank 3") && Catch::Contains("efa-direct on rank 1"));
     CHECK_THAT(refused("provider=tcp;ofi_rxm\nfabric=any\nlibfabric=2.4\n"),
                Catch::Contains("provider is tcp;ofi_rxm on rank 3"));
     // One that says more, or less.

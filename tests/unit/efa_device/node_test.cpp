@@ -1,6 +1,9 @@
 // SRD as the device has it, clause by clause (docs/EFA-DEVICE.md).
 #include "tools/efa_device/core/node.h"
 
+#include <atomic>
+#include <thread>
+
 #include "tests/unit/efa_device/world.h"
 
 using namespace weft;
@@ -212,6 +215,33 @@ TEST_CASE("pieces are placed twice before the completion, never after it") {
     CHECK((late.target == std::string(large, 'x')));
 }
 
+TEST_CASE("a write whose answer was lost is not refused because its region has gone since") {
+    for (const size_t bytes : {size_t{100}, large}) {
+        Write write(bytes, "retransmit=1ms", "loss rate=100% host=1 for=5ms");
+        REQUIRE(write.world.a().node.post_send(write.from, write.request()) == 0);
+        write.world.run(2 * ms);
+        REQUIRE(drain(write.world.b().received).size() == 1);
+        write.world.b().node.mr_remove(0, write.rkey);
+        CHECK(drain(write.world.a().sent).empty());
+        write.world.run();
+        const auto done = drain(write.world.a().sent);
+        REQUIRE(done.size() == 1);
+        CHECK(done[0].status == Status::ok);
+        CHECK(drain(write.world.b().received).empty());
+    }
+}
+
+TEST_CASE("a node that was closed touches no memory") {
+    Write write(large, "reorder=300us");
+    REQUIRE(write.world.a().node.post_send(write.from, write.request()) == 0);
+    write.world.run(100 * us);
+    write.world.b().node.close();
+    write.target.assign(large, 'x');
+    write.world.run(ms);
+    CHECK((write.target == std::string(large, 'x')));
+    CHECK(write.world.a().counters().packets == 113);
+}
+
 TEST_CASE("a read brings what is there, through reordering") {
     Pair world("reorder=200us,torn");
     QueuePair* from = world.a().open(0);
@@ -365,6 +395,7 @@ TEST_CASE("a full ring is waited for, not lost") {
     CHECK((write.target == write.source));
     CHECK(write.world.a().counters().backpressure > 0);
     CHECK(write.world.a().counters().drops == 0);
+    CHECK(write.world.a().counters().reorders == 0);
 }
 
 TEST_CASE("a NIC sends at its rate, and four at four times it") {
@@ -392,6 +423,31 @@ TEST_CASE("a NIC sends at its rate, and four at four times it") {
     };
     duration(1);
     duration(4);
+}
+
+TEST_CASE("a NIC that is looked at too late makes up for it, an idle one does not") {
+    Pair world("rate=100Mbit");
+    const std::string source = pattern(1'250'000);
+    std::string target(source.size(), '\0');
+    QueuePair* from = world.a().open(0);
+    QueuePair* to = world.b().open(0);
+    SendRequest request = world.request(Operation::write, to);
+    request.sges = {sge(const_cast<char*>(source.data()), source.size(),
+                        world.a().key(const_cast<char*>(source.data()), source.size()))};
+    request.rkey = world.b().key(target.data(), target.size());
+    request.remote_address = reinterpret_cast<uint64_t>(target.data());
+    for (const Nanos begin : {Nanos{0}, 500 * ms}) {
+        world.now = begin;
+        REQUIRE(world.a().node.post_send(from, request) == 0);
+        world.run(begin + 10 * ms);
+        for (Nanos at = begin + 50 * ms; at < begin + 99 * ms; at += 40 * ms) {
+            world.now = at;  // nobody looked for 40 ms
+            world.run(at + ms);
+        }
+        CHECK(drain(world.a().sent).empty());
+        world.run(begin + 103 * ms);
+        CHECK(drain(world.a().sent).size() == 1);
+    }
 }
 
 TEST_CASE("an error state flushes what was posted") {
@@ -423,4 +479,44 @@ TEST_CASE("a queue pair with a number that was used before hears nothing meant f
     world.run();
     CHECK(drain(world.a().sent).at(0).status == Status::unreachable);
     CHECK(drain(world.b().received).empty());
+}
+
+TEST_CASE("a program posts and polls while the NIC works") {
+    LocalNet net;
+    const Result<Spec> spec = spec_parse("twice=10%,torn");
+    REQUIRE(spec.ok());
+    Side side(net, spec.value(), 0);
+    side.node.ah_add(0, gid_make(0, 0));
+    QueuePair* qp = side.open(0);
+    std::string source = pattern(4096);
+    std::string target(4096, '\0');
+    const uint32_t lkey = side.key(source.data(), source.size());
+    const uint32_t rkey = side.key(target.data(), target.size());
+    SendRequest request;
+    request.operation = Operation::write;
+    request.qpn = qp->qpn;
+    request.qkey = side.qkey;
+    request.ah = 0;
+    request.sges = {sge(source.data(), source.size(), lkey)};
+    request.rkey = rkey;
+    request.remote_address = reinterpret_cast<uint64_t>(target.data());
+    request.has_immediate = true;
+    std::atomic<bool> over{false};
+    std::thread nic([&] {
+        for (Nanos now = 0; !over; now += us) {
+            side.node.progress(now);
+        }
+    });
+    size_t done = 0;
+    size_t arrived = 0;
+    for (size_t posted = 0; done < 2000 || arrived < 2000;) {
+        posted += posted < 2000 && side.node.post_send(qp, request) == 0 ? 1 : 0;
+        done += drain(side.sent).size();
+        arrived += drain(side.received).size();
+    }
+    over = true;
+    nic.join();
+    CHECK(done == 2000);
+    CHECK(arrived == 2000);
+    CHECK((source == target));
 }

@@ -1,6 +1,11 @@
 // What the settings say the device is.
 #include "tools/efa_device/core/spec.h"
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
 #include "tests/unit/efa_device/world.h"
 
 using namespace weft;
@@ -34,14 +39,15 @@ TEST_CASE("without a word there is one NIC that can do everything") {
 TEST_CASE("words say what the device is") {
     const Spec spec =
         spec_parse(
-            "rate=250Mbit,nics=4,caps=read+rnr-retry,seed=7,reorder=300us,torn,pages=9,"
+            "rate=250Mbit,nics=4,caps=read+rnr-retry,seed=7,reorder=300us,torn,pages=9,delay=0us,"
             "duplicate=0.5%,unresponsive=2s,part=efa1")
             .value();
     REQUIRE(spec.nics.size() == 4);
     CHECK(spec.nics[3].rate == 31'250'000);
     CHECK(spec.nics[3].part == 0xefa1);
     CHECK(spec.nics[0].address < spec.nics[3].address);
-    CHECK(spec.caps == 31);
+    CHECK(spec.caps == (caps_read | caps_rnr_retry));
+    CHECK(spec.delay == 0);
     CHECK(spec.seed == 7);
     CHECK(spec.reorder == 300 * us);
     CHECK(spec.torn);
@@ -64,6 +70,28 @@ TEST_CASE("an instance type says how many NICs there are, how fast, and what the
         refusal("profile=p5.48xlrge") ==
         "WEFT_EFA_DEVICE: word 'profile=p5.48xlrge': profile 'p5.48xlrge' is unknown; the nearest "
         "one is p5.48xlarge");
+}
+
+TEST_CASE("a topology file says where the NICs are") {
+    const auto path = std::filesystem::temp_directory_path() /
+                      ("weft-efa-spec-" + std::to_string(::getpid()) + ".xml");
+    const auto pci = [](const std::string& address, const std::string& device) {
+        return "<pci busid=\"" + address + "\" class=\"0x020000\" vendor=\"0x1d0f\" device=\"" +
+               device + "\" link_speed=\"16.0 GT/s PCIe\" link_width=\"16\"/>";
+    };
+    std::ofstream(path) << "<system version=\"1\"><cpu numaid=\"0\" affinity=\"1\" arch=\"x86_64\" "
+                           "vendor=\"GenuineIntel\" familyid=\"6\" modelid=\"85\">"
+                        << pci("0001:a4:02.0", "0xefa0") << pci("0000:10:1b.0", "0xefa0")
+                        << pci("0000:11:00.0", "0xec20") << "</cpu></system>";
+    const Result<Spec> spec = spec_parse("seed=2,xml=" + path.string());
+    std::filesystem::remove(path);
+    REQUIRE(spec.ok());
+    REQUIRE(spec.value().nics.size() == 2);
+    CHECK(spec.value().nics[0].name == "rdmap16s27");
+    CHECK(spec.value().nics[1].name == "rdmaP1p164s2");
+    CHECK(spec.value().nics[1].part == 0xefa0);
+    CHECK((spec.value().caps & caps_write) == 0);
+    CHECK_FALSE(spec_parse("xml=/no/such.xml").ok());
 }
 
 TEST_CASE("64 NICs have addresses of their own") {

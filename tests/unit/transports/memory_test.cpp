@@ -5,6 +5,9 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include "tests/catch.h"
 
@@ -68,4 +71,105 @@ TEST_CASE("a peer cannot shrink a range under its owner") {
     const Fd peer = shared_dup(shared_find(memory)->id);
     CHECK(::ftruncate(peer.get(), 0) != 0);
     CHECK(shared_free(memory).ok());
+}
+
+namespace {
+
+// The kernel's flags of the mapping at `address`, as smaps spells them: " rd wr sh ... hg ".
+std::string mapping_flags(const void* address) {
+    std::ifstream maps("/proc/self/smaps");
+    bool found = false;
+    for (std::string line; std::getline(maps, line);) {
+        unsigned long from = 0, to = 0;
+        if (std::sscanf(line.c_str(), "%lx-%lx ", &from, &to) == 2) {
+            found = reinterpret_cast<unsigned long>(address) == from;
+        } else if (found && line.starts_with("VmFlags:")) {
+            return line + " ";
+        }
+    }
+    return "";
+}
+
+size_t pages_resident(void* memory, size_t bytes) {
+    std::vector<unsigned char> pages((bytes + 4095) / 4096);
+    REQUIRE(::mincore(memory, bytes, pages.data()) == 0);
+    size_t count = 0;
+    for (const unsigned char page : pages) {
+        count += page & 1;
+    }
+    return count;
+}
+
+}  // namespace
+
+TEST_CASE("memory that holds huge pages lies where they fit and asks for them") {
+    constexpr size_t huge = 2 << 20;
+    for (const size_t bytes : {huge, 3 * huge + 4096}) {
+        auto* memory = static_cast<char*>(shared_alloc(bytes).value());
+        CHECK(reinterpret_cast<uintptr_t>(memory) % huge == 0);
+        const std::string flags = mapping_flags(memory);
+        INFO(flags);
+        CHECK((flags.find(" hg ") != std::string::npos ||
+               access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0));
+        CHECK(pages_resident(memory, bytes) == bytes / 4096);
+        CHECK(memory[bytes - 1] == 0);
+        memory[bytes - 1] = 1;
+        CHECK(shared_free(memory).ok());
+    }
+    auto* small = static_cast<char*>(shared_alloc(huge - 4096).value());
+    CHECK(mapping_flags(small).find(" hg ") == std::string::npos);
+    CHECK(pages_resident(small, huge - 4096) == huge / 4096 - 1);
+    CHECK(shared_free(small).ok());
+}
+
+TEST_CASE("known memory: a range is found by what it holds whole") {
+    std::vector<char> heap(100'000);
+    CHECK_FALSE(known_find(heap.data(), 1).has_value());
+    const uint64_t whole = known_add(heap.data(), 50'000);
+    const uint64_t part = known_add(heap.data() + 1000, 10);
+    const uint64_t late = known_add(heap.data() + 40'000, 20'000);
+    CHECK(known_find(heap.data(), 50'000)->id == whole);
+    CHECK(known_find(heap.data() + 1000, 10)->id == part);
+    CHECK(known_find(heap.data() + 1000, 11)->id == whole);
+    CHECK(known_find(heap.data() + 45'000, 6'000)->id == late);
+    CHECK(known_find(heap.data() + 45'000, 6'000)->base == heap.data() + 40'000);
+    CHECK_FALSE(known_find(heap.data() + 39'999, 10'002).has_value());
+    CHECK_FALSE(known_find(heap.data(), 50'001).has_value());
+    known_remove(late);
+    CHECK_FALSE(known_exists(late));
+    CHECK(known_find(heap.data() + 45'000, 1)->id == whole);
+    known_remove(whole);
+    known_remove(part);
+    CHECK_FALSE(known_find(heap.data() + 1000, 1).has_value());
+
+    auto* memory = static_cast<char*>(shared_alloc(8192).value());
+    CHECK(known_find(memory + 5, 8187)->id == shared_find(memory)->id);
+    CHECK_FALSE(known_find(memory + 5, 8188).has_value());
+    CHECK(shared_free(memory).ok());
+    CHECK_FALSE(known_find(memory, 1).has_value());
+}
+
+TEST_CASE("known memory: a watch hears of every end, once, and of none after its own") {
+    std::vector<uint64_t> ended;
+    char memory[16];
+    {
+        const KnownWatch watch([&](uint64_t id) {
+            CHECK_FALSE(known_exists(id));
+            ended.push_back(id);
+        });
+        void* own = shared_alloc(1).value();
+        const uint64_t own_id = shared_find(own)->id;
+        const uint64_t named = known_add(memory, sizeof memory);
+        CHECK(known_add(memory, sizeof memory) == named);
+        CHECK(known_add(memory, 8) != named);
+        CHECK(shared_free(own).ok());
+        known_remove(named);
+        CHECK(ended == std::vector<uint64_t>{own_id});
+        known_remove(named);
+        known_remove(named);
+        CHECK(ended == std::vector<uint64_t>{own_id, named});
+        CHECK_FALSE(shared_free(memory).ok());
+    }
+    CHECK(shared_free(shared_alloc(1).value()).ok());
+    CHECK(ended.size() == 2);
 }

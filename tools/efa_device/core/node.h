@@ -64,6 +64,8 @@ class Node {
     std::optional<Nanos> due(Nanos now);
     // Nothing of ours is under way: answers have left, and what left was taken.
     bool quiet();
+    // The end: from here on no memory of the program is read or written.
+    void close();
     bool rail_up(uint32_t nic, Nanos now) const;
     bool died(Nanos now) const;  // the script says that this process ends
 
@@ -92,6 +94,7 @@ class Node {
         std::deque<uint32_t> turns;  // queue pairs with something to send, in order
         std::deque<ReadJob> reads;   // that others asked for
         Nanos free_at = 0;           // when the line has sent what was given to it
+        bool backlog = false;        // something has waited since the line was last looked at
         uint64_t sent = 0;
         uint64_t stale_left = 0;
         uint64_t order_seen = 0;  // highest departure that has left
@@ -133,7 +136,8 @@ class Node {
     void schedule(uint32_t index, Departure departure, Nanos now);
     void answer(uint32_t index, const PacketHeader& to, Status status, Nanos now);
     bool departures(Nanos now);
-    void depart(Departure departure, Nanos now);
+    bool held_go(Nanos now);
+    bool depart(Departure& departure, Nanos now);
     bool lost(Nic& nic, const Departure& departure, Nanos now);
     Departure copy_of(const Departure& departure, std::span<const Bytes> payload, Nanos due);
     void arrive_twice(const Departure& departure, std::span<const Bytes> payload, Nanos now);
@@ -151,6 +155,7 @@ class Node {
                         const std::byte* payload);
     Status receive_write(Nic& nic, QueuePair& qp, const PacketHeader& header,
                          const std::byte* payload);
+    Status write_count(Nic& nic, QueuePair& qp, Inbound& inbound, const PacketHeader& header);
     Status write_finish(Nic& nic, QueuePair& qp, const PacketHeader& header);
     Status receive_read(Nic& nic, const PacketHeader& header);
     void receive_response(Nic& nic, QueuePair& qp, const PacketHeader& header,
@@ -166,6 +171,10 @@ class Node {
     mutable std::mutex mutex_;
     std::vector<std::unique_ptr<Nic>> nics_;
     std::priority_queue<Departure> waiting_;
+    using PeerName = std::pair<uint32_t, uint32_t>;   // host, process
+    std::map<PeerName, std::deque<Departure>> held_;  // due, but the ring was full
+    Nanos held_until_ = 0;
+    bool closed_ = false;
     uint64_t epochs_ = 0;
     uint64_t orders_ = 0;
 };

@@ -224,40 +224,47 @@ Status Node::receive_send(Nic& nic, QueuePair& qp, const PacketHeader& header,
     return status;
 }
 
+// What was placed before is answered whatever has become of its region: its sender has not heard of
+// the first answer, and the owner needs the memory no longer.
 Status Node::receive_write(Nic& nic, QueuePair& qp, const PacketHeader& header,
                            const std::byte* payload) {
     if (nic.ahs.find(header.source) == ah_unknown) {
         return Status::unknown_peer;
     }
-    const uint64_t offset = packet_offset(header.packet);
     const uint32_t packets = packet_count(header.message_bytes);
     const bool fits = header.message_bytes <= rdma_bytes_max && header.packet < packets &&
                       header.payload_bytes == packet_bytes(header.message_bytes, header.packet);
+    if (!fits) {
+        return Status::bad_address;
+    }
+    const bool stale = (header.flags & flag_stale) != 0;
+    Inbound& inbound = qp.inbound[{header.source, header.source_qpn, header.epoch}];
+    if (!stale && inbound.complete(header.message)) {
+        count(nic.counters.duplicates);
+        return Status::ok;
+    }
+    const bool again = !stale && inbound.placed(header.message, header.packet);
+    const uint64_t offset = packet_offset(header.packet);
     const bool allowed =
         header.message_bytes == 0 || nic.mrs.allows(header.rkey, header.remote_address + offset,
                                                     header.payload_bytes, access_remote_write);
-    if (!fits || !allowed) {
-        return Status::bad_address;
+    if (!allowed) {
+        count(nic.counters.duplicates, again ? 1 : 0);
+        return again ? Status::ok : Status::bad_address;
     }
     const auto length = static_cast<uint32_t>(header.message_bytes);
-    const std::vector<Sge> to = {{header.remote_address, length, header.rkey}};
-    if ((header.flags & flag_stale) != 0) {
-        count(nic.counters.stale_writes);
-        place(nic, to, offset, header, payload);
+    place(nic, {{header.remote_address, length, header.rkey}}, offset, header, payload);
+    if (stale || again) {
+        count(stale ? nic.counters.stale_writes : nic.counters.duplicates);
         return Status::ok;
     }
-    Inbound& inbound = qp.inbound[{header.source, header.source_qpn, header.epoch}];
-    if (inbound.complete(header.message)) {
-        count(nic.counters.duplicates);
-        return Status::ok;
-    }
-    place(nic, to, offset, header, payload);
+    return write_count(nic, qp, inbound, header);
+}
+
+Status Node::write_count(Nic& nic, QueuePair& qp, Inbound& inbound, const PacketHeader& header) {
+    const uint32_t packets = packet_count(header.message_bytes);
     Inbound::Partial& partial = inbound.partial[header.message];
     partial.placed.resize(packets);
-    if (partial.placed[header.packet]) {
-        count(nic.counters.duplicates);
-        return Status::ok;
-    }
     if (partial.count + 1 == packets) {
         const Status status = write_finish(nic, qp, header);
         if (status == Status::ok) {

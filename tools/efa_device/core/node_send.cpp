@@ -15,10 +15,11 @@ namespace weft::efa {
 
 namespace {
 
-constexpr uint32_t window = 256;         // packets of a queue pair under way
-constexpr uint32_t header_on_wire = 64;  // what a packet costs the line beside its payload
-constexpr Nanos burst = nanos_per_ms;    // what an idle line may catch up: timers are coarse
-constexpr Nanos full_again = 20'000;     // until a full ring is tried again
+constexpr uint32_t window = 256;                // packets of a queue pair under way
+constexpr uint32_t header_on_wire = 64;         // what a packet costs the line beside its payload
+constexpr Nanos burst = nanos_per_ms;           // what an idle line may catch up: timers are coarse
+constexpr Nanos late_max = 100 * nanos_per_ms;  // the same where something waited all the time
+constexpr Nanos full_again = 20'000;            // until a full ring is tried again
 constexpr int packets_per_turn = 64;
 constexpr int departures_per_turn = 256;
 
@@ -39,6 +40,10 @@ std::vector<Bytes> part_of(const std::vector<Sge>& sges, uint64_t offset, uint32
     return parts;
 }
 
+std::pair<uint32_t, uint32_t> target_of(const PacketHeader& header) {
+    return {gid_host(header.target), qpn_process(header.target_qpn)};
+}
+
 }  // namespace
 
 bool Node::progress(Nanos now) {
@@ -52,6 +57,9 @@ bool Node::progress_try(Nanos now) {
 }
 
 bool Node::work(Nanos now) {
+    if (closed_) {
+        return false;
+    }
     bool worked = false;
     for (int i = 0; i < departures_per_turn; ++i) {
         const Arrived arrived = wire_.front();
@@ -74,10 +82,16 @@ bool Node::work(Nanos now) {
 // The first thing that time brings: a departure, a free line, a packet not answered, a fault.
 std::optional<Nanos> Node::due(Nanos now) {
     const std::lock_guard lock(mutex_);
+    if (closed_) {
+        return std::nullopt;
+    }
     std::optional<Nanos> first;
     const auto offer = [&first](Nanos at) { first = std::min(first.value_or(at), at); };
     if (!waiting_.empty()) {
         offer(waiting_.top().due);
+    }
+    if (!held_.empty()) {
+        offer(held_until_);
     }
     for (const auto& nic : nics_) {
         if (!nic->turns.empty() || !nic->reads.empty()) {
@@ -129,7 +143,7 @@ bool Node::expire(Nic& nic, QueuePair& qp, Nanos now) {
 
 bool Node::pump(uint32_t index, Nanos now) {
     Nic& nic = *nics_[index];
-    nic.free_at = std::max(nic.free_at, now - burst);
+    nic.free_at = std::max(nic.free_at, now - (nic.backlog ? late_max : burst));
     bool any = false;
     for (int i = 0; i < packets_per_turn && nic.free_at <= now; ++i) {
         bool sent = read_next(index, now);
@@ -147,6 +161,7 @@ bool Node::pump(uint32_t index, Nanos now) {
         }
         any = true;
     }
+    nic.backlog = !nic.turns.empty() || !nic.reads.empty();
     return any;
 }
 
@@ -293,7 +308,7 @@ void Node::answer(uint32_t index, const PacketHeader& to, Status status, Nanos n
 }
 
 bool Node::departures(Nanos now) {
-    bool any = false;
+    bool any = held_go(now);
     for (int i = 0; i < departures_per_turn; ++i) {
         if (waiting_.empty() || waiting_.top().due > now) {
             break;
@@ -301,30 +316,53 @@ bool Node::departures(Nanos now) {
         Departure departure = waiting_.top();
         waiting_.pop();
         any = true;
-        depart(std::move(departure), now);
+        const PeerName to = target_of(departure.header);
+        if (held_.count(to) != 0) {
+            held_[to].push_back(std::move(departure));
+        } else if (!depart(departure, now)) {
+            held_[to].push_back(std::move(departure));
+            held_until_ = now + full_again;
+        }
     }
     return any;
 }
 
-void Node::depart(Departure departure, Nanos now) {
+// What waits for room in one ring keeps its order, and holds up nobody else's.
+bool Node::held_go(Nanos now) {
+    if (held_.empty() || now < held_until_) {
+        return false;
+    }
+    bool any = false;
+    for (auto entry = held_.begin(); entry != held_.end();) {
+        auto& queue = entry->second;
+        while (!queue.empty() && depart(queue.front(), now)) {
+            queue.pop_front();
+            any = true;
+        }
+        entry = queue.empty() ? held_.erase(entry) : std::next(entry);
+    }
+    held_until_ = now + full_again;
+    return any;
+}
+
+// False: there is no room for it.
+bool Node::depart(Departure& departure, Nanos now) {
     Nic& nic = *nics_[departure.nic];
     std::vector<Bytes> payload;
     const PacketHeader& header = departure.header;
     if (!payload_of(departure, payload)) {
-        return;
+        return true;
     }
     if (lost(nic, departure, now)) {
         count(nic.counters.drops);
         keep_stale(nic, departure, payload, now);
         departed(nic, departure, now);
-        return;
+        return true;
     }
     switch (wire_.push(header, payload)) {
         case Pushed::full:
             count(nic.counters.backpressure);
-            departure.due = now + full_again;
-            waiting_.push(std::move(departure));
-            return;
+            return false;
         case Pushed::absent:
             count(nic.counters.drops);
             break;
@@ -333,6 +371,7 @@ void Node::depart(Departure departure, Nanos now) {
             break;
     }
     departed(nic, departure, now);
+    return true;
 }
 
 // False: nobody waits for this packet any more.

@@ -100,6 +100,11 @@ struct Inbound {
     std::map<uint64_t, Partial> partial;
 
     bool complete(uint64_t message) const { return message < floor || above.count(message) != 0; }
+    bool placed(uint64_t message, uint32_t packet) const {
+        const auto found = partial.find(message);
+        return found != partial.end() && packet < found->second.placed.size() &&
+               found->second.placed[packet];
+    }
     void finish(uint64_t message) {
         partial.erase(message);
         above.insert(message);

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 
 #include "src/base/futex.h"
@@ -55,8 +56,11 @@ struct Peer {
 
 using PeerName = std::pair<uint32_t, uint32_t>;
 
-std::string file_name(uint32_t host, uint32_t process) {
-    return format("%08x-%02x.ring", host, process);
+constexpr std::string_view ring_ending = ".ring";
+
+void folder_remove(const std::string& path) {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
 }
 
 Error failed(const std::string& what, const std::string& path) {
@@ -123,13 +127,14 @@ void dead_remove(const std::string& folder) {
     DIR* list = ::opendir(folder.c_str());
     while (const dirent* entry = list != nullptr ? ::readdir(list) : nullptr) {
         const std::string name = entry->d_name;
-        if (name.size() < 5 || name.compare(name.size() - 5, 5, ".ring") != 0) {
+        if (!name.ends_with(ring_ending)) {
             continue;
         }
         const std::string path = folder + "/" + name;
         const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
         if (fd >= 0) {
             if (!lock_held(fd)) {
+                folder_remove(path.substr(0, path.size() - ring_ending.size()) + ".sys");
                 ::unlink(path.c_str());
             }
             ::close(fd);
@@ -164,8 +169,11 @@ struct ShmWire::State {
     Ring* ring = nullptr;
     std::map<PeerName, Peer> peers;
 
+    std::string name(uint32_t of_host, uint32_t of_process) const {
+        return folder + "/" + format("%08x-%02x", of_host, of_process);
+    }
     std::string path(uint32_t of_host, uint32_t of_process) const {
-        return folder + "/" + file_name(of_host, of_process);
+        return name(of_host, of_process).append(ring_ending);
     }
 
     // Our own file must not be opened again: closing it would drop the lock.
@@ -260,7 +268,12 @@ ShmWire::~ShmWire() {
     State::unmap(state_->ring, state_->fd);
 }
 
+std::string ShmWire::name() const {
+    return state_->name(state_->host, state_->process);
+}
+
 void ShmWire::name_remove() {
+    folder_remove(name() + ".sys");
     ::unlink(state_->path(state_->host, state_->process).c_str());
 }
 

@@ -3,7 +3,8 @@
 // leads to the ring without asking anybody.
 //
 // A ring belongs to a living process as long as that holds a record lock on it; the kernel drops
-// the lock whatever the end. What the dead left is removed by the next that starts there. Thread
+// the lock whatever the end. What the dead left is removed by the next that starts there, with the
+// folder name().sys, which is its owner's to fill. Thread
 // rule: push, alive, front, pop by one thread at a time; wait() by the one NIC thread; ring_bell()
 // by any. Lifetime: the destructor removes the name, not what others have mapped. Failure rule:
 // Result, one line.
@@ -47,7 +48,8 @@ class ShmWire final : public Wire {
     uint32_t bell() const;
     void wait(uint32_t heard, Nanos timeout);
     void ring_bell();
-    void name_remove();  // as the destructor does; for processes whose end destroys nothing
+    std::string name() const;  // of what belongs to this process, without an ending
+    void name_remove();        // as the destructor does; for processes whose end destroys nothing
 
   private:
     struct State;

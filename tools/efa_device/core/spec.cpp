@@ -35,10 +35,11 @@ constexpr std::string_view key_names[] = {
     "gone",  "retransmit",  "unresponsive", "twice", "duplicate",
 };
 
-// The way systemd names them: rdma, PCI bus and slot in decimal.
+// The way rdma-core's rdma_rename names them: PCI domain where there is one, bus and slot in
+// decimal.
 std::string nic_name(const topology::PciAddress& address) {
     const std::string domain = address.domain == 0 ? "" : format("P%u", address.domain);
-    return format("rdmap%s%us%u", domain.c_str(), address.bus, address.device) +
+    return format("rdma%sp%us%u", domain.c_str(), address.bus, address.device) +
            (address.function == 0 ? "" : format("f%u", address.function));
 }
 
@@ -140,18 +141,24 @@ Result<bool> machine_set(Spec& spec, std::string_view key, std::string_view valu
     return true;
 }
 
+Result<bool> part_set(Spec& spec, std::string_view key, std::string_view value) {
+    if (key != "part") {
+        return false;
+    }
+    const uint16_t part = TRY(part_parse(value));
+    for (NicSpec& nic : spec.nics) {
+        nic.part = part;
+    }
+    spec.caps = caps_of_part(part);
+    return true;
+}
+
 Result<bool> nic_set(Spec& spec, std::string_view key, std::string_view value) {
     if (key == "rate") {
         const int64_t rate = TRY(rate_word(value));
         for (NicSpec& nic : spec.nics) {
             nic.rate = rate;
         }
-    } else if (key == "part") {
-        const uint16_t part = TRY(part_parse(value));
-        for (NicSpec& nic : spec.nics) {
-            nic.part = part;
-        }
-        spec.caps = caps_of_part(part);
     } else if (key == "caps") {
         spec.caps = TRY(caps_parse(value));
     } else if (key == "pages") {
@@ -213,9 +220,10 @@ Result<void> pass(Spec& spec, std::string_view text, Setter setter) {
     return {};
 }
 
-// Order in the text has no meaning but within a pass: a rate changes what the profile said.
+// Order in the text has no meaning but within a pass: a rate changes what the profile said, and
+// capabilities what the generation has.
 Result<void> passes(Spec& spec, std::string_view text) {
-    for (const Setter setter : {machine_set, nic_set, network_set}) {
+    for (const Setter setter : {machine_set, part_set, nic_set, network_set}) {
         TRY(pass(spec, text, setter));
     }
     return {};

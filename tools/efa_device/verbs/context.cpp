@@ -11,7 +11,12 @@ using namespace weft::efa;
 
 namespace {
 
-// What the ports of the device say; rates have no place here.
+// libfabric makes a link's speed of lanes and the speed of one.
+constexpr uint8_t speed_25_gbit = 32;
+constexpr uint8_t width_4x = 2;
+constexpr uint8_t width_8x = 4;
+constexpr int64_t rate_100_gbit = 12'500'000'000;
+
 int port_query(ibv_context* context, uint8_t, ibv_port_attr* attr, size_t size) {
     Process* process = Process::get();
     if (process == nullptr) {
@@ -24,8 +29,9 @@ int port_query(ibv_context* context, uint8_t, ibv_port_attr* attr, size_t size) 
     port.gid_tbl_len = 1;
     port.pkey_tbl_len = 1;
     port.max_msg_sz = packet_payload_max;
-    port.active_speed = 64;  // NDR; width 4x
-    port.active_width = 2;
+    const int64_t rate = process->node().spec().nics[context_of(context)->nic].rate;
+    port.active_speed = speed_25_gbit;
+    port.active_width = rate > rate_100_gbit ? width_8x : width_4x;
     port.phys_state = 5;
     port.link_layer = IBV_LINK_LAYER_UNSPECIFIED;
     given(attr, size, port);

@@ -31,7 +31,7 @@ constexpr std::string_view variables[] = {
 constexpr int idle_looks = 20;  // progress() without work before the NIC thread sleeps
 constexpr uint32_t polls_per_yield = 16;
 constexpr Nanos sleep_max = 50 * nanos_per_ms;
-constexpr Nanos counters_every = 200 * nanos_per_ms;
+constexpr std::chrono::milliseconds counters_every(200);
 constexpr Nanos settle_max = 200 * nanos_per_ms;
 
 std::string setting(const char* name) {
@@ -59,27 +59,31 @@ std::string folder_setting() {
     return given.empty() ? format("/dev/shm/weft-efa-device-%u", ::getuid()) : given;
 }
 
-// "%p" becomes the process id.
-std::string with_pid(std::string text) {
-    for (size_t at = 0; (at = text.find("%p", at)) != std::string::npos;) {
-        text.replace(at, 2, std::to_string(::getpid()));
+std::string replaced(std::string text, std::string_view what, const std::string& by) {
+    for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += by.size()) {
+        text.replace(at, what.size(), by);
     }
     return text;
 }
 
-DecisionLog decision_log() {
-    const std::string path = with_pid(setting("WEFT_EFA_DEVICE_LOG"));
+// "%p" becomes the process id, "%h" the host's number: virtual hosts number processes alike.
+std::string named(const std::string& text, uint32_t host) {
+    return replaced(replaced(text, "%p", std::to_string(::getpid())), "%h", std::to_string(host));
+}
+
+Result<DecisionLog> decision_log(uint32_t host) {
+    const std::string path = named(setting("WEFT_EFA_DEVICE_LOG"), host);
     if (path.empty()) {
-        return {};
+        return DecisionLog();
     }
     FILE* file = path == "stderr" ? stderr : std::fopen(path.c_str(), "ae");
     if (file == nullptr) {
-        return {};
+        return wrong("WEFT_EFA_DEVICE_LOG: cannot write " + path + ": " + std::strerror(errno));
     }
-    return [file](const std::string& line) {
+    return DecisionLog([file](const std::string& line) {
         std::fprintf(file, "%s\n", line.c_str());
         std::fflush(file);
-    };
+    });
 }
 
 std::atomic<Process*> the_process = nullptr;
@@ -140,14 +144,23 @@ Result<void> Process::start() {
         }
         place.wanted = static_cast<int>(number.value());
     }
+    DecisionLog log = TRY(decision_log(spec.host));
     wire_ = TRY(ShmWire::open(place));
     const Nanos now = clock_now();
     const NodePlace at{wire_->process(), static_cast<uint64_t>(now) << 16, now};
-    node_ = std::make_unique<Node>(spec, at, *wire_, decision_log());
-    counters_file_ = with_pid(setting("WEFT_EFA_DEVICE_COUNTERS"));
+    node_ = std::make_unique<Node>(spec, at, *wire_, std::move(log));
+    counters_file_ = named(setting("WEFT_EFA_DEVICE_COUNTERS"), spec.host);
     pid_ = ::getpid();
+    if (!counters_file_.empty() && !counters_write()) {
+        const std::string why = std::strerror(errno);
+        wire_->name_remove();
+        return wrong("WEFT_EFA_DEVICE_COUNTERS: cannot write " + counters_file_ + ": " + why);
+    }
     sysfs_make();
     std::thread([this] { nic_run(); }).detach();
+    if (!counters_file_.empty()) {
+        std::thread([this] { counters_run(); }).detach();
+    }
     return {};
 }
 
@@ -157,7 +170,7 @@ void Process::sysfs_make() {
     namespace fs = std::filesystem;
     const Spec& spec = node_->spec();
     std::error_code ignored;
-    sysfs_ = format("%s/sys-%08x-%02x", folder_.c_str(), spec.host, node_->process());
+    sysfs_ = wire_->name() + ".sys";
     fs::remove_all(sysfs_, ignored);
     fs::create_directories(sysfs_ + "/class/infiniband_verbs", ignored);
     fs::create_directories(sysfs_ + "/class/infiniband", ignored);
@@ -195,10 +208,6 @@ void Process::nic_run() {
         if (node_->died(now)) {
             ::kill(::getpid(), SIGKILL);
         }
-        if (now - counters_at_ > counters_every && !counters_file_.empty()) {
-            counters_at_ = now;
-            counters_write();
-        }
         if (node_->progress(now)) {
             idle = 0;
             continue;
@@ -213,12 +222,20 @@ void Process::nic_run() {
     }
 }
 
+// Beside the NIC: a disk may take seconds.
+void Process::counters_run() {
+    for (;;) {
+        std::this_thread::sleep_for(counters_every);
+        counters_write();
+    }
+}
+
 // Whole or not at all: others read it while the process runs.
-void Process::counters_write() {
+bool Process::counters_write() {
     const std::lock_guard lock(counters_mutex_);
     const std::string draft = counters_file_ + ".new";
     std::ofstream(draft) << node_->counters_text();
-    ::rename(draft.c_str(), counters_file_.c_str());
+    return ::rename(draft.c_str(), counters_file_.c_str()) == 0;
 }
 
 void Process::polled_in_vain() {
@@ -245,12 +262,11 @@ void Process::leave() {
         return;
     }
     settle();
+    node_->close();  // what the program frees from here on may be registered
     if (!counters_file_.empty()) {
         counters_write();
     }
     wire_->name_remove();
-    std::error_code ignored;
-    std::filesystem::remove_all(sysfs_, ignored);
 }
 
 }  // namespace weft::efa

@@ -88,12 +88,12 @@ class Process {
     Result<void> start();
     void sysfs_make();
     [[noreturn]] void nic_run();
-    void counters_write();
+    [[noreturn]] void counters_run();
+    bool counters_write();
 
     std::string folder_;
     std::string counters_file_;
     std::mutex counters_mutex_;
-    Nanos counters_at_ = 0;
     std::unique_ptr<ShmWire> wire_;
     std::unique_ptr<Node> node_;
     std::vector<std::unique_ptr<Device>> devices_;

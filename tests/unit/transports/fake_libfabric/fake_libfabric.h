@@ -1,9 +1,14 @@
-// A libfabric that answers what a test tells it to, loaded like a real one. Whole enough to open a
-// rail; nothing is ever moved. Not thread-safe: one test at a time.
+// A libfabric that answers what a test tells it to, loaded like a real one: through its symbol by
+// tests of the same process, by the variable FAKE_LIBFABRIC in others, words such as
+// "version=2.4 providers=efa info=efa/efa-direct emulated". Whole enough to open a rail; nothing is
+// ever moved. Thread rule: told before it is used; what it was asked is read when nothing runs.
 #pragma once
+
+#include <rdma/fi_eq.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -14,9 +19,10 @@ struct FakeInfo {
     std::string provider = "efa";
     std::string fabric = "efa-direct";
     std::string domain = "rdmap0s6-rdm";
-    uint64_t caps = 0;  // FI_HMEM where device memory is offered
-    uint64_t mode = 0;  // FI_RX_CQ_DATA: offered to those only who accept it
-    bool remote_write = true;
+    uint64_t caps = 0;   // FI_HMEM where device memory is offered
+    uint64_t mode = 0;   // FI_RX_CQ_DATA: offered to those only who accept it
+    int mr_mode = 0;     // wanted of the caller beside the usual ones
+    size_t cq_data = 4;  // bytes of an immediate
 };
 
 struct FakeOption {
@@ -30,16 +36,24 @@ struct FakeLibfabric {
     std::vector<std::string> providers;  // in a list of all there are
     bool emulated_write = false;
     bool in_order = false;
-    bool newer_options = true;  // knows what came after 1.17
-    int open_error = 0;         // of fi_domain
-    int register_error = 0;     // of every registration
+    bool newer_options = true;                 // knows what came after 1.17
+    int open_error = 0;                        // of fi_domain
+    int enable_error = 0;                      // of fi_enable
+    int register_error = 0;                    // of every registration
+    int registrations_max = INT32_MAX;         // open at a time: ENOMEM beyond
+    int receive_error = 0;                     // of every fi_recv
+    int linger_ms = 0;                         // how long it takes to go when the process ends
+    std::deque<fi_cq_data_entry> completions;  // what the queue is about to say
+    std::deque<fi_cq_err_entry> errors;        // before those
 
     // What it was asked.
     int getinfo_calls = 0;
     uint32_t api_version = 0;
     std::vector<FakeOption> options_set;
-    bool enabled_before_options = false;
-    int receives = 0;
+    bool enabled = false;
+    bool options_late = false;     // one was set when it was enabled already
+    std::vector<void*> receives;   // contexts of fi_recv
+    std::vector<void*> transmits;  // of fi_writemsg and fi_send
     struct Registration {
         uint64_t flags = 0, access = 0, key = 0;
         int iface = 0, device = 0, dmabuf_fd = -1;
@@ -48,6 +62,7 @@ struct FakeLibfabric {
         const void* base = nullptr;
     };
     std::vector<Registration> registrations;
+    int registrations_open = 0;
 };
 
 using FakeLibfabricGet = FakeLibfabric* (*)();

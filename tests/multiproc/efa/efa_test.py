@@ -1,0 +1,108 @@
+"""Weft's ranks on virtual hosts that the software EFA device joins: efa_test.py PLACE LIBRARY FABRIC WORKER, LIBRARY as for
+tests/conformance/efa. The network reorders packets and places them twice and in pieces; the device's counters must say that it did. PLACE
+is "two" or "eight" ranks, or "schedules:FROM:TO": every seed in it another device, number of ranks and unkindness. 77: this machine does
+not allow virtual hosts, or has no such libfabric."""
+
+import glob
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+
+BIN = os.environ["WEFT_TEST_BIN"]
+SOURCE = os.environ["WEFT_TEST_SOURCE"]
+PLACES = {"two": (2, 2), "eight": (8, 4)}  # ranks, hosts
+DEVICE = "nics=2,reorder=200us,duplicate=10%,twice=5%,torn,seed=11"
+SKIP = 77
+
+
+def library_path(library, fabric):
+    if library == "system":
+        return []
+    done = subprocess.run([os.path.join(SOURCE, "tools/efa-2x.sh"), os.path.dirname(BIN)], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        print(f"SKIPPED {fabric}: {done.stderr.strip()}")
+        sys.exit(SKIP)
+    return ["--env", f"WEFT_LIBFABRIC={done.stdout.strip()}/libfabric.so.1"]
+
+
+def counters_of(folder):
+    """By host, all processes and NICs added up."""
+    hosts = {}
+    for name in glob.glob(os.path.join(folder, "counters-*")):
+        if name.endswith(".new"):  # a draft of a process that ended meanwhile
+            continue
+        with open(name, encoding="utf-8") as file:
+            process = json.load(file)
+        total = hosts.setdefault(process["host"], {"processes": 0})
+        total["processes"] += 1
+        for nic in process["nics"]:
+            for key, value in nic.items():
+                if key != "name":
+                    total[key] = total.get(key, 0) + value
+    return hosts
+
+
+class Job:
+    """What a job of ranks said, and what the device counted."""
+
+    def __init__(self, ranks, hosts, device, more, worker):
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "FI_", "OMPI_", "PMI", "LD_"))}
+        env.update(NCCL_DEBUG="INFO", NCCL_DEBUG_SUBSYS="INIT,NET")
+        with tempfile.TemporaryDirectory(prefix="weft-efa-test-") as folder:
+            command = [os.path.join(BIN, "weft-run"), "-n", str(ranks), "--hosts", str(hosts), "--require-hosts", f"--efa={device}",
+                       "--env", f"WEFT_EFA_DEVICE_COUNTERS={folder}/counters-%h-%p", *more, "--prefix", "all", "--timeout", "120", "--",
+                       worker, "collectives"]
+            done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150, check=False)
+            self.counters = counters_of(folder)
+        if "weft-run: no virtual hosts" in done.stderr:
+            print(done.stderr)
+            sys.exit(SKIP)
+        self.said = done.stdout + done.stderr
+        assert done.returncode == 0, f"exit status {done.returncode} with --efa={device}\n{self.said}"
+        assert sorted(self.counters) == list(range(hosts)), sorted(self.counters)
+        for host, total in self.counters.items():
+            assert total["processes"] == ranks // hosts and total["packets"] > 20 and total["cq_overruns"] == 0, (host, total)
+
+    def networks(self):
+        return re.findall(r"Using network fabric: provider efa, fabric (\S+), libfabric (\d)", self.said)
+
+
+def schedules(seeds, library, fabric, more, worker):
+    """Each seed is a device, a number of ranks and a network of its own; a seed that failed is run again by its number."""
+    totals = {}
+    for seed in seeds:
+        roll = random.Random(seed)
+        hosts = roll.choice([2, 2, 3, 4])
+        device = (f"nics={roll.choice([1, 1, 2, 4])},seed={seed},delay={roll.choice([0, 5, 50])}us,reorder={roll.choice([50, 200, 1000])}us,"
+                  f"duplicate={roll.randrange(30)}%,twice={roll.randrange(15)}%" + roll.choice(["", ",torn"]))
+        job = Job(hosts * roll.choice([1, 2]), hosts, device, more, worker)
+        assert set(job.networks()) == {(fabric, "1" if library == "system" else "2")}, job.networks()
+        for total in job.counters.values():
+            for name, value in total.items():
+                totals[name] = totals.get(name, 0) + value
+    print(f"{len(seeds)} schedules:", totals)
+    assert totals["reorders"] > 1000 * len(seeds) and totals["duplicates"] > 20 * len(seeds), totals
+
+
+def main(place, library, fabric, worker):
+    more = ["--env", f"WEFT_PROVIDER={fabric}", *library_path(library, fabric)]
+    if place.startswith("schedules:"):
+        first, last = map(int, place.split(":")[1:])
+        return schedules(range(first, last), library, fabric, more, worker)
+    ranks, hosts = PLACES[place]
+    job = Job(ranks, hosts, DEVICE, more, worker)
+    print(job.said)
+    assert job.networks() == [(fabric, "1" if library == "system" else "2")] * ranks, job.networks()
+    for host, total in job.counters.items():
+        print(host, total)
+        for name in ("sends", "packets", "duplicates", "torn", "reorders", *(["writes_imm"] if library == "2x" else [])):
+            assert total[name] > 20, (host, name, total)
+        assert total["packet_bytes"] > 5 << 20, (host, total)
+
+
+main(*sys.argv[1:])
