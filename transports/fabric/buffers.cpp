@@ -26,6 +26,19 @@ void BufferPool::give(Buffer* buffer) {
     free_.push_back(buffer);
 }
 
+void BufferPool::posted_reclaim() {
+    std::lock_guard guard(lock_);
+    for (Slab& slab : slabs_) {
+        for (size_t i = 0; i < slab_buffers; ++i) {
+            Buffer& buffer = slab.buffers[i];
+            if (buffer.posted) {
+                buffer.posted = false;
+                free_.push_back(&buffer);
+            }
+        }
+    }
+}
+
 bool BufferPool::slab_register(Slab& slab, size_t bytes) {
     fid_mr* registration = nullptr;
     int rc = fi_mr_reg(domain_, slab.memory.get(), bytes, FI_SEND | FI_RECV, 0, 0, 0, &registration,

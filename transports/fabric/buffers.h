@@ -31,6 +31,7 @@ struct Buffer : Op {
     std::byte* data = nullptr;  // message_bytes_max bytes
     void* descriptor = nullptr;
     BufferPool* pool = nullptr;
+    bool posted = false;  // as a receive: the provider's until it completes
 };
 
 class BufferPool {
@@ -42,6 +43,8 @@ class BufferPool {
     // not for this caller.
     Buffer* take(size_t leave = 0);
     void give(Buffer* buffer);
+    // Those posted to an endpoint that is closed now come back.
+    void posted_reclaim();
     int refusal() const { return refusal_; }  // errno of the last take() that returned null
 
   private:
