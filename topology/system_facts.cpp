@@ -1,6 +1,5 @@
 #include "topology/system_facts.h"
 
-#include <dirent.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -16,30 +15,6 @@
 namespace weft::topology {
 
 namespace {
-
-std::vector<std::string> entries(const std::string& folder) {
-    std::vector<std::string> names;
-    const std::unique_ptr<DIR, int (*)(DIR*)> open(opendir(folder.c_str()), closedir);
-    while (const dirent* entry = open ? readdir(open.get()) : nullptr) {
-        if (entry->d_name[0] != '.') {
-            names.emplace_back(entry->d_name);
-        }
-    }
-    return names;
-}
-
-std::string line_of(const std::string& path) {
-    const auto text = file_read(path, 4096);
-    return text.ok() ? trimmed(text.value()) : "";
-}
-
-// The last part of what the link `path` points to.
-std::string link_name(const std::string& path) {
-    char target[512];
-    const ssize_t size = readlink(path.c_str(), target, sizeof target);
-    const std::string_view whole(target, size > 0 ? static_cast<size_t>(size) : 0);
-    return std::string(whole.substr(whole.rfind('/') + 1));
-}
 
 bool is_routable(const sockaddr* address) {
     if (address == nullptr) {
@@ -70,7 +45,7 @@ std::map<std::string, Interface> interfaces_read(const std::string& sys) {
     for (auto& [name, interface] : interfaces) {
         const std::string folder = sys + "/class/net/" + name;
         interface.bridge = access((folder + "/bridge").c_str(), F_OK) == 0;
-        interface.line_rate = interface_rate_parse(line_of(folder + "/speed"));
+        interface.line_rate = interface_rate_parse(file_line(folder + "/speed"));
     }
     return interfaces;
 }
@@ -96,7 +71,7 @@ int64_t interface_rate_parse(std::string_view text) {
 SystemFacts system_facts_read(const std::string& sys) {
     SystemFacts facts;
     const std::string devices = sys + "/bus/pci/devices/";
-    for (const std::string& name : entries(devices)) {
+    for (const std::string& name : folder_entries(devices)) {
         const auto address = pci_address_parse(name);
         const std::string driver = link_name(devices + name + "/driver");
         if (address && !driver.empty()) {
@@ -104,8 +79,8 @@ SystemFacts system_facts_read(const std::string& sys) {
         }
     }
     const std::string verbs = sys + "/class/infiniband/";
-    for (const std::string& name : entries(verbs)) {
-        facts.verbs_rates[name] = verbs_rate_parse(line_of(verbs + name + "/ports/1/rate"));
+    for (const std::string& name : folder_entries(verbs)) {
+        facts.verbs_rates[name] = verbs_rate_parse(file_line(verbs + name + "/ports/1/rate"));
     }
     facts.interfaces = interfaces_read(sys);
     return facts;

@@ -32,6 +32,8 @@ class WireHub {
     virtual std::vector<std::string> nics() const { return {}; }
     // What must be alike on all ranks that use the transport, as "name=value" lines.
     virtual std::string features() const { return ""; }
+    // What the user should hear of once a job, known with the first wire; mostly empty.
+    virtual std::string concern() const { return ""; }
     // The process is about to end, on this thread: after return no other thread moves anything, for
     // the libraries below are taken down next.
     virtual void process_ends() {}

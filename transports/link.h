@@ -60,8 +60,8 @@ struct GrantBody {
 static_assert(sizeof(GrantBody) == 160);
 
 // How the owner of granted memory cuts it: into pieces of the wire's preferred size, smaller ones
-// where that leaves rails idle, larger ones where they would be too many.
-uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes);
+// where that leaves rails idle, larger ones where they would be more than `pieces_max`.
+uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes, uint32_t pieces_max = piece_count_max);
 
 // A message kept in its slot until released.
 struct SlotRef {
@@ -114,7 +114,7 @@ class Links {
     void slot_release(SlotRef slot);
 
     // A token for `bytes` of `region` at `offset`, told to the peer by sending the body. False: no
-    // token free now.
+    // token free now, or the wire can hear of no more pieces until some have landed.
     bool grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes, uint64_t cookie,
                     GrantBody* body);
     // Forgets the grant: later pieces are stale. Used when an op ends early.

@@ -151,6 +151,12 @@ class Wire {
     // What `peer` must know to put into (or map) the region at `offset`.
     virtual RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const = 0;
 
+    // How many pieces `peer` may be granted now, at most `wanted`; 0: none, try later. They count
+    // against what this wire can hear of at a time until each has landed and is returned. (What
+    // never lands is returned when the wire goes.)
+    virtual uint32_t pieces_reserve(uint32_t /*peer*/, uint32_t wanted) { return wanted; }
+    virtual void pieces_return(uint32_t /*peer*/, uint32_t /*count*/) {}
+
     virtual Post put(const Put& put) = 0;
     // Reports what happened; at most `budget` events. Returns how many. Time is the caller's.
     virtual int progress(WireSink& sink, Nanos now, int budget) = 0;

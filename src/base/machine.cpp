@@ -1,9 +1,11 @@
 #include "src/base/machine.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/random.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -11,6 +13,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "src/base/handle.h"
@@ -73,6 +76,30 @@ Result<std::string> file_read(const std::string& path, size_t limit) {
     }
     return make_error(Code::system, Scope::call,
                       format("cannot read %s: %s", path.c_str(), strerror(failure)), failure);
+}
+
+std::vector<std::string> folder_entries(const std::string& folder) {
+    std::vector<std::string> names;
+    const std::unique_ptr<DIR, int (*)(DIR*)> open(opendir(folder.c_str()), closedir);
+    while (const dirent* entry = open ? readdir(open.get()) : nullptr) {
+        if (entry->d_name[0] != '.') {
+            names.emplace_back(entry->d_name);
+        }
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+std::string file_line(const std::string& path) {
+    const auto text = file_read(path, 4096);
+    return text.ok() ? trimmed(text.value()) : "";
+}
+
+std::string link_name(const std::string& path) {
+    char target[512];
+    const ssize_t size = readlink(path.c_str(), target, sizeof target);
+    const std::string whole(target, size > 0 ? static_cast<size_t>(size) : 0);
+    return whole.substr(whole.rfind('/') + 1);
 }
 
 double cpu_quota_parse(std::string_view cpu_max) {

@@ -33,6 +33,11 @@ double cpu_quota_parse(std::string_view cpu_max);
 // At most `limit` bytes; a longer file is an error, not a cut.
 Result<std::string> file_read(const std::string& path, size_t limit = 1 << 20);
 
+// Of sysfs and the like; empty where there is nothing to read.
+std::vector<std::string> folder_entries(const std::string& folder);  // sorted, none that are hidden
+std::string file_line(const std::string& path);                      // trimmed
+std::string link_name(const std::string& path);  // the last part of what the link points to
+
 std::string trimmed(std::string_view text);  // without white space at both ends
 
 }  // namespace weft

@@ -359,8 +359,9 @@ void ControlLinks::peer_install(Conn conn, const ProcessInfo& process) {
     } else {
         peer_move(*peer, conn);
     }
-    if (is_new || (found && !peer->at_meeting_point)) {
-        peer->at_meeting_point = found;
+    // Found again: somebody waits for what is at the meeting point now.
+    if (is_new || found) {
+        peer->at_meeting_point = peer->at_meeting_point || found;
         client_.peer_ready(*peer);
         use_changed(*peer);
     }

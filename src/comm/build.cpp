@@ -90,7 +90,7 @@ Result<void> Build::attach_one(WireKind kind, const WireConfig& config) {
     WireConfig own = config;
     own.rails = rails_of_rank(*hub, config.rank);
     std::unique_ptr<Wire> wire = TRY(hub->attach(own));
-    Process::get().hub_announce(kind);
+    Process::get().hub_announce(kind, config.rank == 0);
     if (!settings().fault.empty()) {
         auto faults = TRY(fault_parse(settings().fault));
         wire = fault_wrap(std::move(wire), std::move(faults));

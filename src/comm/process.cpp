@@ -163,12 +163,18 @@ void Process::hubs_end() {
     }
 }
 
-void Process::hub_announce(WireKind kind) {
+void Process::hub_announce(WireKind kind, bool first_of_job) {
     const auto index = static_cast<size_t>(kind);
     const std::lock_guard lock(mutex_);
     if (!hub_announced_[index]) {
         hub_announced_[index] = true;
         LOG(info, init, "Using network %s", hubs_[index]->describe().c_str());
+        const std::string concern = hubs_[index]->concern();
+        if (!concern.empty() && first_of_job) {
+            log_warn(concern);
+        } else if (!concern.empty()) {
+            LOG(info, init, "%s", concern.c_str());
+        }
     }
 }
 

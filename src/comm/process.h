@@ -39,7 +39,9 @@ class Process {
     // When the process ends, before what the hubs stand on does: the service thread and all others
     // but the caller leave the hubs alone.
     void hubs_end();
-    void hub_announce(WireKind kind);  // one INFO line, once it has a wire: then all is known
+    // One INFO line, once it has a wire: then all is known. What the user should be warned of is
+    // said by the first rank of a job.
+    void hub_announce(WireKind kind, bool first_of_job);
 
     // This process as one of the ranks of a communicator.
     PeerInfo peer_info() const;

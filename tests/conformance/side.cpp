@@ -169,7 +169,12 @@ SideProcess side_start(const WireCase& wire_case, const Clause& clause, int inde
         if (others != nullptr) {
             others->reset();
         }
-        const std::string wrong = process_side(wire_case, clause, index, group, std::move(socket));
+        std::string wrong;
+        try {
+            wrong = process_side(wire_case, clause, index, group, std::move(socket));
+        } catch (const std::exception& error) {  // else this process would run the other tests, too
+            wrong = "side " + std::to_string(index) + " did not begin: " + error.what() + "\n";
+        }
         [[maybe_unused]] const ssize_t n = ::write(out.get(), wrong.data(), wrong.size());
         ::_exit(0);
     }

@@ -87,12 +87,12 @@ struct PutJob {
 
 }  // namespace
 
-uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes) {
+uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes, uint32_t pieces_max) {
     const uint64_t preferred = std::max<uint64_t>(caps.piece_bytes, 4096);
     const uint64_t least =
         std::min<uint64_t>(std::max<uint64_t>(caps.piece_bytes_min, 4096), preferred);
     const uint64_t shared = std::clamp(bytes / std::max(caps.rails, 1u), least, preferred);
-    const uint64_t piece = std::max(shared, (bytes + piece_count_max - 1) / piece_count_max);
+    const uint64_t piece = std::max(shared, (bytes + pieces_max - 1) / pieces_max);
     const uint64_t align = caps.piece_align;
     return std::min<uint64_t>((piece + align - 1) & ~(align - 1), UINT32_MAX & ~(align - 1));
 }
@@ -313,19 +313,41 @@ struct Links::Impl final : WireSink {
         return true;
     }
 
+    // How many pieces of which size; 0: cannot now. Where the wire allows fewer than the best
+    // number, they are larger.
+    uint32_t pieces_reserve(uint32_t peer, Wire& wire, uint64_t bytes, uint64_t* piece) {
+        *piece = piece_bytes_for(wire.caps(), bytes);
+        const auto wanted = static_cast<uint32_t>((bytes + *piece - 1) / *piece);
+        const uint32_t allowed = wire.pieces_reserve(peer, wanted);
+        if (allowed == wanted) {
+            return wanted;
+        }
+        uint32_t used = 0;
+        if (allowed != 0) {
+            *piece = piece_bytes_for(wire.caps(), bytes, allowed);
+            used = *piece <= wire.caps().put_bytes_max
+                       ? static_cast<uint32_t>((bytes + *piece - 1) / *piece)
+                       : 0;
+        }
+        wire.pieces_return(peer, allowed - used);
+        return used;
+    }
+
     bool grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes, uint64_t cookie,
                     GrantBody* body) {
         Link& link = links[peer];
-        if (link.grants_free.empty()) {
+        uint64_t piece = 0;
+        const uint32_t pieces =
+            link.grants_free.empty() ? 0 : pieces_reserve(peer, *link.wire, bytes, &piece);
+        if (pieces == 0) {
             return false;
         }
         const uint16_t id = link.grants_free.back();
         link.grants_free.pop_back();
-        const uint64_t piece = piece_bytes_for(link.wire->caps(), bytes);
         Grant& grant = link.grants[id];
         grant.open = true;
         grant.generation = (grant.generation + 1) & 0xf;
-        grant.pieces = static_cast<uint32_t>((bytes + piece - 1) / piece);
+        grant.pieces = pieces;
         grant.landed = 0;
         grant.cookie = cookie;
         grant.map = {};
@@ -343,6 +365,7 @@ struct Links::Impl final : WireSink {
         const uint32_t id =
             Imm::unpack(body.imm_base).token - link.token_base - config.channels * 2;
         if (id < link.grants.size() && link.grants[id].open) {
+            link.wire->pieces_return(peer, link.grants[id].landed);  // the others may yet land
             grant_free(link, static_cast<uint16_t>(id));
         }
     }
@@ -431,13 +454,14 @@ struct Links::Impl final : WireSink {
         Link& link = links[peer];
         const uint32_t local = imm.token - link.token_base;
         if (local >= config.channels * 2) {
-            piece_landed(link, static_cast<uint16_t>(local - config.channels * 2), imm);
+            piece_landed(peer, static_cast<uint16_t>(local - config.channels * 2), imm);
         } else {
             message_arrived(link, peer, local, imm, value, value_bytes);
         }
     }
 
-    void piece_landed(Link& link, uint16_t id, Imm imm) {
+    void piece_landed(uint32_t peer, uint16_t id, Imm imm) {
+        Link& link = links[peer];
         Grant& grant = link.grants[id];
         if (!grant.open || grant.generation != imm.generation || imm.piece >= grant.pieces) {
             counters.stale_dropped++;
@@ -452,6 +476,7 @@ struct Links::Impl final : WireSink {
         word |= bit;
         if (++grant.landed == grant.pieces) {
             const uint64_t cookie = grant.cookie;
+            link.wire->pieces_return(peer, grant.pieces);
             grant_free(link, id);
             sink->on_grant_filled(cookie);
         }

@@ -60,13 +60,21 @@ void Addresses::forget(RemoteEndpoint& endpoint) {
     }
 }
 
+void Addresses::vector_renewed() {
+    for (auto& [name, endpoint] : endpoints_) {
+        endpoint->address = FI_ADDR_UNSPEC;
+    }
+    nics_.clear();
+}
+
 // `used` becomes when the latest of its endpoints was used.
 bool Addresses::idle(const std::string& nic, Nanos now, Nanos* used) const {
     *used = 0;
     for (auto at = endpoints_.lower_bound(nic); at != endpoints_.end() && nic_of(at->first) == nic;
          ++at) {
         const RemoteEndpoint& endpoint = *at->second;
-        if (endpoint.under_way != 0 || now - endpoint.used < limits_.idle) {
+        if (endpoint.under_way != 0 || endpoint.granted.load() != 0 ||
+            now - endpoint.used < limits_.idle) {
             return false;
         }
         *used = std::max(*used, endpoint.used);

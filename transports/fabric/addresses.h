@@ -5,7 +5,8 @@
 // shares one between the endpoints of a remote NIC, which it knows by the leading bytes of their
 // addresses (EFA: the 16 bytes of the GID). So handles are counted by these bytes. When the limit
 // is reached, the NIC that was used longest ago gives its handle up, if nothing is under way to any
-// of its endpoints and none was used for a while; its endpoints get an address back on next use.
+// of its endpoints, none has anything left to put here and none was used for a while; its endpoints
+// get an address back on next use.
 //
 // Thread rule: the rail's lock. Lifetime: address vector before this, this before endpoints'
 // users. Failure rule: an Error that says the limit, what is in use and what to do.
@@ -13,6 +14,7 @@
 
 #include <rdma/fabric.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,6 +30,8 @@ struct RemoteEndpoint {
     fi_addr_t address = FI_ADDR_UNSPEC;  // unspecified: given up while idle
     uint32_t users = 0;
     uint32_t under_way = 0;  // transmissions to it
+    // Wires here that granted it something which it has not put yet; any thread.
+    std::atomic<uint32_t> granted{0};
     Nanos used = 0;          // last sent to or heard from
     bool lost_told = false;  // a loss of a control message has been warned of
 };
@@ -38,7 +42,7 @@ struct AddressLimits {
     Nanos idle = 0;        // unused for so long, it may be given up
 };
 // max_ah of the EFA device attributes; the GID is the first 16 bytes of an EFA address.
-inline constexpr AddressLimits efa_address_limits = {1024, 16, 30 * nanos_per_s};
+inline constexpr AddressLimits efa_address_limits = {1024, 16, 2 * nanos_per_s};
 
 class Addresses {
   public:
@@ -53,6 +57,8 @@ class Addresses {
     bool release(RemoteEndpoint* endpoint);
     // Its address, inserted again if it had been given up.
     Result<fi_addr_t> use(RemoteEndpoint& endpoint, Nanos now);
+    // The address vector is a new one: all are inserted again on next use.
+    void vector_renewed();
     size_t nics() const { return nics_.size(); }
 
   private:

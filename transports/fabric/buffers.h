@@ -13,6 +13,7 @@
 #include <mutex>
 #include <vector>
 
+#include "src/base/clock.h"
 #include "transports/fabric/library.h"
 #include "transports/fabric/message.h"
 
@@ -30,6 +31,7 @@ struct Buffer : Op {
     std::byte* data = nullptr;  // message_bytes_max bytes
     void* descriptor = nullptr;
     BufferPool* pool = nullptr;
+    bool posted = false;  // as a receive: the provider's until it completes
 };
 
 class BufferPool {
@@ -37,8 +39,12 @@ class BufferPool {
     // `local_keys`: the provider wants registered buffers (FI_MR_LOCAL).
     BufferPool(fid_domain* domain, fid_ep* bound_endpoint, bool local_keys)
         : domain_(domain), endpoint_(bound_endpoint), local_keys_(local_keys) {}
-    Buffer* take();
+    // Null: none is free and no more can be had, see refusal(). The last `leave` are
+    // not for this caller.
+    Buffer* take(size_t leave = 0);
     void give(Buffer* buffer);
+    // Those posted to an endpoint that is closed now come back.
+    void posted_reclaim();
     int refusal() const { return refusal_; }  // errno of the last take() that returned null
 
   private:
@@ -47,6 +53,7 @@ class BufferPool {
         std::unique_ptr<Buffer[]> buffers;
         FidHandle<fid_mr> registration;
     };
+    bool may_grow() const;
     bool grow();
     bool slab_register(Slab& slab, size_t bytes);
 
@@ -57,6 +64,7 @@ class BufferPool {
     std::vector<Slab> slabs_;
     std::vector<Buffer*> free_;
     std::atomic<int> refusal_{0};
+    Nanos refused_at_ = 0;  // 0: never; not asked again at once
 };
 
 struct BufferReturn {

@@ -1,6 +1,5 @@
 #include "transports/fabric/efa_devices.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <rdma/fi_errno.h>
 #include <unistd.h>
@@ -20,43 +19,18 @@ constexpr const char* efa_library = "/opt/amazon/efa/lib64/libfabric.so.1";
 constexpr const char* efa_library_debian = "/opt/amazon/efa/lib/libfabric.so.1";
 constexpr const char* tcp_instead = "WEFT_ALLOW_TCP=1 goes on over TCP";
 
-std::vector<std::string> entries(const std::string& folder) {
-    std::vector<std::string> names;
-    const std::unique_ptr<DIR, int (*)(DIR*)> open(opendir(folder.c_str()), closedir);
-    while (const dirent* entry = open ? readdir(open.get()) : nullptr) {
-        if (entry->d_name[0] != '.') {
-            names.emplace_back(entry->d_name);
-        }
-    }
-    std::sort(names.begin(), names.end());
-    return names;
-}
-
-std::string line_of(const std::string& path) {
-    const auto text = file_read(path, 4096);
-    return text.ok() ? trimmed(text.value()) : "";
-}
-
-// The last part of the path that `path`, a link, leads to.
-std::string target_name(const std::string& path) {
-    char target[512];
-    const ssize_t size = readlink(path.c_str(), target, sizeof target);
-    const std::string whole(target, size > 0 ? static_cast<size_t>(size) : 0);
-    return whole.substr(whole.rfind('/') + 1);
-}
-
 bool is_efa(const std::string& folder) {
-    return target_name(folder + "/driver") == "efa" ||
-           (line_of(folder + "/vendor") == "0x1d0f" &&
-            line_of(folder + "/device").starts_with("0xefa"));
+    return link_name(folder + "/driver") == "efa" ||
+           (file_line(folder + "/vendor") == "0x1d0f" &&
+            file_line(folder + "/device").starts_with("0xefa"));
 }
 
 // The kernel's names for one PCI device: the RDMA device and the node that opens it.
 void names_find(const std::string& sys, const std::string& dev, EfaDevice& device) {
     const std::string verbs = sys + "/class/infiniband_verbs/";
-    for (const std::string& node : entries(verbs)) {
-        if (target_name(verbs + node + "/device") == device.pci) {
-            device.name = line_of(verbs + node + "/ibdev");
+    for (const std::string& node : folder_entries(verbs)) {
+        if (link_name(verbs + node + "/device") == device.pci) {
+            device.name = file_line(verbs + node + "/ibdev");
             device.node = dev + "/infiniband/" + node;
             device.refused = access(device.node.c_str(), R_OK | W_OK) == 0 ? 0 : errno;
         }
@@ -126,7 +100,7 @@ std::string provider_reason(const Library& library) {
 std::vector<EfaDevice> efa_devices(const std::string& sys, const std::string& dev) {
     std::vector<EfaDevice> devices;
     const std::string folder = sys + "/bus/pci/devices/";
-    for (const std::string& pci : entries(folder)) {
+    for (const std::string& pci : folder_entries(folder)) {
         if (is_efa(folder + pci)) {
             devices.push_back({pci, "", "", 0});
             names_find(sys, dev, devices.back());

@@ -15,7 +15,6 @@ constexpr Nanos hello_repeat_longest = 16 * nanos_per_s;
 // How long own puts may take to finish when their wire or region goes; beyond it their reports are
 // dropped (a peer that stopped does not hold up an abort).
 constexpr Nanos drain_limit = 200 * nanos_per_ms;
-constexpr Nanos fence_limit = 1 * nanos_per_s;
 
 // A RemoteRef: words[0] the address to put to; words[1] the bytes from there, the number of rails
 // (8 bits) and whether keys have 64 bits (the topmost); then the key on each rail, 32-bit ones two
@@ -79,6 +78,7 @@ FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rai
       peers_(config.rank_count) {
     caps_.rails = static_cast<uint32_t>(rails_.size());
     counters_.rail_bytes.resize(rails_.size());
+    address_note();
     memory_.rails = rails_;
     hub_.wire_publish(*inbox_);
 }
@@ -96,19 +96,12 @@ FabricWire::~FabricWire() {
     }
     hub_.memory().leave(memory_);
     for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
+        pieces_return(rank, peers_[rank].pieces);
         if (peers_[rank].process != nullptr) {
             hub_.processes().release(peers_[rank].process, {inbox_.get(), rank},
                                      peers_[rank].paths);
         }
     }
-}
-
-std::string FabricWire::address() const {
-    WireAddress address{hub_.process_uid(), inbox_->uid(), {}};
-    for (const Rail* rail : rails_) {
-        address.rails.push_back(rail->endpoint_name());
-    }
-    return address_encode(address);
 }
 
 Result<uint32_t> FabricWire::tokens_reserve(uint32_t count) {
@@ -130,12 +123,16 @@ Result<void> FabricWire::connect(uint32_t rank, std::string_view address, std::s
     }
     WireAddress remote = TRY(address_parse(address));
     peer.process = TRY(hub_.processes().acquire(remote, rails_, {inbox_.get(), rank}, &peer.paths));
+    peer.incarnations.resize(peer.paths.size());
     peer.wire = remote.wire;
     peer.hello_out = hello_encode({config_.group, hub_.process_uid(), hello});
     PeerFlow& flow = inbox_->flow(rank);
     flow.wire.store(peer.wire);
     for (size_t i = 0; i < peer.paths.size(); ++i) {
         inbox_->flow_rail(rank, i).endpoint.store(peer.paths[i]->endpoint);
+        if (rails_[i]->incarnation() != incarnations_[i]) {
+            peer.moved_waiting |= 1u << i;  // it was told another endpoint
+        }
         if ((peer.hellos_received >> i & 1) != 0) {
             control(peer, i, MessageKind::hello_ack, {});
         }
@@ -155,9 +152,12 @@ MessageHeader FabricWire::header_to(const Peer& peer, MessageKind kind) const {
     return header;
 }
 
-void FabricWire::control(const Peer& peer, size_t rail, MessageKind kind, std::string_view body) {
+void FabricWire::control(const Peer& peer, size_t rail, MessageKind kind, std::string_view body,
+                         uint64_t word, uint8_t flags) {
     MessageHeader header = header_to(peer, kind);
     header.rail = static_cast<uint8_t>(rail);
+    header.word = word;
+    header.flags = flags;
     std::lock_guard guard(rails_[rail]->lock());
     rails_[rail]->control(*peer.paths[rail]->endpoint, header, body,
                           static_cast<uint32_t>(&peer - peers_.data()));
@@ -171,6 +171,7 @@ void FabricWire::hellos_send(Peer& peer, Nanos now) {
             control(peer, i, MessageKind::hello, peer.hello_out);
         }
     }
+    moved_send(peer);
     peer.hello_wait = std::clamp(2 * peer.hello_wait, hello_repeat_first, hello_repeat_longest);
     peer.hello_again = now + peer.hello_wait;
 }
@@ -178,7 +179,8 @@ void FabricWire::hellos_send(Peer& peer, Nanos now) {
 void FabricWire::connecting_advance(Nanos now) {
     for (size_t i = 0; i < connecting_.size();) {
         Peer& peer = peers_[connecting_[i]];
-        if (peer.state != PeerState::connecting) {
+        const bool moving = peer.state == PeerState::up && peer.moved_waiting != 0;
+        if (peer.state != PeerState::connecting && !moving) {
             connecting_[i] = connecting_.back();
             connecting_.pop_back();
             continue;
@@ -196,7 +198,7 @@ void FabricWire::up_check(uint32_t rank) {
         return;
     }
     uint64_t all = (uint64_t{1} << peer.paths.size()) - 1;
-    if ((peer.hellos_received & peer.hellos_acknowledged) == all) {
+    if ((peer.hellos_received & peer.hellos_acknowledged & all) == all) {
         peer.state = PeerState::up;
         peer.process->up.store(true);
         peer.hello_out.clear();
@@ -272,6 +274,32 @@ RemoteRef FabricWire::ref(Region id, uint64_t offset, uint32_t) const {
     return ref;
 }
 
+// While a peer has pieces to put here, its address handles are needed: a NIC takes writes only of
+// those it has one for.
+uint32_t FabricWire::pieces_reserve(uint32_t rank, uint32_t wanted) {
+    Peer& peer = peers_[rank];
+    const uint32_t got = peer.process != nullptr ? hub_.pieces().reserve(wanted) : 0;
+    if (got != 0 && peer.pieces == 0) {
+        for (RemotePath* path : peer.paths) {
+            path->endpoint->granted.fetch_add(1);
+        }
+    }
+    peer.pieces += got;
+    return got;
+}
+
+void FabricWire::pieces_return(uint32_t rank, uint32_t count) {
+    Peer& peer = peers_[rank];
+    ASSERT(count <= peer.pieces);
+    peer.pieces -= count;
+    if (count != 0 && peer.pieces == 0) {
+        for (RemotePath* path : peer.paths) {
+            path->endpoint->granted.fetch_sub(1);
+        }
+    }
+    hub_.pieces().give_back(count);
+}
+
 bool FabricWire::remote_in_bounds(const Put& put) const {
     uint64_t bytes = put.to.words[1] & ref_bytes_mask;
     size_t rails = ref_rails(put.to);
@@ -319,7 +347,15 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
         header.word = ++sequence_;
         value_cookies_[header.word] = put.cookie;
     }
-    size_t index = put.peer % peer.paths.size();  // one rail per peer: small puts are not striped
+    // One rail per peer, small puts are not striped; the next one while the peer does not know it.
+    size_t index = put.peer % peer.paths.size();
+    for (size_t tried = 1; !confirmed(peer, index); ++tried) {
+        if (tried == peer.paths.size()) {
+            value_cookies_.erase(header.word);
+            return Post::again;
+        }
+        index = (index + 1) % peer.paths.size();
+    }
     header.rail = static_cast<uint8_t>(index);
     Rail& rail = *rails_[index];
     TxOwner owner;
@@ -350,7 +386,8 @@ size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
         const FlowRail& flow = inbox_->flow_rail(peer, index);
         uint64_t under_way = flow.bytes.load();
         uint64_t window = std::max(flow.window.load(), hub_.rail_window().least);
-        bool room = under_way == 0 || under_way + bytes <= window;
+        bool room = confirmed(peers_[peer], index);
+        room = room && (under_way == 0 || under_way + bytes <= window);
         if (room && (best == rails_max ||
                      rails_[index]->outstanding_bytes() < rails_[best]->outstanding_bytes())) {
             best = index;
@@ -410,6 +447,7 @@ void FabricWire::fail(uint32_t peer, Error error) {
     Event event;
     event.kind = Event::Kind::failure;
     event.peer = peer;
+    event.word = failure_of_ours;
     event.error = std::make_unique<Error>(std::move(error));
     inbox_->push(std::move(event), false);
 }
@@ -460,6 +498,14 @@ void FabricWire::handle(Event& event, WireSink& sink) {
             return;
         case Event::Kind::failure:
             return on_failure(event, sink);
+        case Event::Kind::renewed:
+            return on_renewed(event.rail);
+        case Event::Kind::moved:
+            return on_moved(event);
+        case Event::Kind::moved_ack:
+            return on_moved_ack(event);
+        case Event::Kind::lost:
+            return on_lost(event, sink);
     }
 }
 
@@ -504,56 +550,6 @@ void FabricWire::on_value_ack(const Event& event, WireSink& sink) {
     uint64_t cookie = entry->second;
     value_cookies_.erase(entry);
     sink.on_delivered(cookie);
-}
-
-void FabricWire::on_failure(Event& event, WireSink& sink) {
-    Peer& peer = peers_[event.peer];
-    if (peer.state == PeerState::failed) {
-        return;
-    }
-    peer.state = PeerState::failed;
-    sink.on_failure(event.peer, std::move(*event.error));
-}
-
-// Asks the peer to end what it has posted (its process answers even while its user computes), so
-// that "placed or dead" is known on every provider, ordered or not. A peer that does not answer in
-// time may still write: the caller must keep the memory.
-Result<void> FabricWire::fence(uint32_t rank) {
-    Peer& peer = peers_[rank];
-    if (peer.process == nullptr) {
-        return {};
-    }
-    MessageHeader header = header_to(peer, MessageKind::fence);
-    header.word = ++sequence_;
-    {
-        std::lock_guard guard(rails_.front()->lock());
-        rails_.front()->control(*peer.paths.front()->endpoint, header, {}, rank);
-    }
-    Nanos limit = clock_now() + fence_limit;
-    std::vector<Event> kept;
-    while (peer.fence_acknowledged < header.word && clock_now() < limit) {
-        if (hub_.poll(inbox_.get()) == 0) {
-            std::this_thread::yield();
-        }
-        std::vector<Event> fresh;
-        inbox_->swap(fresh);
-        for (Event& event : fresh) {
-            if (event.kind == Event::Kind::fence_ack) {
-                peers_[event.peer].fence_acknowledged = event.word;
-            } else {
-                kept.push_back(std::move(event));
-            }
-        }
-    }
-    std::move(kept.begin(), kept.end(), std::back_inserter(events_));
-    if (peer.fence_acknowledged < header.word) {
-        return make_error(
-            Code::timeout, Scope::peer,
-            format("rank %u did not confirm within 1 s that its puts have ended: it is "
-                   "dead or stopped, memory it was granted stays reserved",
-                   rank));
-    }
-    return {};
 }
 
 bool FabricWire::in_flight() const {

@@ -21,7 +21,7 @@ class FabricWire final : public Wire {
 
     const Caps& caps() const override { return caps_; }
     const WireCounters& counters() const override;
-    std::string address() const override;
+    std::string address() const override { return address_; }
     Result<uint32_t> tokens_reserve(uint32_t count) override;
     Result<void> connect(uint32_t peer, std::string_view address, std::string_view hello) override;
     PeerState state(uint32_t peer) const override { return peers_[peer].state; }
@@ -30,6 +30,8 @@ class FabricWire final : public Wire {
     void conceal(Region region) override { region_end(region, true); }
     void release(Region region) override { region_end(region, false); }
     RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const override;
+    uint32_t pieces_reserve(uint32_t peer, uint32_t wanted) override;
+    void pieces_return(uint32_t peer, uint32_t count) override;
     Post put(const Put& put) override;
     int progress(WireSink& sink, Nanos now, int budget) override;
     const std::byte* map(uint32_t, const RemoteRef&, uint64_t) override { return nullptr; }
@@ -50,6 +52,11 @@ class FabricWire final : public Wire {
         Processes::Paths paths;        // by rail; as many as both sides have
         uint32_t hellos_received = 0;  // a bit for each rail
         uint32_t hellos_acknowledged = 0;
+        uint32_t pieces = 0;  // granted to it, not returned
+        // A bit for each rail here whose present endpoint it has not confirmed: nothing is put on
+        // it.
+        uint32_t moved_waiting = 0;
+        std::vector<uint32_t> incarnations;  // of its rails, as last heard
     };
     struct LocalRegion {
         std::byte* base = nullptr;  // null: a free entry
@@ -60,7 +67,15 @@ class FabricWire final : public Wire {
 
     FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rail*> rails, uint64_t uid);
     MessageHeader header_to(const Peer& peer, MessageKind kind) const;
-    void control(const Peer& peer, size_t rail, MessageKind kind, std::string_view body);
+    void control(const Peer& peer, size_t rail, MessageKind kind, std::string_view body,
+                 uint64_t word = 0, uint8_t flags = 0);
+    void control_everywhere(const Peer& peer, MessageKind kind, std::string_view body,
+                            uint64_t word = 0, uint8_t flags = 0);
+    void address_note();
+    bool confirmed(const Peer& peer, size_t rail) const;
+    void moved_send(const Peer& peer);
+    bool fence_wait(Peer& peer, uint64_t word, Nanos limit_ns);
+    Result<void> fence_own(uint32_t rank);
     void hellos_send(Peer& peer, Nanos now);
     void connecting_advance(Nanos now);
     void up_check(uint32_t peer);
@@ -78,6 +93,11 @@ class FabricWire final : public Wire {
     void on_hello(Event& event);
     void on_value_ack(const Event& event, WireSink& sink);
     void on_failure(Event& event, WireSink& sink);
+    void on_renewed(size_t at);
+    void under_way_lost(uint32_t rank, size_t at);
+    void on_moved(const Event& event);
+    void on_moved_ack(const Event& event);
+    void on_lost(const Event& event, WireSink& sink);
     void drain_own(Nanos limit_ns);
     bool in_flight() const;
     void asleep(bool asleep);
@@ -85,6 +105,9 @@ class FabricWire final : public Wire {
     FabricHub& hub_;
     const WireConfig config_;
     const std::vector<Rail*> rails_;  // the hub's
+    std::string address_;             // as published, with the endpoints of these incarnations:
+    std::vector<uint32_t> incarnations_;
+    std::vector<uint32_t> present_;  // incarnations that peers were or are being told of
     Caps caps_;
     std::unique_ptr<Inbox> inbox_;
     std::vector<Peer> peers_;

@@ -127,24 +127,19 @@ std::string features_record(const EndpointFeatures& features, const fi_info& inf
                   mr_mode_name(info.domain_attr->mr_mode & addressing).c_str());
 }
 
-void features_warn(const EndpointFeatures& features, const Library& library) {
+std::string features_concern(const EndpointFeatures& features, const Library& library) {
     if (!features.efa || !features.emulated_write.value_or(false)) {
-        return;
+        return {};
     }
     const uint32_t version = library.version();
-    if (version < FI_VERSION(1, 18)) {
-        log_warn(
-            format("libfabric %u.%u (%s) emulates every write on EFA, at a fraction of the "
-                   "NIC's rate: install the current EFA installer, or set WEFT_LIBFABRIC to "
-                   "a libfabric of 2.0 or later",
-                   FI_MAJOR(version), FI_MINOR(version), library.path.c_str()));
-    } else {
-        log_warn(
-            format("libfabric %u.%u (%s) emulates writes on this EFA, at a fraction of its "
-                   "rate: unset FI_EFA_USE_DEVICE_RDMA if it is set, else this NIC or its "
-                   "driver has no RDMA write: install the current EFA installer",
-                   FI_MAJOR(version), FI_MINOR(version), library.path.c_str()));
-    }
+    return format(version < FI_VERSION(1, 18)
+                      ? "libfabric %u.%u (%s) emulates every write on EFA, at a fraction of the "
+                        "NIC's rate: install the current EFA installer, or set WEFT_LIBFABRIC to "
+                        "a libfabric of 2.0 or later"
+                      : "libfabric %u.%u (%s) emulates writes on this EFA, at a fraction of its "
+                        "rate: unset FI_EFA_USE_DEVICE_RDMA if it is set, else this NIC or its "
+                        "driver has no RDMA write: install the current EFA installer",
+                  FI_MAJOR(version), FI_MINOR(version), library.path.c_str());
 }
 
 }  // namespace weft::fabric

@@ -35,7 +35,7 @@ std::string features_text(const EndpointFeatures& features, const fi_info& info,
 std::string features_record(const EndpointFeatures& features, const fi_info& info,
                             uint32_t library_version);
 
-// Warns of writes that are not the NIC's.
-void features_warn(const EndpointFeatures& features, const Library& library);
+// What to tell the user of writes that are not the NIC's; empty where they are.
+std::string features_concern(const EndpointFeatures& features, const Library& library);
 
 }  // namespace weft::fabric

@@ -102,6 +102,12 @@ class FabricHub::Dispatch final : public RailEvents {
                 return push(*inbox, Event::Kind::value_ack, *header, nullptr);
             case MessageKind::fence_ack:
                 return push(*inbox, Event::Kind::fence_ack, *header, nullptr);
+            case MessageKind::moved:
+                return push(*inbox, Event::Kind::moved, *header, std::move(buffer));
+            case MessageKind::moved_ack:
+                return push(*inbox, Event::Kind::moved_ack, *header, nullptr);
+            case MessageKind::lost:
+                return push(*inbox, Event::Kind::lost, *header, std::move(buffer));
             case MessageKind::probe:
                 return;
         }
@@ -126,6 +132,7 @@ class FabricHub::Dispatch final : public RailEvents {
             Event event;
             event.kind = Event::Kind::failure;
             event.peer = owner.peer;
+            event.word = failure_of_ours;
             event.error = std::make_unique<Error>(*error);
             owner.inbox->push(std::move(event), owner.inbox != self_);
         } else if (owner.notify) {
@@ -171,6 +178,8 @@ class FabricHub::Dispatch final : public RailEvents {
         flow.fence.store(header.word);
         if (flow.in_flight.load() == 0) {
             fence_answer(rail, header.rail, inbox, header.from_rank);
+        } else if ((header.flags & fence_hard) != 0) {
+            hub_.sever_later(inbox.uid(), header.from_rank);
         }
     }
 
@@ -239,7 +248,7 @@ void FabricHub::drain() {
 // NICs are opened when a wire wants them: a process uses those near its ranks, not all of the host
 // (32 on p5). Rails without such an identity are all used by every wire, and opened at once.
 Result<void> FabricHub::rails_open(const FabricOptions& options) {
-    choices_ = TRY(rails_choose(library_, options));
+    choices_ = TRY(rails_choose(library_, options, &concern_));
     opened_.resize(choices_.size());
     if (options.rails.empty()) {
         nics_sort();
@@ -304,7 +313,9 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
         rails_[count] = std::move(rail);
         rail_count_.store(count + 1, std::memory_order_release);
         if (service_ == nullptr) {
-            features_warn(opened_[choice]->features(), library_);
+            if (concern_.empty()) {
+                concern_ = features_concern(opened_[choice]->features(), library_);
+            }
             caps_.needs_polling = waits_.fd() < 0;
             service_ = std::make_unique<Service>(*this, reactor_);
         }
@@ -330,6 +341,14 @@ void FabricHub::caps_fill(const FabricOptions& options) {
     caps_.puts_in_flight = puts_in_flight;
     rail_window_ = provider_traits(provider).in_order ? window_in_order : window;
     caps_.real_network = provider_traits(provider).real_network;
+    uint32_t writes = UINT32_MAX;
+    for (const RailChoice& choice : choices_) {
+        const fi_info& rail = *choice.info;
+        writes = std::min(
+            writes,
+            queue_share(limits_.queue_entries, rail.tx_attr->size, rail.rx_attr->size).writes);
+    }
+    pieces_.open(writes);
 }
 
 std::string FabricHub::describe() const {
@@ -411,13 +430,80 @@ void FabricHub::tokens_release(uint32_t first, uint32_t count) {
     tokens_.release(first, count);
 }
 
+Result<void> FabricHub::rail_renew_locked(Rail& rail, const std::string& why) {
+    Dispatch dispatch(*this, nullptr);
+    const int closed = rail.wait_fd();
+    TRY(rail.renew(dispatch, why));
+    waits_.replace(closed, rail.wait_fd());
+    for (auto& slot : wires_) {
+        Inbox* inbox = slot.load();
+        const auto at = inbox != nullptr ? inbox->rail_at(rail.index()) : std::nullopt;
+        if (at) {
+            Event renewed;
+            renewed.kind = Event::Kind::renewed;
+            renewed.rail = *at;
+            inbox->push(std::move(renewed), true);
+        }
+    }
+    return {};
+}
+
+Result<void> FabricHub::rail_renew(Rail& rail, const std::string& why) {
+    std::lock_guard guard(rail.lock());
+    return rail_renew_locked(rail, why);
+}
+
+void FabricHub::sever_later(uint64_t wire, uint32_t peer) {
+    std::lock_guard guard(lock_);
+    severs_.emplace_back(wire, peer);
+    severs_waiting_.store(true);
+}
+
+void FabricHub::severs_run() {
+    std::vector<std::pair<uint64_t, uint32_t>> severs;
+    {
+        std::lock_guard guard(lock_);
+        severs.swap(severs_);
+        severs_waiting_.store(false);
+    }
+    for (const auto& [wire, peer] : severs) {
+        for (const auto& rail : rails()) {
+            std::lock_guard guard(rail->lock());
+            const Inbox* inbox = wire_find(wire);
+            if (inbox == nullptr || !rail->busy_towards(inbox, peer)) {
+                continue;
+            }
+            const auto renewed = rail_renew_locked(
+                *rail, format("rank %u wants it fenced and puts to it do not end", peer));
+            if (!renewed.ok()) {
+                LOG(info, net, "%s", renewed.error().what.c_str());
+            }
+        }
+    }
+}
+
+// Where it cannot be closed either, nothing more is known of it.
+void FabricHub::rail_broken(Rail& rail) {
+    const auto renewed = rail_renew_locked(rail, "its completions cannot be read");
+    if (!renewed.ok()) {
+        rail.failing_noted();
+        log_warn(renewed.error().what);
+    }
+}
+
 int FabricHub::poll(const Inbox* self) {
+    if (severs_waiting_.load(std::memory_order_relaxed)) {
+        severs_run();
+    }
     Dispatch dispatch(*this, self);
     int found = 0;
     for (const auto& rail : rails()) {
         std::unique_lock guard(rail->lock(), std::try_to_lock);
         if (guard.owns_lock() && !ended_for_me()) {
             found += rail->poll(dispatch);
+            if (rail->failing()) [[unlikely]] {
+                rail_broken(*rail);
+            }
         }
     }
     return found;

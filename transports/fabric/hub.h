@@ -36,6 +36,7 @@ class FabricHub final : public WireHub {
     std::string describe() const override;
     std::vector<std::string> nics() const override { return nics_; }
     std::string features() const override;
+    std::string concern() const override { return concern_; }
     void process_ends() override;
 
     // For wires.
@@ -54,6 +55,14 @@ class FabricHub final : public WireHub {
     void tokens_release(uint32_t first, uint32_t count);
     Processes& processes() { return processes_; }
     MemoryCache& memory() { return memory_; }
+    PieceCredits& pieces() { return pieces_; }
+
+    // Gives the rail up and opens it again; wires that ride it tell their peers. After return
+    // nothing lands that was under way. An error: the rail cannot be closed.
+    Result<void> rail_renew(Rail& rail, const std::string& why);
+    // The same for the rails on which something of the wire to `peer` is under way, by whoever
+    // polls next; any thread, with a rail's lock or without.
+    void sever_later(uint64_t wire, uint32_t peer);
 
     // Polls the rails nobody else is polling. `self` needs no ring. Returns completions found.
     int poll(const Inbox* self);
@@ -73,6 +82,9 @@ class FabricHub final : public WireHub {
     void nics_sort();
     void caps_fill(const FabricOptions& options);
     void drain();
+    Result<void> rail_renew_locked(Rail& rail, const std::string& why);
+    void severs_run();
+    void rail_broken(Rail& rail);
     bool ended_for_me() const;
     Inbox* wire_find(uint64_t uid) const;
     Inbox* token_owner(uint32_t token) const { return token_owners_[token / token_block].load(); }
@@ -83,8 +95,10 @@ class FabricHub final : public WireHub {
     const FabricLimits limits_;
     Caps caps_;
     Window rail_window_;
+    PieceCredits pieces_;
     std::vector<RailChoice> choices_;  // fixed after open()
     std::vector<std::string> nics_;    // their PCI addresses, or empty
+    std::string concern_;              // written until the first rail is open
 
     std::mutex open_lock_;  // of opened_, of adding to rails_, and of what starts with the first
     std::vector<Rail*> opened_;  // by choice, null: not yet
@@ -102,7 +116,9 @@ class FabricHub final : public WireHub {
     std::atomic<bool> ending_{false};  // the process ends, on ender_
     std::thread::id ender_;            // written before ending_
 
-    std::mutex lock_;  // of tokens_ and wires_ever_
+    std::mutex lock_;  // of tokens_, wires_ever_ and severs_; taken last
+    std::vector<std::pair<uint64_t, uint32_t>> severs_;  // wire, peer
+    std::atomic<bool> severs_waiting_{false};
     TokenSpace tokens_;
     uint64_t wires_ever_ = 0;
     Processes processes_;

@@ -1,6 +1,16 @@
 #include "transports/fabric/inbox.h"
 
+#include <algorithm>
+
 namespace weft::fabric {
+
+std::optional<uint8_t> Inbox::rail_at(uint8_t index) const {
+    const auto at = std::find(rails_.begin(), rails_.end(), index);
+    if (at == rails_.end()) {
+        return std::nullopt;
+    }
+    return static_cast<uint8_t>(at - rails_.begin());
+}
 
 void Inbox::push(Event event, bool ring) {
     {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "src/base/result.h"
@@ -25,7 +26,11 @@ struct Event {
         hello_ack,
         value_ack,
         fence_ack,
-        failure
+        failure,
+        renewed,  // a rail here, `rail` of the wire's, is another incarnation
+        moved,
+        moved_ack,
+        lost
     };
     Kind kind = Kind::arrival;
     uint8_t rail = 0;
@@ -36,6 +41,9 @@ struct Event {
     BufferPtr buffer;    // whole message: header, then body
     std::unique_ptr<Error> error;
 };
+
+// The word of a failure that was found here: the peer is told.
+inline constexpr uint64_t failure_of_ours = 1;
 
 struct RemoteEndpoint;
 
@@ -94,6 +102,9 @@ class Inbox {
     }
     // Whether the wire's rail `at` is the hub's `index`.
     bool rides(size_t at, uint8_t index) const { return at < rails_.size() && rails_[at] == index; }
+
+    // The wire's own number of the hub's rail, if it rides that.
+    std::optional<uint8_t> rail_at(uint8_t index) const;
 
     // `ring`: the owner may be asleep (it is not when it polls itself).
     void push(Event event, bool ring);

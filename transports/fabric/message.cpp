@@ -41,7 +41,7 @@ std::optional<MessageHeader> message_parse(const std::byte* data, size_t bytes) 
         return std::nullopt;
     }
     std::memcpy(&header, data, sizeof header);
-    if (header.kind < MessageKind::hello || header.kind > MessageKind::probe ||
+    if (header.kind < MessageKind::hello || header.kind > MessageKind::lost ||
         header.rail >= rails_max || header.bytes != bytes - sizeof header) {
         return std::nullopt;
     }
@@ -63,6 +63,20 @@ std::optional<Hello> hello_parse(std::string_view text) {
     }
     hello.blob = text;
     return hello;
+}
+
+uint64_t moved_word(const Moved& moved) {
+    return uint64_t{moved.incarnation} << 8 | moved.rail;
+}
+
+std::optional<Moved> moved_parse(uint64_t word, std::string_view endpoint) {
+    const Moved moved{static_cast<uint8_t>(word & 0xff), static_cast<uint32_t>(word >> 8),
+                      endpoint};
+    if (moved.rail >= rails_max || endpoint.empty() || endpoint.size() > rail_name_max ||
+        word >> 40 != 0) {
+        return std::nullopt;
+    }
+    return moved;
 }
 
 std::string address_encode(const WireAddress& address) {

@@ -28,12 +28,15 @@ enum class MessageKind : uint8_t {
     fence,      // asks the peer to finish what it has posted
     fence_ack,  // nothing the peer posted before is under way any more
     probe,      // says nothing: that it could be sent is what counts
+    moved,      // a rail of the sender's has a new endpoint: Moved
+    moved_ack,  // the new endpoint with this word is known, and this came to it
+    lost,       // the sender cannot go on with the receiver: why, as text
 };
 
 struct MessageHeader {
     MessageKind kind = MessageKind::hello;
     uint8_t rail = 0;   // it was sent on, counted among those of the two wires
-    uint8_t flags = 0;  // of values, see below
+    uint8_t flags = 0;  // of values and fences, see below
     uint8_t zero = 0;
     uint32_t from_rank = 0;
     uint64_t to_wire = 0;  // uid of the receiving wire; a message for another one is dropped
@@ -44,6 +47,7 @@ struct MessageHeader {
 static_assert(sizeof(MessageHeader) == 32);
 inline constexpr uint8_t value_wants_ack = 1;
 inline constexpr uint8_t value_for_memory = 2;  // a put of no bytes to memory, not by value
+inline constexpr uint8_t fence_hard = 1;        // give up rails where something is still under way
 inline constexpr size_t message_bytes_max = sizeof(MessageHeader) + value_bytes_max;
 
 // The header at the start of `bytes` if it is whole and agrees with their number.
@@ -56,6 +60,15 @@ struct Hello {
 };
 std::string hello_encode(const Hello& hello);
 std::optional<Hello> hello_parse(std::string_view text);
+
+// The word says which rail, and which of its incarnations.
+struct Moved {
+    uint8_t rail = 0;
+    uint32_t incarnation = 0;
+    std::string_view endpoint;
+};
+uint64_t moved_word(const Moved& moved);
+std::optional<Moved> moved_parse(uint64_t word, std::string_view endpoint);
 
 struct WireAddress {
     uint64_t process = 0;            // uid of the process endpoint

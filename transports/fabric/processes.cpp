@@ -20,6 +20,7 @@ Result<RemotePath*> Processes::path_acquire(RemoteProcess& process, Rail& rail,
     }
     auto path = std::make_unique<RemotePath>();
     path->rail = &rail;
+    path->incarnation.store(rail.incarnation());
     path->endpoint = TRY(rail.endpoint_acquire(name));
     path->users = 1;
     process.paths.push_back(std::move(path));
@@ -68,6 +69,18 @@ Result<RemoteProcess*> Processes::acquire(const WireAddress& address,
     return process.get();
 }
 
+// Who answers for the wire has the rail's lock and reads the pointer: it changes before the old
+// endpoint goes.
+Result<void> Processes::move(RemoteProcess* process, RemoteProcess::User user, size_t at,
+                             const std::string& name, Paths* paths) {
+    std::lock_guard guard(lock_);
+    RemotePath* path = TRY(path_acquire(*process, *(*paths)[at]->rail, name));
+    user.inbox->flow_rail(user.rank, at).endpoint.store(path->endpoint);
+    std::swap(path, (*paths)[at]);
+    path_release(*process, path);
+    return {};
+}
+
 void Processes::release(RemoteProcess* process, RemoteProcess::User user, const Paths& paths) {
     std::lock_guard guard(lock_);
     release_locked(process, user, paths);
@@ -88,7 +101,7 @@ void Processes::release_locked(RemoteProcess* process, RemoteProcess::User user,
 
 // A probe is no use of the address: it neither brings a given-up one back nor keeps one.
 bool Processes::probe_refused(RemoteProcess& process, RemotePath& path) {
-    if (path.probe_under_way.load() != 0) {
+    if (path.probe_under_way.load() != 0 || path.incarnation.load() != path.rail->incarnation()) {
         return false;
     }
     MessageHeader header;

@@ -24,6 +24,9 @@ struct RemotePath {
     uint32_t users = 0;
     std::atomic<uint32_t> probe_under_way{0};
     int refusals = 0;  // of probes, in a row
+    // Of the rail here, as last confirmed from there. Another one is not probed: a process that is
+    // stopped does not take the new connection, and is not gone.
+    std::atomic<uint32_t> incarnation{0};
 };
 
 struct RemoteProcess {
@@ -45,6 +48,9 @@ class Processes {
     // Paths from rail i of `rails` to rail i of the peer, as many as both have.
     Result<RemoteProcess*> acquire(const WireAddress& address, const std::vector<Rail*>& rails,
                                    RemoteProcess::User user, Paths* paths);
+    // Rail `at` of the user's peer has another endpoint: `paths` gets the path to it.
+    Result<void> move(RemoteProcess* process, RemoteProcess::User user, size_t at,
+                      const std::string& name, Paths* paths);
     void release(RemoteProcess* process, RemoteProcess::User user, const Paths& paths);
     // Probes when it is time; tells the wires concerned of a process that is gone. By whoever
     // drives; `self` needs no ring.

@@ -44,6 +44,11 @@ InfoPtr hints_make(const Library& library, const Ask& ask) {
         return hints;
     }
     hints->caps = FI_MSG | FI_RMA | (ask.device_memory ? FI_HMEM : 0);
+    // Before 1.21 this is how EFA is told not to send over shared memory of its own to peers of the
+    // same NIC: Weft has its own. From then on an option says it (features.cpp).
+    if (ask.provider == "efa" && library.version() < FI_VERSION(1, 21)) {
+        hints->caps |= FI_REMOTE_COMM;
+    }
     hints->mode = FI_CONTEXT | FI_CONTEXT2 | (ask.receive_per_write ? FI_RX_CQ_DATA : 0);
     hints->ep_attr->type = FI_EP_RDM;
     // A local completion may only mean "in the socket buffer"; without this flag a provider cannot
@@ -323,7 +328,8 @@ Error efa_absent(const Library& library, const std::string& asked) {
 }
 
 // The infos of EFA; none where TCP is to be used.
-Result<std::vector<InfoPtr>> efa_choose(const Library& library, const FabricOptions& options) {
+Result<std::vector<InfoPtr>> efa_choose(const Library& library, const FabricOptions& options,
+                                        std::string* concern) {
     const Environment environment = environment_own();
     const std::vector<EfaDevice> devices = efa_devices(sysfs_root(environment));
     TRY(environment_prepare(library, environment, devices, options.provider));
@@ -344,7 +350,9 @@ Result<std::vector<InfoPtr>> efa_choose(const Library& library, const FabricOpti
         if (!options.allow_tcp || !options.provider.empty()) {
             return why;
         }
-        log_warn(why.what + ": it is set, and TCP is used");
+        if (concern != nullptr) {
+            *concern = why.what + ": it is set, and TCP is used";
+        }
     }
     return infos;
 }
@@ -355,8 +363,9 @@ bool is_efa_direct(const fi_info& info) {
     return std::string_view(info.fabric_attr->name) == "efa-direct";
 }
 
-Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options) {
-    std::vector<InfoPtr> efa = TRY(efa_choose(library, options));
+Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options,
+                                             std::string* concern) {
+    std::vector<InfoPtr> efa = TRY(efa_choose(library, options, concern));
     std::string provider = !efa.empty()               ? "efa"
                            : options.provider.empty() ? fallback_provider
                                                       : options.provider;

@@ -57,6 +57,8 @@ bool is_efa_direct(const fi_info& info);
 // The provider: as asked, else EFA's efa-direct or efa, else tcp;ofi_rxm where the host has no EFA
 // device. An EFA device that cannot be used is an error that says why, unless TCP may replace it,
 // which is warned of. At most rails_max rails.
-Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options);
+// `concern`: what the user should hear of though it goes on; null: nobody listens.
+Result<std::vector<RailChoice>> rails_choose(const Library& library, const FabricOptions& options,
+                                             std::string* concern = nullptr);
 
 }  // namespace weft::fabric

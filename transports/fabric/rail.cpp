@@ -13,14 +13,10 @@ namespace weft::fabric {
 
 namespace {
 
-// Bounded by what the providers here offer (256 to 2,048): more in flight gains nothing (4 x 1 MiB
-// fills tcp loopback) and a completion queue must hold all of them.
-constexpr uint32_t transmits_max = 512;
-constexpr uint32_t receives_max = 128;
-// Where every write of a peer uses up a receive: enough that the NIC seldom has to ask again.
-constexpr uint32_t receives_per_write_max = 1024;
-constexpr size_t queue_entries_default = 8192;
+constexpr uint32_t receives_of_messages = 128;  // where writes use up none
 constexpr int batch = 32;
+// Where no more buffers can be had, receives leave so many to what is sent.
+constexpr size_t buffers_to_send = 8;
 constexpr int controls_per_flush = 32;
 
 }  // namespace
@@ -33,6 +29,7 @@ Rail::Rail(const Library& library, const RailChoice& choice, uint8_t index, Info
       index_(index),
       limits_(limits),
       info_(std::move(info)),
+      share_(queue_share(limits.queue_entries, info_->tx_attr->size, info_->rx_attr->size)),
       next_key_(random_u64()) {
     const fi_domain_attr& domain = *info_->domain_attr;
     key_bytes_ = (domain.mr_mode & FI_MR_PROV_KEY) != 0 && domain.mr_key_size > 4 ? 8 : 4;
@@ -81,19 +78,26 @@ Result<void> Rail::open_objects() {
     fid_domain* domain = nullptr;
     TRY(check(fi_domain(fabric, info_.get(), &domain, nullptr), "fi_domain"));
     domain_.reset(domain);
+    TRY(open_vector());
+    TRY(open_queue());
+    TRY(open_endpoint());
+    make_parts();
+    return {};
+}
+
+Result<void> Rail::open_vector() {
     fi_av_attr attributes{};
     attributes.type = FI_AV_TABLE;
     fid_av* addresses = nullptr;
-    TRY(check(fi_av_open(domain, &attributes, &addresses, nullptr), "fi_av_open"));
+    TRY(check(fi_av_open(domain_.get(), &attributes, &addresses, nullptr), "fi_av_open"));
     addresses_.reset(addresses);
-    TRY(open_queue());
-    return open_endpoint();
+    return {};
 }
 
 Result<void> Rail::open_queue() {
     bool with_fd = provider_traits(info_->fabric_attr->prov_name).wait_fd;
     fi_cq_attr attributes{};
-    attributes.size = limits_.queue_entries != 0 ? limits_.queue_entries : queue_entries_default;
+    attributes.size = share_.entries;
     attributes.format = FI_CQ_FORMAT_DATA;
     attributes.wait_obj = with_fd ? FI_WAIT_FD : FI_WAIT_NONE;
     fid_cq* queue = nullptr;
@@ -111,28 +115,35 @@ Result<void> Rail::open_endpoint() {
     endpoint_.reset(endpoint);
     TRY(check(fi_ep_bind(endpoint, &queue_.get()->fid, FI_TRANSMIT | FI_RECV), "binding the CQ"));
     TRY(check(fi_ep_bind(endpoint, &addresses_.get()->fid, 0), "binding the AV"));
-    features_ = endpoint_prepare(endpoint, *info_, library_.version());
+    const EndpointFeatures features = endpoint_prepare(endpoint, *info_, library_.version());
+    if (incarnation() == 0) {
+        features_ = features;  // of the NIC: the same for every incarnation, and read by any thread
+    }
     TRY(check(fi_enable(endpoint), "fi_enable"));
     char name[rail_name_max];
     size_t bytes = sizeof name;
     TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
     endpoint_name_.assign(name, bytes);
+    return {};
+}
+
+// What outlives an incarnation.
+void Rail::make_parts() {
     peers_ = std::make_unique<Addresses>(
         address_limits(), [this](const std::string& peer) { return address_insert(peer); },
         [this](fi_addr_t address) { address_remove(address); });
 
     int mr_mode = info_->domain_attr->mr_mode;
-    buffers_ = std::make_unique<BufferPool>(domain_.get(),
-                                            (mr_mode & FI_MR_ENDPOINT) != 0 ? endpoint : nullptr,
-                                            (mr_mode & FI_MR_LOCAL) != 0);
-    receives_wanted_ = static_cast<uint32_t>(std::min<size_t>(
-        features_.receive_per_write ? receives_per_write_max : receives_max, info_->rx_attr->size));
-    ops_ = std::vector<TxOp>(std::min<size_t>(transmits_max, info_->tx_attr->size));
+    fid_ep* bound = (mr_mode & FI_MR_ENDPOINT) != 0 ? endpoint_.get() : nullptr;
+    buffers_ = std::make_unique<BufferPool>(domain_.get(), bound, (mr_mode & FI_MR_LOCAL) != 0);
+    receives_wanted_ = features_.receive_per_write
+                           ? share_.receives
+                           : std::min(receives_of_messages, share_.receives);
+    ops_ = std::vector<TxOp>(share_.transmits);
     for (TxOp& op : ops_) {
         op.transmit = true;
         free_ops_.push_back(&op);
     }
-    return {};
 }
 
 AddressLimits Rail::address_limits() const {
@@ -152,11 +163,13 @@ Error Rail::named(Error error) const {
 }
 
 Result<RemoteEndpoint*> Rail::endpoint_acquire(const std::string& endpoint_name) {
+    TRY(usable());
     auto endpoint = peers_->acquire(endpoint_name, clock_now());
     return endpoint.ok() ? std::move(endpoint) : named(std::move(endpoint).error());
 }
 
 Result<fi_addr_t> Rail::address_of(RemoteEndpoint& endpoint) {
+    TRY(usable());
     auto address = peers_->use(endpoint, clock_now());
     return address.ok() ? std::move(address) : named(std::move(address).error());
 }
@@ -329,7 +342,7 @@ void Rail::controls_flush() {
 
 void Rail::receives_post() {
     while (receives_posted_ < receives_wanted_) {
-        Buffer* buffer = buffers_->take();
+        Buffer* buffer = buffers_->take(buffers_to_send);
         if (buffer == nullptr) {
             receive_error_ = buffers_->refusal();
             return;
@@ -341,11 +354,15 @@ void Rail::receives_post() {
             receive_error_ = static_cast<int>(-rc);
             return;
         }
+        buffer->posted = true;
         ++receives_posted_;
     }
 }
 
 int Rail::poll(RailEvents& events) {
+    if (!queue_) {
+        return 0;
+    }
     fi_cq_data_entry entries[batch];
     ssize_t count = fi_cq_read(queue_.get(), entries, batch);
     for (ssize_t i = 0; i < count; ++i) {
@@ -366,6 +383,14 @@ int Rail::poll(RailEvents& events) {
     return count == -FI_EAVAIL ? 1 : static_cast<int>(std::max<ssize_t>(count, 0));
 }
 
+// The provider has given it back.
+Buffer* Rail::received(Op* op) {
+    auto* buffer = static_cast<Buffer*>(op);
+    buffer->posted = false;
+    --receives_posted_;
+    return buffer;
+}
+
 // Whether this is the immediate of a peer's write: FI_REMOTE_CQ_DATA, and only some providers set
 // FI_RMA or FI_REMOTE_WRITE. `sockets` sets it on the initiator's own completion too, with FI_WRITE
 // (0x20204); EFA of libfabric 1.17 sets FI_WRITE on the peer's, but no context, which others do not
@@ -380,8 +405,7 @@ bool Rail::peers_write(const fi_cq_data_entry& entry) const {
 void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
     if (peers_write(entry)) {
         if (features_.receive_per_write && entry.op_context != nullptr) {
-            --receives_posted_;
-            buffers_->give(static_cast<Buffer*>(static_cast<Op*>(entry.op_context)));
+            buffers_->give(received(static_cast<Op*>(entry.op_context)));
         }
         events.on_write(static_cast<uint32_t>(entry.data));
         return;
@@ -394,8 +418,7 @@ void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
         events.on_finished(*this, owner, nullptr);
         return;
     }
-    --receives_posted_;
-    events.on_message(*this, BufferPtr(static_cast<Buffer*>(op)), entry.len);
+    events.on_message(*this, BufferPtr(received(op)), entry.len);
 }
 
 void Rail::complete_error(RailEvents& events) {
@@ -419,8 +442,7 @@ void Rail::complete_error(RailEvents& events) {
         return;
     }
     if (op != nullptr) {
-        --receives_posted_;
-        buffers_->give(static_cast<Buffer*>(op));
+        buffers_->give(received(op));
     }
     LOG(info, net, "rail %u (%s): an incoming transfer failed: %s%s", index_, name_.c_str(),
         library_.error_text(entry.err),
@@ -452,15 +474,15 @@ void Rail::queue_failed(ssize_t rc) {
     if (!queue_broken_) {
         queue_broken_ = true;
         log_warn(
-            format("rail %u (%s, %s): reading completions failed: %s; nothing more arrives on "
-                   "this rail",
+            format("rail %u (%s, %s): reading completions failed: %s; the rail is "
+                   "given up and opened again",
                    index_, name_.c_str(), info_->fabric_attr->prov_name,
                    library_.error_text(static_cast<int>(-rc))));
     }
 }
 
 bool Rail::may_sleep() {
-    if (wait_fd_ < 0) {
+    if (wait_fd_ < 0 || !queue_) {
         return true;  // for as long as who polls allows: caps().needs_polling
     }
     fid* queue = &queue_.get()->fid;

@@ -2,6 +2,11 @@
 // all wires of the process. Thread rule: every method wants lock() held, except where it says
 // otherwise; with manual-progress providers nothing lands while nobody polls. Lifetime: rail before
 // registrations. Failure rule: posting answers `again` for back-pressure and an Error for the rest.
+//
+// A rail may be given up and opened again as its next *incarnation* (renew): endpoint, completion
+// queue and address vector are closed, so that nothing a peer had under way to it lands any more
+// and nothing of ours leaves it, and new ones are opened on the same NIC; registered memory and its
+// keys stay. What was under way ends with an error. Peers must learn the new endpoint's name.
 #pragma once
 
 #include <rdma/fi_cm.h>
@@ -17,6 +22,7 @@
 
 #include "transports/fabric/addresses.h"
 #include "transports/fabric/buffers.h"
+#include "transports/fabric/credits.h"
 #include "transports/fabric/features.h"
 #include "transports/fabric/inbox.h"
 #include "transports/fabric/provider.h"
@@ -79,14 +85,24 @@ class Rail {
     // Fixed after open(); any thread.
     uint8_t index() const { return index_; }
     const std::string& name() const { return name_; }
-    const std::string& endpoint_name() const { return endpoint_name_; }
     const fi_info& info() const { return *info_; }
     size_t key_bytes() const { return key_bytes_; }  // of the keys that peers get: 4 or 8
     const EndpointFeatures& features() const { return features_; }
     bool virtual_addresses() const { return (info_->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0; }
-    int wait_fd() const { return wait_fd_; }  // -1: must be polled
+    int wait_fd() const { return wait_fd_; }  // -1: must be polled; another one after renew()
+    uint32_t incarnation() const { return incarnation_.load(); }
     uint64_t outstanding_bytes() const { return outstanding_bytes_.load(); }
     bool unfinished() const { return outstanding_.load() != 0 || controls_waiting_.load() != 0; }
+
+    const std::string& endpoint_name() const { return endpoint_name_; }  // under the lock
+    // `why` is said to the owners of what was under way. Where opening fails, everything that is
+    // asked of the rail from now on fails. An error: it could not even be closed.
+    Result<void> renew(RailEvents& events, const std::string& why);
+    // Completions cannot be read: it should be renewed, or nobody need say so again.
+    bool failing() const { return queue_broken_ && !failing_noted_; }
+    void failing_noted() { failing_noted_ = true; }
+    // Something of `inbox` to `peer` is under way.
+    bool busy_towards(const Inbox* inbox, uint32_t peer) const;
 
     // A peer's endpoint, counted; good until the last release.
     Result<RemoteEndpoint*> endpoint_acquire(const std::string& endpoint_name);
@@ -127,13 +143,21 @@ class Rail {
     Result<fi_addr_t> address_insert(const std::string& name);
     void address_remove(fi_addr_t address);
     Result<void> open_objects();
+    Result<void> open_vector();
     Result<void> open_queue();
     Result<void> open_endpoint();
+    void make_parts();
+    Result<void> usable() const;
+    Result<void> renewable() const;
+    void close_objects();
+    Result<void> open_again();
+    void end_transmits(RailEvents& events, const std::string& why);
     Result<void> check(int rc, const char* what) const;
     TxOp* tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes);
     void tx_give(TxOp& op);
     Result<Post> posted(TxOp& op, ssize_t rc, const char* what);
     void receives_post();
+    Buffer* received(Op* op);
     void controls_flush();
     bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
@@ -147,6 +171,7 @@ class Rail {
     const uint8_t index_;
     const FabricLimits limits_;
     InfoPtr info_;
+    const QueueShare share_;
     size_t key_bytes_ = 4;
     FidHandle<fid_fabric> fabric_;
     FidHandle<fid_domain> domain_;
@@ -171,6 +196,10 @@ class Rail {
     uint32_t receives_wanted_ = 0;
     uint64_t next_key_;
     bool queue_broken_ = false;  // reported once
+    bool failing_noted_ = false;
+    std::string lost_;  // why it could not be opened again; empty: it is open
+    std::atomic<uint32_t> incarnation_{0};
+    Nanos renewed_ = 0;  // when last
     std::atomic<uint32_t> outstanding_{0};
     std::atomic<size_t> controls_waiting_{0};  // size of controls_, for readers without the lock
     std::atomic<uint64_t> outstanding_bytes_{0};

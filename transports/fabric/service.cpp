@@ -26,7 +26,7 @@ constexpr Nanos interval_idle = 100 * nanos_per_ms;
 // until its end, so a receiver cannot tell that one is arriving: this must outlast it.
 constexpr Nanos active_for = 2 * nanos_per_s;
 constexpr int polls_max = 16;
-constexpr int polls_min = 4;  // where only polling moves packets
+constexpr int polls_min = 4;  // where only polling moves packets; of all rails together
 }  // namespace
 
 Service::Service(FabricHub& hub, Reactor& reactor)
@@ -104,10 +104,11 @@ void Service::grace_over() {
 }
 
 void Service::serve() {
+    const int least = std::max(polls_min / static_cast<int>(hub_.rails().size()), 1);
     for (int i = 0; i < polls_max; ++i) {
         if (hub_.poll(nullptr) != 0) {
             active_ = reactor_.now();
-        } else if (hub_.wait_fd() < 0 ? i >= polls_min : hub_.may_sleep()) {
+        } else if (hub_.wait_fd() < 0 ? i >= least - 1 : hub_.may_sleep()) {
             return;  // may_sleep() also resets the descriptors
         }
     }

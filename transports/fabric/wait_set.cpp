@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "src/base/log.h"
@@ -36,6 +37,24 @@ Result<void> WaitSet::add(int fd, const char* name) {
                           "no epoll descriptor for the rails: raise `ulimit -n`", errno);
     }
     return {};
+}
+
+// Closing took the old one out of the set; a new one may have its number.
+void WaitSet::replace(int closed, int fd) {
+    std::lock_guard guard(lock_);
+    const auto rail = closed < 0 ? rails_.end() : std::find(rails_.begin(), rails_.end(), closed);
+    if (rail == rails_.end()) {
+        return;
+    }
+    if (fd < 0) {
+        rails_.erase(rail);
+        return;
+    }
+    *rail = fd;
+    if (watched_ && !epoll_add(epoll_.get(), fd)) {
+        log_warn(
+            format("a rail that was opened again cannot wake sleepers: epoll error %d", errno));
+    }
 }
 
 // One that was there already is all the same.

@@ -21,6 +21,8 @@ class WaitSet {
     // -1 stands for a rail that cannot wake anybody: all or none, the first decides. `name` is the
     // rail's, for the line.
     Result<void> add(int fd, const char* name);
+    // A rail has another descriptor, the old one is closed; -1: it is lost.
+    void replace(int closed, int fd);
     int fd() const { return epoll_.get(); }  // -1: nobody can sleep, fixed with the first add()
 
     // A sleeper is counted from before it sleeps until it is awake; the rails are watched

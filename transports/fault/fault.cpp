@@ -93,6 +93,12 @@ class FaultWire final : public Wire, private WireSink {
     RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const override {
         return inner_->ref(region, offset, peer);
     }
+    uint32_t pieces_reserve(uint32_t peer, uint32_t wanted) override {
+        return inner_->pieces_reserve(peer, wanted);
+    }
+    void pieces_return(uint32_t peer, uint32_t count) override {
+        inner_->pieces_return(peer, count);
+    }
     const std::byte* map(uint32_t peer, const RemoteRef& ref, uint64_t bytes) override {
         return inner_->map(peer, ref, bytes);
     }

@@ -537,6 +537,16 @@ TEST_CASE("NCCL_COMM_ID is a meeting point", "[bootstrap][tcp]") {
             check_group(groups, "round");
         }
     }
+    SECTION("again and again, over the connection that is still there") {
+        for (int round = 0; round < 4; ++round) {
+            join(first, 0, 2);
+            join(second, 1, 2);
+            for (auto& group : box.take(2)) {
+                INFO("round " << round << ": " << (group.ok() ? "" : group.error().what));
+                REQUIRE(group.ok());
+            }
+        }
+    }
     SECTION("a second round while the first group lives") {
         std::vector<Group> groups;
         for (int round = 0; round < 2; ++round) {

@@ -257,8 +257,8 @@ SIZES = (1, 8928, 8929, 100_000, 1 << 20)
 
 
 # Writes with immediate and reads of one packet and of many, checked at both ends.
-def rma(world, fabric, hardware):
-    a, b = pair(world, UNKIND, fabric=fabric)
+def rma(world, fabric, hardware, device=UNKIND):
+    a, b = pair(world, device, fabric=fabric)
     for number, size in enumerate(SIZES):
         a.ask("fill", 0, number + 7, size, answers=["filled"])
         a.ask("write", 0, a.peer, size, b.address, b.key, 0xabc0 + number, answers=["posted"])
@@ -281,6 +281,11 @@ def case_rma(world):
 
 def case_rma_direct(world):
     rma(world, "efa-direct", True)
+
+
+# What the device does not admit to, libfabric emulates.
+def case_caps(world):
+    rma(world, "efa", False, UNKIND + ",caps=read+rnr-retry+cq-sgid")
 
 
 # A write with immediate takes a receive where the NIC has no unsolicited ones, and waits for it.
@@ -454,7 +459,8 @@ def case_rate(world):
         one, all_rails = measured(1), measured(rails)
         print(f"1 rail {one * 8e-6:.1f} Mbit/s, {rails} rails {all_rails * 8e-6:.1f} Mbit/s: {all_rails / one:.3f} times")
         assert one < 252e6 / 8, "faster than the words say"
-        if one > (240e6 if world.libraries else 220e6) / 8 and all_rails > 3.9 * one:
+        # Emulated writes go to and fro, and wait for this machine more than for the line.
+        if all_rails > 3.9 * one and (one > 240e6 / 8 or not world.libraries):
             return
     sys.exit("slower than the words say, three times")
 

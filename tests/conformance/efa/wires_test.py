@@ -1,5 +1,6 @@
-"""Every clause of the wire contract over libfabric's efa provider on the software EFA device, whose network is unkind: wires_test.py LIBRARY
-FABRIC SUITE, LIBRARY as for device_test.py. 77: there is no such libfabric."""
+"""Every clause of the wire contract over libfabric's efa provider on the software EFA device: wires_test.py LIBRARY FABRIC RAILS NETWORK SUITE,
+LIBRARY as for device_test.py, NETWORK "kind" (in order), "reordered" or "unkind" (reordered, placed twice and in pieces). 77: there is no such
+libfabric."""
 
 import os
 import subprocess
@@ -7,10 +8,10 @@ import sys
 
 BIN = os.environ["WEFT_TEST_BIN"]
 SOURCE = os.environ["WEFT_TEST_SOURCE"]
-DEVICE = "nics=2,reorder=100us,duplicate=10%,twice=5%,torn,seed=21"
+NETWORKS = {"kind": "", "reordered": ",reorder=100us,seed=20", "unkind": ",reorder=100us,duplicate=10%,twice=5%,torn,seed=21"}
 
 
-def main(library, fabric, suite):
+def main(library, fabric, rails, network, suite):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("FI_", "NCCL_")) and (k.startswith("WEFT_TEST_") or not k.startswith("WEFT_"))}
     env.update(TEST_WIRES="fabric", TEST_FABRIC=fabric, FI_EFA_ENABLE_SHM_TRANSFER="0", NCCL_DEBUG="NONE")
     if library == "2x":
@@ -21,7 +22,7 @@ def main(library, fabric, suite):
             return 77
         env["WEFT_LIBFABRIC"] = done.stdout.strip() + "/libfabric.so.1"
         env["LD_LIBRARY_PATH"] = done.stdout.strip()
-    command = [os.path.join(BIN, "weft-run"), "-n", "1", "--prefix", "none", f"--efa={DEVICE}", "--timeout", "500", "--", suite]
+    command = [os.path.join(BIN, "weft-run"), "-n", "1", "--prefix", "none", f"--efa=nics={rails}{NETWORKS[network]}", "--timeout", "500", "--", suite]
     return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, check=False).returncode
 
 

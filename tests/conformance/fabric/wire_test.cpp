@@ -270,6 +270,49 @@ TEST_CASE("fabric: back-pressure answers again and loses nothing") {
     CHECK(same);
 }
 
+// 64 entries: 16 for what we send, 16 for messages, 32 for what peers may put.
+TEST_CASE("fabric: a small completion queue bounds what is granted and carries everything") {
+    FabricOptions options = options_of(provider());
+    options.limits.queue_entries = 64;
+    Pair pair(options);
+    CHECK(pair.b.wire->pieces_reserve(0, 1) == 0);  // not connected
+    connect_pair(pair.a, 0, pair.b, 1);
+    Rank other = rank_attach(*pair.hub_b, 8, 1, 2);
+    Rank others_peer = rank_attach(*pair.hub_a, 8, 0, 2);
+    connect_pair(others_peer, 0, other, 1);
+    CHECK(pair.b.wire->pieces_reserve(0, 256) == 16);
+    uint32_t granted = 16;
+    while (other.wire->pieces_reserve(0, 256) == 1) {
+        ++granted;
+    }
+    CHECK(granted == 32);
+    other.wire.reset();
+    CHECK(pair.b.wire->pieces_reserve(0, 4) == 1);  // what a wire held comes back with it
+    pair.b.wire->pieces_return(0, 17);
+    std::string text = pattern(2000, 3);
+    std::string source = pattern(32 * 1000, 5), target(32 * 1000, 'x');
+    const Region from = pair.a.wire->expose(source.data(), source.size()).value();
+    const Region to = pair.b.wire->expose(target.data(), target.size()).value();
+    for (uint32_t i = 0; i < 32; ++i) {
+        Put put = value_put(1, pair.b.token + 1, source, i);
+        put.to = pair.b.wire->ref(to, 0, 0);
+        put.offset = i * 1000;
+        put.from = source.data() + put.offset;
+        put.bytes = 1000;
+        put.from_region = from;
+        put.notify = true;
+        REQUIRE(put_soon(pair.a, {&pair.a}, put));
+        for (uint32_t k = 0; k < 3; ++k) {
+            REQUIRE(put_soon(pair.a, {&pair.a}, value_put(1, pair.b.token, text)));
+        }
+    }
+    CHECK(drive(pair.both(), [&] { return pair.b.sink.arrivals.size() == 4 * 32; }));
+    CHECK((target == source));
+    CHECK(drive(pair.both(), [&] { return pair.a.sink.delivered.size() == 32; }));
+    pair.a.wire->conceal(from);
+    pair.b.wire->conceal(to);
+}
+
 // What waits for room waits here, not in a socket, where small messages would queue behind it.
 TEST_CASE("fabric: a rail has a bounded number of bytes on its way to a peer") {
     constexpr size_t bytes = 256 << 10;

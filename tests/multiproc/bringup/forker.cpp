@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr size_t count = 1 << 20;
+constexpr size_t count = 1 << 18;
 
 [[noreturn]] void give_up(const char* what, ncclResult_t result) {
     std::fprintf(stderr, "forker: %s: %s (%s)\n", what, ncclGetErrorString(result),

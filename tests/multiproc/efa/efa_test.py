@@ -34,6 +34,8 @@ def counters_of(folder):
     """By host, all processes and NICs added up."""
     hosts = {}
     for name in glob.glob(os.path.join(folder, "counters-*")):
+        if name.endswith(".new"):  # a draft of a process that ended meanwhile
+            continue
         with open(name, encoding="utf-8") as file:
             process = json.load(file)
         total = hosts.setdefault(process["host"], {"processes": 0})

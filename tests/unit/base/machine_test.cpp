@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <unistd.h>
+#include <algorithm>
 
 #include <set>
 
@@ -54,5 +55,13 @@ TEST_CASE("files are read whole or not at all", "[base][machine]") {
     CHECK(file_read("/proc").error().what.find("/proc") != std::string::npos);
     CHECK(trimmed(" \t a b\r\n") == "a b");
     CHECK(trimmed(" \n").empty());
+    CHECK(file_line("/proc/self/comm") == trimmed(file_read("/proc/self/comm").value()));
+    CHECK(file_line("/nonexistent").empty());
+    const std::vector<std::string> entries = folder_entries("/proc/self");
+    CHECK(std::is_sorted(entries.begin(), entries.end()));
+    CHECK(std::count(entries.begin(), entries.end(), "comm") == 1);
+    CHECK(folder_entries("/nonexistent").empty());
+    CHECK(link_name("/proc/self/exe").starts_with("unit_base"));
+    CHECK(link_name("/proc/self/comm").empty());
     CHECK(!host_name().empty());
 }

@@ -16,6 +16,9 @@ TEST_CASE("one line of keys and values") {
     wire.put_bytes = 64;
     wire.copied_bytes = 11;
     wire.again = 2;
+    wire.registrations = 7;
+    wire.deregistrations = 6;
+    wire.registration_hits = 5;
     wire.rail_bytes = {40, 24};
     stats.counters.wires.emplace_back("fabric(tcp;ofi_rxm)", wire);
     const std::string line = stats_line(stats);
@@ -24,6 +27,8 @@ TEST_CASE("one line of keys and values") {
     CHECK(line.find(" copied_bytes=111 ") != std::string::npos);
     CHECK(line.find(" again=3 ") != std::string::npos);
     CHECK(line.find(" fabric.put_bytes=64 ") != std::string::npos);
+    CHECK(line.find(" fabric.registrations=7 fabric.deregistrations=6 "
+                    "fabric.registration_hits=5") != std::string::npos);
     CHECK(line.find(" to=1:60,4:4 ") != std::string::npos);
     CHECK(line.find(" fabric.rails=40,24") != std::string::npos);
     CHECK(line.find('\n') == std::string::npos);

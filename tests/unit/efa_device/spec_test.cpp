@@ -39,14 +39,15 @@ TEST_CASE("without a word there is one NIC that can do everything") {
 TEST_CASE("words say what the device is") {
     const Spec spec =
         spec_parse(
-            "rate=250Mbit,nics=4,caps=read+rnr-retry,seed=7,reorder=300us,torn,pages=9,"
+            "rate=250Mbit,nics=4,caps=read+rnr-retry,seed=7,reorder=300us,torn,pages=9,delay=0us,"
             "duplicate=0.5%,unresponsive=2s,part=efa1")
             .value();
     REQUIRE(spec.nics.size() == 4);
     CHECK(spec.nics[3].rate == 31'250'000);
     CHECK(spec.nics[3].part == 0xefa1);
     CHECK(spec.nics[0].address < spec.nics[3].address);
-    CHECK(spec.caps == 31);
+    CHECK(spec.caps == (caps_read | caps_rnr_retry));
+    CHECK(spec.delay == 0);
     CHECK(spec.seed == 7);
     CHECK(spec.reorder == 300 * us);
     CHECK(spec.torn);

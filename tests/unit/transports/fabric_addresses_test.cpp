@@ -91,9 +91,30 @@ TEST_CASE("addresses: what is under way or was used lately keeps its handle") {
                                          Catch::Contains("NCCL_ALGO=hier"));
     CHECK(vector.addresses.nics() == 2);
     busy->under_way = 0;
+    busy->granted = 1;
+    CHECK_FALSE(vector.addresses.acquire(endpoint(2, 0), 100).ok());
+    busy->granted = 0;
     CHECK(vector.addresses.acquire(endpoint(2, 0), 100).ok());
     CHECK(busy->address == FI_ADDR_UNSPEC);
     CHECK(late->address != FI_ADDR_UNSPEC);
+}
+
+TEST_CASE("addresses: a new vector has none of them, and takes each on its next use") {
+    Vector vector(two);
+    RemoteEndpoint* first = vector.acquire(endpoint(0, 0), 0);
+    RemoteEndpoint* second = vector.acquire(endpoint(1, 0), 0);
+    second->under_way = 1;
+    vector.inside.clear();
+    vector.addresses.vector_renewed();
+    CHECK(vector.addresses.nics() == 0);
+    CHECK(first->address == FI_ADDR_UNSPEC);
+    CHECK(second->address == FI_ADDR_UNSPEC);
+    REQUIRE(vector.addresses.use(*second, 1).ok());
+    CHECK(vector.inserted == 3);
+    CHECK(vector.inside.count(second->address) == 1);
+    CHECK_FALSE(vector.addresses.release(vector.acquire(endpoint(1, 0), 1)));
+    CHECK(vector.addresses.release(first));  // nothing to take out
+    CHECK(vector.addresses.nics() == 1);
 }
 
 }  // namespace

@@ -95,7 +95,7 @@ TEST_CASE("efa devices: a node without permission is seen before libfabric fails
     const TempFolder sys, dev;
     pci_add(sys, "0000:00:06.0", "0x1d0f", "0xefa1", "uverbs0");
     dev.write("infiniband/uverbs0", "");
-    std::filesystem::permissions(dev.path / "infiniband/uverbs0", std::filesystem::perms(0400));
+    std::filesystem::permissions(dev.path / "infiniband/uverbs0", std::filesystem::perms(0444));
     const std::string seen = test::as_nobody([&] {
         const auto devices = efa_devices(sys.path, dev.path);
         return devices.size() == 1 ? std::to_string(devices[0].refused) : "not found";

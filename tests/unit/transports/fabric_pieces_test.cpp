@@ -58,6 +58,21 @@ TEST_CASE("message: a header must agree with its length") {
     CHECK_FALSE(message_parse(bytes, 64).has_value());
 }
 
+TEST_CASE("message: where a rail has moved to, and what is no such thing") {
+    const std::string name(rail_name_max, 'n');
+    const uint64_t word = moved_word({31, 0xffffffff, {}});
+    const auto moved = moved_parse(word, name);
+    REQUIRE(moved.has_value());
+    CHECK(moved->rail == 31);
+    CHECK(moved->incarnation == 0xffffffff);
+    CHECK(moved->endpoint == name);
+    CHECK(moved_word(*moved) == word);
+    CHECK_FALSE(moved_parse(word, "").has_value());
+    CHECK_FALSE(moved_parse(word, name + "n").has_value());
+    CHECK_FALSE(moved_parse(32, name).has_value());
+    CHECK_FALSE(moved_parse(word | uint64_t{1} << 40, name).has_value());
+}
+
 TEST_CASE("message: addresses round-trip and every cut is refused") {
     WireAddress address{0x1234567890abcdef, 42, {"one", std::string(rail_name_max, 'x')}};
     std::string text = address_encode(address);

@@ -141,18 +141,24 @@ Result<bool> machine_set(Spec& spec, std::string_view key, std::string_view valu
     return true;
 }
 
+Result<bool> part_set(Spec& spec, std::string_view key, std::string_view value) {
+    if (key != "part") {
+        return false;
+    }
+    const uint16_t part = TRY(part_parse(value));
+    for (NicSpec& nic : spec.nics) {
+        nic.part = part;
+    }
+    spec.caps = caps_of_part(part);
+    return true;
+}
+
 Result<bool> nic_set(Spec& spec, std::string_view key, std::string_view value) {
     if (key == "rate") {
         const int64_t rate = TRY(rate_word(value));
         for (NicSpec& nic : spec.nics) {
             nic.rate = rate;
         }
-    } else if (key == "part") {
-        const uint16_t part = TRY(part_parse(value));
-        for (NicSpec& nic : spec.nics) {
-            nic.part = part;
-        }
-        spec.caps = caps_of_part(part);
     } else if (key == "caps") {
         spec.caps = TRY(caps_parse(value));
     } else if (key == "pages") {
@@ -214,9 +220,10 @@ Result<void> pass(Spec& spec, std::string_view text, Setter setter) {
     return {};
 }
 
-// Order in the text has no meaning but within a pass: a rate changes what the profile said.
+// Order in the text has no meaning but within a pass: a rate changes what the profile said, and
+// capabilities what the generation has.
 Result<void> passes(Spec& spec, std::string_view text) {
-    for (const Setter setter : {machine_set, nic_set, network_set}) {
+    for (const Setter setter : {machine_set, part_set, nic_set, network_set}) {
         TRY(pass(spec, text, setter));
     }
     return {};

@@ -32,9 +32,12 @@ Result<int64_t> number_word(std::string_view value, int64_t least, int64_t most)
     return number;
 }
 
+// A latency of nothing is none; a delay of nothing is a delay.
 Result<Nanos> time_word(std::string_view value) {
-    if (value == "0") {
-        return Nanos{0};
+    for (const std::string_view nothing : {"0", "0ns", "0us", "0ms", "0s"}) {
+        if (value == nothing) {
+            return Nanos{0};
+        }
     }
     Result<int64_t> time = topology::latency_parse(value);
     if (!time.ok()) {
