@@ -1,4 +1,11 @@
-// A CUDA runtime as far as counting devices goes: how many is set by the test.
+// A CUDA runtime as far as counting devices goes: how many is set by the test. Being loaded leaves
+// a mark in the environment.
+#include <stdlib.h>
+
+__attribute__((constructor)) static void loaded(void) {
+    setenv("FAKE_CUDART_LOADED", "1", 1);
+}
+
 __attribute__((visibility("default"))) int fake_cudart_devices = 1;
 __attribute__((visibility("default"))) int fake_cudart_error = 0;
 
