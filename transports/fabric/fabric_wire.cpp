@@ -385,7 +385,7 @@ size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
         size_t index = (counters_.puts + i) % count;
         const FlowRail& flow = inbox_->flow_rail(peer, index);
         uint64_t under_way = flow.bytes.load();
-        uint64_t window = std::max(flow.window.load(), hub_.rail_window().least);
+        uint64_t window = hub_.rail_window().now(flow.window.load());
         bool room = confirmed(peers_[peer], index);
         room = room && (under_way == 0 || under_way + bytes <= window);
         if (room && (best == rails_max ||

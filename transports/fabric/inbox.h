@@ -51,15 +51,16 @@ struct RemoteEndpoint;
 // messages wait behind all of them: so few on a slow rail, and more, for fewer pauses, where what
 // is posted is done with soon.
 struct Window {
-    uint64_t least = 0, most = 0;
-    static constexpr Nanos soon = 2 * nanos_per_ms;
+    uint64_t least = 0, first = 0, most = 0;
+    static constexpr Nanos soon = 5 * nanos_per_ms, late = 10 * nanos_per_ms;
+    uint64_t now(uint64_t window) const { return window == 0 ? first : window; }
     // A put of `put_bytes` is done, `took` after it was posted; `under_way` counts it still.
     uint64_t after(uint64_t window, uint64_t under_way, uint64_t put_bytes, Nanos took) const {
-        window = std::max(window, least);
+        window = now(window);
         const bool was_full = under_way + put_bytes > window;
-        return took > soon ? std::max(window / 2, least)
-               : was_full  ? std::min(window + put_bytes, most)
-                           : window;
+        return took > late                ? std::max(window / 2, least)
+               : was_full && took <= soon ? std::min(window + put_bytes, most)
+                                          : window;
     }
 };
 

@@ -15,6 +15,12 @@ namespace {
 
 constexpr uint32_t receives_of_messages = 128;  // where writes use up none
 constexpr int batch = 32;
+// What EFA runs out of without saying so.
+constexpr const char* queue_pairs_scarce =
+    "; or the NIC has no queue pair left, for other processes of this host use it: end some";
+constexpr const char* address_handles_scarce =
+    "; or the NIC has no address handle left: it has one for each of at most 1,024 remote NICs "
+    "that all processes of this host talk to: end some, or use fewer rails (WEFT_RAILS)";
 // Where no more buffers can be had, receives leave so many to what is sent.
 constexpr size_t buffers_to_send = 8;
 constexpr int controls_per_flush = 32;
@@ -60,14 +66,15 @@ Result<std::unique_ptr<Rail>> Rail::open(const Library& library, const RailChoic
     return rail;
 }
 
-Result<void> Rail::check(int rc, const char* what) const {
+Result<void> Rail::check(int rc, const char* what, const char* scarce) const {
     if (rc == 0) {
         return {};
     }
+    const bool efa = std::string_view(info_->fabric_attr->prov_name).starts_with("efa");
     return make_error(
         Code::system, Scope::process,
-        format("rail %s (%s): %s failed: %s%s", name_.c_str(), info_->fabric_attr->prov_name, what,
-               library_.error_text(-rc), own_hint_for(-rc)),
+        format("rail %s (%s): %s failed: %s%s%s", name_.c_str(), info_->fabric_attr->prov_name,
+               what, library_.error_text(-rc), own_hint_for(-rc), efa ? scarce : ""),
         -rc);
 }
 
@@ -119,7 +126,7 @@ Result<void> Rail::open_endpoint() {
     if (incarnation() == 0) {
         features_ = features;  // of the NIC: the same for every incarnation, and read by any thread
     }
-    TRY(check(fi_enable(endpoint), "fi_enable"));
+    TRY(check(fi_enable(endpoint), "fi_enable", queue_pairs_scarce));
     char name[rail_name_max];
     size_t bytes = sizeof name;
     TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
@@ -190,7 +197,7 @@ Result<fi_addr_t> Rail::address_insert(const std::string& endpoint_name) {
     fi_addr_t address = FI_ADDR_UNSPEC;
     int rc = fi_av_insert(addresses_.get(), endpoint_name.data(), 1, &address, 0, nullptr);
     if (rc != 1) {
-        TRY(check(rc < 0 ? rc : -FI_EINVAL, "inserting a peer's address"));
+        TRY(check(rc < 0 ? rc : -FI_EINVAL, "inserting a peer's address", address_handles_scarce));
     }
     return address;
 }

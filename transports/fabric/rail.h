@@ -152,7 +152,8 @@ class Rail {
     void close_objects();
     Result<void> open_again();
     void end_transmits(RailEvents& events, const std::string& why);
-    Result<void> check(int rc, const char* what) const;
+    // `scarce`: what EFA may have run out of.
+    Result<void> check(int rc, const char* what, const char* scarce = "") const;
     TxOp* tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes);
     void tx_give(TxOp& op);
     Result<Post> posted(TxOp& op, ssize_t rc, const char* what);

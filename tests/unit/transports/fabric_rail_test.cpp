@@ -153,8 +153,9 @@ TEST_CASE("rail: what cannot be opened says what failed and what to do") {
                                    Catch::Contains("/dev/infiniband"));
     fake.world.open_error = 0;
     fake.world.enable_error = FI_ENOMEM;
-    CHECK_THAT(fake.refused(),
-               Catch::Contains("fi_enable failed") && Catch::Contains("ulimit -l unlimited"));
+    CHECK_THAT(fake.refused(), Catch::Contains("fi_enable failed") &&
+                                   Catch::Contains("ulimit -l unlimited") &&
+                                   Catch::Contains("no queue pair left"));
     fake.world.enable_error = 0;
     fake.world.register_error = FI_ENOMEM;
     CHECK_THAT(fake.refused(), Catch::Contains("rail rdmap0s6-rdm (efa)") &&
