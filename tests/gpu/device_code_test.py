@@ -117,6 +117,13 @@ def report_faults(name, report, kernels, archs):
                 yield f"{name}: {found[(wanted, arch)]} reports of {wanted} for {arch}"
 
 
+def size_faults(fatbin_bytes):
+    if fatbin_bytes == 0:
+        yield "no fatbins"
+    if fatbin_bytes > FATBIN_BYTES_MAX:
+        yield f"the fatbins have {fatbin_bytes} bytes, at most {FATBIN_BYTES_MAX}"
+
+
 def read(path):
     with open(path, encoding="utf-8") as file:
         return file.read()
@@ -159,6 +166,7 @@ def checks_can_fail():
     assert not list(report_faults("good", GOOD_REPORT, ["k"], ["90"]))
     for old, new in BAD_REPORTS:
         assert list(report_faults("bad", GOOD_REPORT.replace(old, new, 1), ["k"], ["90"])), new
+    assert list(size_faults(0)) and list(size_faults(FATBIN_BYTES_MAX + 1)) and not list(size_faults(FATBIN_BYTES_MAX))
 
 
 def main(archs, *paths):
@@ -175,8 +183,7 @@ def main(archs, *paths):
             registers += [int(n) for n in re.findall(r"Used (\d+) registers", read(path))]
         else:
             faults += ptx_faults(base, read(path), kernels, archs)
-    if fatbin_bytes > FATBIN_BYTES_MAX:
-        faults.append(f"the fatbins have {fatbin_bytes} bytes, at most {FATBIN_BYTES_MAX}")
+    faults += size_faults(fatbin_bytes)
     if not registers:
         faults.append("no reports")
     print("\n".join(faults))

@@ -14,6 +14,18 @@ import sys
 import tempfile
 
 
+def archs_read(text):
+    """Ascending numbers; a name that is none of ours ends with one line."""
+    archs = [arch.strip() for arch in text.split(",") if arch.strip()]
+    for arch in archs:
+        if not re.fullmatch(r"[1-9]\d{1,2}", arch):
+            sys.exit(f"-Dgpu_archs={text}: '{arch}' is not an architecture: give numbers such as 75,80,90,100 "
+                     "(variants such as 90a run on one chip only and are not built)")
+    if not archs:
+        sys.exit("-Dgpu_archs names no architecture: give numbers such as 75,80,90,100, or build with -Dcuda=disabled")
+    return sorted(set(archs), key=int)
+
+
 def architectures(archs):
     flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
     return flags + [f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
@@ -27,7 +39,7 @@ def failed(result, archs, nvcc):
 
 
 def main(nvcc, archs, kind, source, root, fatbin, report, ptx):
-    archs = sorted(archs.split(","), key=int)
+    archs = archs_read(archs)
     with tempfile.TemporaryDirectory() as kept:
         # -fmad=false: a product is rounded before it is added to, as on the host.
         command = [nvcc, "-std=c++20", "--expt-relaxed-constexpr", "-fmad=false", "-Werror=all-warnings",
