@@ -1,11 +1,16 @@
 #include "src/exec/device_program.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "src/base/log.h"
 
 namespace weft {
 
+using gpu::Base;
+using gpu::base_number;
+using gpu::Layout;
+using gpu::Word;
 using gpu::device::Do;
 using plan::Operand;
 using plan::Space;
@@ -21,12 +26,14 @@ Error cannot(const std::string& why) {
 
 class Lowering {
   public:
-    Lowering(std::span<const Program> parts, uint32_t rank, const DeviceCall& call)
-        : parts_(parts), own_(parts[rank]), rank_(rank), call_(call) {}
+    Lowering(std::span<const Program> parts, uint32_t rank, const Layout& layout,
+             const DeviceCall& call)
+        : parts_(parts), own_(parts[rank]), rank_(rank), layout_(layout), call_(call) {}
 
     Result<DeviceLane> lane(uint32_t lane) {
         lane_ = lane;
         out_ = DeviceLane{};
+        cards_add();
         for (const ProgramStep& step : own_.lanes[lane].steps) {
             if (step.after_count > 0) {
                 return cannot("its lanes wait for each other");
@@ -69,17 +76,51 @@ class Lowering {
 
     uint32_t rank_count() const { return static_cast<uint32_t>(own_.choice.shape.rank_count); }
 
+    void card_step_add(Do what, uint32_t word, uint16_t base) {
+        gpu::device::Step made{};
+        made.what = what;
+        made.operand = base_number(Base::memory, rank_);
+        // One's own card has the same place in every peer's memory.
+        const bool told = what == Do::tell;
+        made.operand_count = layout_.card_place(lane_, told ? rank_ : 0);
+        made.word = word;
+        const auto step = static_cast<uint16_t>(told ? 0 : gpu::card_depth * Layout::card_units);
+        made.bytes = std::bit_cast<uint64_t>(
+            gpu::device::Row{base, step, 0, static_cast<uint8_t>(rank_count()),
+                             static_cast<uint8_t>(gpu::card_depth), 0});
+        out_.steps.push_back(made);
+    }
+
+    // Every lane exchanges cards with the same lane of all others before it does anything else.
+    void cards_add() {
+        if (rank_count() == 1) {
+            return;
+        }
+        const uint32_t told = layout_.epoch_posted(Word::met, lane_, 0);
+        const uint32_t heard = layout_.epoch_own(Word::met, lane_, 0);
+        card_step_add(Do::tell, told, static_cast<uint16_t>(base_number(Base::input, rank_)));
+        card_step_add(Do::hear, heard, static_cast<uint16_t>(base_number(Base::input, 0)));
+        for (uint32_t peer = 0; peer < rank_count(); peer++) {
+            if (peer != rank_) {
+                out_.ends.push_back({told + peer, 1});
+                out_.ends.push_back({heard + peer, 1});
+            }
+        }
+    }
+
     // An operand as rank `owner` names it in its own part.
     gpu::device::Operand operand_of(const Operand& operand, uint32_t owner) const {
         const Program& part = parts_[owner];
         if (operand.space == Space::scratch) {
             const uint64_t slot = part.lanes[lane_].scratch_base + operand.chunk;
-            return {slot * part.choice.tile_bytes, base_of(operand.space, owner), 0};
+            return {layout_.scratch() + slot * part.choice.tile_bytes,
+                    base_number(Base::memory, owner), 0};
         }
         const uint32_t chunks = part.choice.shape.chunks;
         const uint64_t offset =
             operand.chunk / chunks * part.block_bytes + part.extents[operand.chunk % chunks].begin;
-        return {offset, base_of(operand.space, owner), 1};
+        const Base base = operand.space == Space::input ? Base::input : Base::output;
+        return {offset, base_number(base, owner), 1};
     }
 
     // `operand.peer` names the owner of memory that is loaded directly.
@@ -89,7 +130,8 @@ class Lowering {
 
     gpu::device::Operand scaled_tile(uint32_t index) const {
         const uint64_t slot = own_.scratch_slots + lane_ * scaled_slots_ + index;
-        return {slot * own_.choice.tile_bytes, base_of(Space::scratch, rank_), 0};
+        return {layout_.scratch() + slot * own_.choice.tile_bytes, base_number(Base::memory, rank_),
+                0};
     }
 
     uint64_t bytes_of(const ProgramStep& step) const { return own_.extents[step.chunk].bytes(); }
@@ -112,17 +154,20 @@ class Lowering {
     // Await one of our words, or post to one of a peer's.
     void add_word(const ProgramStep& step, Do what, Word word, const StreamIndex& index) {
         const auto peer = static_cast<uint32_t>(step.peer);
+        const bool own = what == Do::await;
         gpu::device::Step made{};
         made.what = what;
-        made.word = what == Do::await ? word_own(word, lane_, peer, rank_count())
-                                      : word_posted(word, lane_, peer, rank_count());
+        made.operand = base_number(Base::memory, own ? rank_ : peer);
+        made.operand_count = layout_.word_place(word, lane_, own ? peer : rank_);
+        made.word =
+            own ? layout_.epoch_own(word, lane_, peer) : layout_.epoch_posted(word, lane_, peer);
         made.at = index.at;
         made.stride = index.stride;
         made.bytes = bytes_of(step);
         out_.steps.push_back(made);
         const auto known = std::ranges::find(out_.ends, made.word, &gpu::device::StreamEnd::word);
         if (known == out_.ends.end()) {
-            out_.ends.push_back({made.word, made.stride});
+            out_.ends.push_back({made.word, made.stride * own_.choice.tiles});
         }
     }
 
@@ -212,6 +257,7 @@ class Lowering {
     std::span<const Program> parts_;
     const Program& own_;
     uint32_t rank_;
+    const Layout& layout_;
     DeviceCall call_;
     uint32_t lane_ = 0;
     uint32_t scaled_slots_ = 0;
@@ -221,14 +267,10 @@ class Lowering {
 }  // namespace
 
 Result<DeviceProgram> device_lower(std::span<const Program> parts, uint32_t rank,
-                                   const DeviceCall& call) {
+                                   const Layout& layout, const DeviceCall& call) {
     const Program& own = parts[rank];
-    ASSERT(!own.choice.eager);
-    if (parts.size() * 3 > gpu::device::bases_max) {
-        return cannot(
-            format("%zu ranks share memory, at most %u", parts.size(), gpu::device::bases_max / 3));
-    }
-    Lowering lowering(parts, rank, call);
+    ASSERT(!own.choice.eager && layout.rank_count() == parts.size());
+    Lowering lowering(parts, rank, layout, call);
     lowering.scaled_slots_find();
     DeviceProgram program;
     program.tiles = own.choice.tiles;
@@ -236,6 +278,11 @@ Result<DeviceProgram> device_lower(std::span<const Program> parts, uint32_t rank
     const auto lane_count = static_cast<uint32_t>(own.lanes.size());
     program.scratch_bytes =
         (own.scratch_slots + lane_count * lowering.scaled_slots()) * own.choice.tile_bytes;
+    if (program.scratch_bytes > layout.scratch_bytes()) {
+        return cannot(format("it needs %llu bytes of scratch, there are %llu",
+                             static_cast<unsigned long long>(program.scratch_bytes),
+                             static_cast<unsigned long long>(layout.scratch_bytes())));
+    }
     for (uint32_t lane = 0; lane < lane_count; lane++) {
         program.lanes.push_back(TRY(lowering.lane(lane)));
     }

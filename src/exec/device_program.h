@@ -11,45 +11,11 @@
 #include "src/base/result.h"
 #include "src/exec/program.h"
 #include "src/gpu/device/program.h"
+#include "src/gpu/layout.h"
 
 namespace weft {
 
-// What a word counts; it lies in the memory of the rank that waits for it.
-enum class Word : uint8_t {
-    granted,  // grants of a receiver, in the sender's memory
-    arrived,  // puts and signals of a sender, in the receiver's memory
-    exposed,  // exposed operands of an owner, in the reader's memory
-};
-inline constexpr uint32_t word_kinds = 3;
-
-// Where a rank's own words lie in its memory, counted in words: by kind, lane and the rank that
-// posts. The same for every operation of a communicator, for words go on counting.
-constexpr uint32_t word_slot(Word word, uint32_t lane, uint32_t poster, uint32_t rank_count) {
-    return (static_cast<uint32_t>(word) * lane_count_max + lane) * rank_count + poster;
-}
-
-constexpr uint32_t word_slots(uint32_t rank_count) {
-    return word_kinds * lane_count_max * rank_count;
-}
-
-// The tables of a rank: first its own words, then, in the same order, those it posts to, which lie
-// in the memory of others at word_slot(..., poster = this rank, ...).
-constexpr uint32_t word_own(Word word, uint32_t lane, uint32_t other, uint32_t rank_count) {
-    return word_slot(word, lane, other, rank_count);
-}
-
-constexpr uint32_t word_posted(Word word, uint32_t lane, uint32_t other, uint32_t rank_count) {
-    return word_slots(rank_count) + word_slot(word, lane, other, rank_count);
-}
-
-constexpr uint32_t word_table_size(uint32_t rank_count) {
-    return 2 * word_slots(rank_count);
-}
-
-// The table of addresses: input, output and scratch of every rank.
-constexpr uint32_t base_of(plan::Space space, uint32_t rank) {
-    return rank * 3 + static_cast<uint32_t>(space) - static_cast<uint32_t>(plan::Space::input);
-}
+static_assert(gpu::lane_max == lane_count_max);
 
 struct DeviceLane {
     std::vector<gpu::device::Step> steps;
@@ -72,6 +38,29 @@ struct DeviceCall {
 
 // `parts` holds the program of every rank, built from a choice that is not eager.
 Result<DeviceProgram> device_lower(std::span<const Program> parts, uint32_t rank,
-                                   const DeviceCall& call);
+                                   const gpu::Layout& layout, const DeviceCall& call);
+
+// Sends and receives that begin together. `bytes` and the order in which they are given, by peer
+// and direction, are what the two sides must agree on.
+struct DevicePair {
+    uint32_t peer = 0;
+    bool is_send = false;
+    const void* send = nullptr;
+    void* recv = nullptr;
+    uint64_t bytes = 0;
+};
+
+// Two programs, run one after the other on one stream: the first hands out the cards of all
+// receives and waits for nobody, so that in the second every lane ends whichever of them run.
+struct DevicePairs {
+    DeviceProgram cards;  // without lanes: nothing is received
+    DeviceProgram moves;
+    std::vector<uint64_t> more;  // addresses, for both
+};
+// At most as many as pairs_fit() says, none with oneself.
+DevicePairs device_lower_pairs(std::span<const DevicePair> pairs, uint32_t rank,
+                               const gpu::Layout& layout);
+// How many of the first pairs one launch can hold, at least one.
+size_t pairs_fit(std::span<const DevicePair> pairs);
 
 }  // namespace weft

@@ -12,9 +12,9 @@
 // clang-format on
 
 #ifdef WEFT_DEVICE_IMAGES
-#define WEFT_IMAGE_DECLARE(type)                    \
-    extern "C" const std::byte weft_lanes_##type[]; \
-    extern "C" const std::byte weft_lanes_##type##_end[];
+#define WEFT_IMAGE_DECLARE(type)                      \
+    extern "C" const std::byte weft_kernels_##type[]; \
+    extern "C" const std::byte weft_kernels_##type##_end[];
 WEFT_DEVICE_TYPES(WEFT_IMAGE_DECLARE)
 #endif
 
@@ -38,7 +38,7 @@ Result<std::span<const std::byte>> device_image(DataType type) {
     static constexpr struct {
         const std::byte *begin, *end;
     } images[] = {
-#define WEFT_IMAGE(type) {weft_lanes_##type, weft_lanes_##type##_end},
+#define WEFT_IMAGE(type) {weft_kernels_##type, weft_kernels_##type##_end},
         WEFT_DEVICE_TYPES(WEFT_IMAGE)};
     const auto& image = images[static_cast<size_t>(type)];
     return std::span(image.begin, image.end);
@@ -53,8 +53,9 @@ Result<std::span<const std::byte>> device_image(DataType type) {
 }
 #endif
 
-std::string kernel_name(DataType type, RedOp op) {
-    return std::string("lanes_") + type_names[static_cast<size_t>(type)] + "_" + to_string(op);
+std::string kernel_name(Family family, DataType type, RedOp op) {
+    return std::string(family == Family::lanes ? "lanes_" : "oneshot_") +
+           type_names[static_cast<size_t>(type)] + "_" + to_string(op);
 }
 
 }  // namespace weft::gpu

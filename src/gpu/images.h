@@ -1,9 +1,10 @@
 // The device code this library carries: one image per data type, a fatbin for cuModuleLoadData,
-// with the kernels lanes_<type>_<operation>. Thread rule: constants, reentrant. Failure rule: a
+// with the kernels of both families. Thread rule: constants, reentrant. Failure rule: a
 // library built without a CUDA toolkit has none and says so.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -14,7 +15,10 @@ namespace weft::gpu {
 
 Result<std::span<const std::byte>> device_image(DataType type);
 
+enum class Family : uint8_t { lanes, oneshot };
+inline constexpr int family_count = 2;
+
 // "lanes_float32_sum"; `op` is one of sum, prod, max, min.
-std::string kernel_name(DataType type, RedOp op);
+std::string kernel_name(Family family, DataType type, RedOp op);
 
 }  // namespace weft::gpu

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <vector>
 
+#include "src/gpu/device/program.h"
 #include "src/gpu/driver_table.h"
 #include "tests/fake_cuda/control.h"
 #include "tests/fake_cuda/kernels.h"
@@ -117,10 +118,10 @@ StreamOpaque& stream_of(Stream stream) {
 }
 
 // A kernel is all its blocks at once, each a thread.
-void grid_run(Function function, const device::Launch& launch, unsigned blocks, unsigned threads) {
+void grid_run(Function function, const void* argument, unsigned blocks, unsigned threads) {
     std::vector<std::thread> running;
     for (unsigned block = 0; block < blocks; ++block) {
-        running.emplace_back([&, block] { function->run(launch, block, threads); });
+        running.emplace_back([&, block] { function->run(argument, block, threads); });
     }
     for (std::thread& block : running) {
         block.join();
@@ -291,9 +292,10 @@ struct Fake {
             block_x == 0 || block_x > device::block_threads_max) {
             return status::invalid_value;
         }
-        const device::Launch launch = *static_cast<const device::Launch*>(arguments[0]);
+        const auto* const given = static_cast<const char*>(arguments[0]);
+        const std::vector<char> argument(given, given + function->argument_bytes);
         stream_of(stream).give([=, threads = fake_cuda_control.block_threads] {
-            grid_run(function, launch, x, threads);
+            grid_run(function, argument.data(), x, threads);
         });
         return status::success;
     }

@@ -1,44 +1,40 @@
 #include "tests/fake_cuda/kernels.h"
 
-#include <barrier>
 #include <cstring>
 #include <memory>
-#include <thread>
-#include <vector>
 
-#include "src/gpu/device/lanes.h"
+#include "src/gpu/device/oneshot.h"
+#include "tests/fake_cuda/block.h"
 
 namespace weft::gpu {
 
 namespace {
 
-struct HostBlock : device::Block {
-    explicit HostBlock(uint32_t threads) : Block{wait}, barrier(threads) {}
-    static void wait(Block* block) { static_cast<HostBlock*>(block)->barrier.arrive_and_wait(); }
-    std::barrier<> barrier;
-};
-
 template <DataType type, RedOp op>
-void block_run(const device::Launch& launch, uint32_t index, uint32_t threads) {
-    HostBlock block(threads);
+void lanes_run(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::Launch*>(argument);
     const auto shared = std::make_unique<device::SharedLane>();
     // Shared memory starts as anything but zeros.
     std::memset(static_cast<void*>(shared.get()), 0xcb, sizeof(*shared));
-    std::vector<std::thread> others;
-    const auto run = [&](uint32_t thread) {
-        device::lane_run<type, op>({{thread, threads}, &block, shared.get()}, launch, index);
-    };
-    for (uint32_t thread = 1; thread < threads; ++thread) {
-        others.emplace_back(run, thread);
-    }
-    run(0);
-    for (std::thread& other : others) {
-        other.join();
-    }
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void* sync) {
+        device::lane_run<type, op>(thread, sync, shared.get(), launch, index);
+    });
+}
+
+template <DataType type, RedOp op>
+void oneshot_run(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::OneshotLaunch*>(argument);
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void* sync) {
+        device::oneshot_run<type, op>(thread, sync, launch, index);
+    });
 }
 
 // clang-format off
-#define KERNEL(type, op) {"lanes_" #type "_" #op, block_run<DataType::type, RedOp::op>},
+#define KERNEL(type, op) \
+    {"lanes_" #type "_" #op, sizeof(device::Launch), lanes_run<DataType::type, RedOp::op>}, \
+    {"oneshot_" #type "_" #op, sizeof(device::OneshotLaunch), oneshot_run<DataType::type, RedOp::op>},
 #define KERNELS(type) KERNEL(type, sum) KERNEL(type, prod) KERNEL(type, max) KERNEL(type, min)
 FunctionOpaque functions[] = {
     KERNELS(int8) KERNELS(uint8) KERNELS(int32) KERNELS(uint32) KERNELS(int64) KERNELS(uint64)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """device_code_test.py ARCHS FILE...: what can be known of the kernels without a GPU.
 
-FILEs are lanes_<type>.fatbin, .report and .ptx as src/gpu/device/compile.py makes them. The report:
+FILEs are kernels_<type>.fatbin, .report and .ptx as src/gpu/device/compile.py makes them. The report:
 no stack, no spills, registers within bounds, every kernel for every architecture. The PTX: the rules
 of src/gpu/device/mem.h. The fatbins together: at most 8 MiB. First the checks are shown text that
 breaks each rule.
@@ -12,7 +12,8 @@ import re
 import sys
 
 FATBIN_BYTES_MAX = 8 << 20
-KERNELS = ("sum", "prod", "max", "min")
+FAMILIES = ("lanes", "oneshot")
+OPERATIONS = ("sum", "prod", "max", "min")
 # 512 threads of this many registers fill a multiprocessor's 65,536; launch bounds promise it.
 REGISTERS_MAX = 128
 SHARED_BYTES_MAX = 48 << 10
@@ -22,7 +23,8 @@ FORBIDDEN = [
     (r"\.nc\b|\bldu\.", "a read-only load: the data changes under the kernel"),
     (r"\b(ld|st)\.volatile", "plain volatile has no order with other scopes"),
     (r"\b(membar|fence)\b", "a stand-alone fence"),
-    (r"\b(atom|red)\.", "a read-modify-write"),
+    # bar.red is the barrier that tells all threads whether one said true
+    (r"(?<!bar\.)(?<!cta\.)\b(atom|red)\.", "a read-modify-write"),
     (r"\b(shfl|vote|match|redux|elect|activemask|bar\.warp)\b", "a warp intrinsic"),
     (r"\b(mapa|barrier\.cluster)\b|::cluster", "clusters"),
     (r"\.local\b", "memory of one thread: a stack"),
@@ -31,12 +33,20 @@ FORBIDDEN = [
     (r"\b(ld|st)\.(?!global|shared|param|const|acquire\.sys\.global|relaxed\.sys\.global|release\.sys\.global)",
      "an access to memory of no named kind"),
 ]
-NEEDED = [
-    (r"ld\.global\.v2\.u64", "16-byte loads"),
-    (r"st\.global\.v2\.u64", "16-byte stores"),
-    (r"ld\.acquire\.sys\.global\.u64", "an acquire load at system scope"),
-    (r"st\.release\.sys\.global\.u64", "a release store at system scope"),
-]
+# By family: what a kernel that lacks it does not do.
+NEEDED = {
+    "lanes": [
+        (r"ld\.global\.v2\.u64", "16-byte loads"),
+        (r"st\.global\.v2\.u64", "16-byte stores"),
+        (r"ld\.acquire\.sys\.global\.u64", "an acquire load at system scope"),
+        (r"st\.release\.sys\.global\.u64", "a release store at system scope"),
+    ],
+    "oneshot": [
+        (r"ld\.relaxed\.sys\.global\.u64", "LL loads"),
+        (r"st\.relaxed\.sys\.global\.u64", "LL stores"),
+        (r"st\.release\.sys\.global\.u64", "a release store at system scope"),
+    ],
+}
 
 
 def entries(ptx):
@@ -61,7 +71,7 @@ def code_of(line):
     return line.split("//", 1)[0]
 
 
-def body_faults(where, body):
+def body_faults(where, body, needed):
     inline = False
     for line in body:
         if "begin inline asm" in line:
@@ -75,7 +85,7 @@ def body_faults(where, body):
         if not inline and re.search(r"\b(ld|st)\.[\w.]*global", code):
             yield f"{where}: global memory is touched outside mem.h: {code.strip()}"
     text = "\n".join(body)
-    for pattern, what in NEEDED:
+    for pattern, what in needed:
         if not re.search(pattern, text):
             yield f"{where}: no {what}"
 
@@ -91,7 +101,7 @@ def ptx_faults(name, ptx, kernels, archs):
             if (arch, kernel) not in have:
                 yield f"{name}: {kernel} is missing for {arch}"
     for arch, kernel, body in found:
-        yield from body_faults(f"{kernel} for {arch}", body)
+        yield from body_faults(f"{kernel} for {arch}", body, NEEDED[kernel.split("_", 1)[0]])
 
 
 def report_faults(name, report, kernels, archs):
@@ -130,7 +140,7 @@ def read(path):
 
 
 GOOD_PTX = """.target sm_90
-.visible .entry k(
+.visible .entry lanes_k(
 {
  // begin inline asm
  ld.global.v2.u64 {%rd1, %rd2}, [%rd3];
@@ -148,24 +158,31 @@ BAD_LINES = ["ld.global.nc.u64 %rd1, [%rd2];", "ld.volatile.global.u64 %rd1, [%r
              "vote.sync.any.pred %p1, %p2, -1;", "barrier.cluster.arrive;", "st.local.u64 [%rd1], %rd2;",
              "call.uni (retval), f, (p);", "fma.rn.f32 %f1, %f2, %f3, %f4;", "ld.u64 %rd1, [%rd2];",
              "ld.acquire.gpu.global.u64 %rd1, [%rd2];", "ld.global.u64 %rd1, [%rd2];"]
-GOOD_REPORT = """ptxas info    : Compiling entry function 'k' for 'sm_90'
+GOOD_REPORT = """ptxas info    : Compiling entry function 'lanes_k' for 'sm_90'
     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 64 registers, used 1 barriers, 17288 bytes smem
 """
 BAD_REPORTS = [("0 bytes stack frame", "8 bytes stack frame"), ("0 bytes spill stores", "4 bytes spill stores"),
-               ("Used 64", "Used 129"), ("17288 bytes smem", "60000 bytes smem"), ("'k'", "'other'")]
+               ("Used 64", "Used 129"), ("17288 bytes smem", "60000 bytes smem"), ("'lanes_k'", "'other'")]
 
 
 def checks_can_fail():
-    assert not list(ptx_faults("good", GOOD_PTX, ["k"], ["90"])), list(ptx_faults("good", GOOD_PTX, ["k"], ["90"]))
+    assert not list(ptx_faults("good", GOOD_PTX, ["lanes_k"], ["90"])), list(ptx_faults("good", GOOD_PTX, ["lanes_k"], ["90"]))
     for line in BAD_LINES:
-        assert list(ptx_faults("bad", GOOD_PTX.replace(" mad.lo", f" {line}\n mad.lo"), ["k"], ["90"])), line
-    for pattern, what in NEEDED:
-        assert list(ptx_faults("bad", re.sub(pattern, "mov", GOOD_PTX), ["k"], ["90"])), what
-    assert list(ptx_faults("bad", GOOD_PTX, ["k"], ["80", "90"]))
-    assert not list(report_faults("good", GOOD_REPORT, ["k"], ["90"]))
+        assert list(ptx_faults("bad", GOOD_PTX.replace(" mad.lo", f" {line}\n mad.lo"), ["lanes_k"], ["90"])), line
+    for pattern, what in NEEDED["lanes"]:
+        assert list(ptx_faults("bad", re.sub(pattern, "mov", GOOD_PTX), ["lanes_k"], ["90"])), what
+    small = GOOD_PTX.replace("lanes_k", "oneshot_k")
+    assert list(ptx_faults("bad", small, ["oneshot_k"], ["90"]))
+    small = small.replace(" mad.lo", " // begin inline asm\n ld.relaxed.sys.global.u64 %rd1, [%rd2];\n"
+                          " st.relaxed.sys.global.u64 [%rd2], %rd1;\n // end inline asm\n mad.lo")
+    assert not list(ptx_faults("good", small, ["oneshot_k"], ["90"]))
+    for pattern, what in NEEDED["oneshot"]:
+        assert list(ptx_faults("bad", re.sub(pattern, "mov", small), ["oneshot_k"], ["90"])), what
+    assert list(ptx_faults("bad", GOOD_PTX, ["lanes_k"], ["80", "90"]))
+    assert not list(report_faults("good", GOOD_REPORT, ["lanes_k"], ["90"]))
     for old, new in BAD_REPORTS:
-        assert list(report_faults("bad", GOOD_REPORT.replace(old, new, 1), ["k"], ["90"])), new
+        assert list(report_faults("bad", GOOD_REPORT.replace(old, new, 1), ["lanes_k"], ["90"])), new
     assert list(size_faults(0)) and list(size_faults(FATBIN_BYTES_MAX + 1)) and not list(size_faults(FATBIN_BYTES_MAX))
 
 
@@ -175,7 +192,7 @@ def main(archs, *paths):
     faults, fatbin_bytes, registers = [], 0, []
     for path in paths:
         base, suffix = os.path.splitext(os.path.basename(path))
-        kernels = [f"{base}_{op}" for op in KERNELS]
+        kernels = [f"{family}_{base.split('_', 1)[1]}_{op}" for family in FAMILIES for op in OPERATIONS]
         if suffix == ".fatbin":
             fatbin_bytes += os.path.getsize(path)
         elif suffix == ".report":

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""embed.py OUTPUT FILE...: an assembly source that carries every lanes_<type>.fatbin among FILE... as
-constant data, weft_lanes_<type> up to weft_lanes_<type>_end."""
+"""embed.py OUTPUT FILE...: an assembly source that carries every kernels_<type>.fatbin among FILE... as
+constant data, weft_kernels_<type> up to weft_kernels_<type>_end."""
 import os
 import sys
 

@@ -8,6 +8,8 @@
 // rule: an abort ends the lane at its next wait, and nothing is stored after that.
 #pragma once
 
+#include <bit>
+
 #include "src/gpu/device/leaf.h"
 #include "src/gpu/device/program.h"
 
@@ -20,7 +22,6 @@ struct SharedLane {
     uint64_t bases[bases_max];
     const char* sources[sources_max];
     LaneProgram lane;
-    RankProgram rank;
     uint64_t factor;
     uint32_t stop;  // written by thread 0 before a barrier, read by all between it and the next
 };
@@ -32,6 +33,7 @@ struct Here {
     Threads threads;
     void* block;  // the stand-in's
     SharedLane* shared;
+    const RankPart* part;
 };
 
 // `bytes` is a multiple of 8; both ends lie at one.
@@ -43,27 +45,48 @@ WEFT_DEVICE_CODE void read_shared(Threads threads, void* to, const void* from, u
     }
 }
 
-template <DataType type>
-WEFT_DEVICE_CODE void lane_read(const Here& here, const Launch& launch, uint32_t block) {
-    using Bits = typename Element<type>::Bits;
+// Own buffers and all memories; the buffers of peers are heard of.
+WEFT_DEVICE_CODE void bases_fill(const Here& here, const LanesRank& rank) {
     SharedLane& shared = *here.shared;
-    const RankProgram* const rank = launch.ranks + block / launch.lane_count;
-    read_shared(here.threads, &shared.rank, rank, sizeof(RankProgram));
-    block_sync(here.block);
-    const LaneProgram* const lane = shared.rank.lanes + block % launch.lane_count;
-    read_shared(here.threads, &shared.lane, lane, sizeof(LaneProgram));
+    const uint32_t ranks = rank.part.rank_count;
+    WEFT_NO_UNROLL
+    for (uint32_t i = here.threads.index; i < ranks; i += here.threads.count) {
+        shared.bases[i * 3 + 2] = load_element<uint64_t>(rank.part.memories + i);
+    }
+    WEFT_NO_UNROLL
+    for (uint32_t i = here.threads.index; i < rank.more_count; i += here.threads.count) {
+        shared.bases[ranks * 3 + i] = load_element<uint64_t>(rank.more + i);
+    }
+    if (here.threads.index == 0) {
+        shared.bases[rank.part.rank * 3] = place_of(rank.part.input);
+        shared.bases[rank.part.rank * 3 + 1] = place_of(rank.part.output);
+    }
+}
+
+template <class Bits>
+WEFT_DEVICE_CODE uint64_t factor_of(const RankPart& part) {
+    return part.factor_at != nullptr ? load_element<Bits>(part.factor_at) : part.factor;
+}
+
+// False: the operation is to stop before it has begun.
+template <DataType type>
+WEFT_DEVICE_CODE bool lane_read(const Here& here, const LanesRank& rank, uint32_t lane) {
+    SharedLane& shared = *here.shared;
+    read_shared(here.threads, &shared.lane, rank.lanes + lane, sizeof(LaneProgram));
+    if (here.threads.index == 0) {
+        shared.stop = load_relaxed(rank.part.abort_word) != 0;
+        shared.factor = factor_of<typename Element<type>::Bits>(rank.part);
+    }
     block_sync(here.block);
     const LaneProgram& own = shared.lane;
     const auto step_bytes = static_cast<uint32_t>(own.step_count * sizeof(Step));
     const auto operand_bytes = static_cast<uint32_t>(own.operand_count * sizeof(Operand));
     read_shared(here.threads, shared.steps, own.steps, step_bytes);
     read_shared(here.threads, shared.operands, own.operands, operand_bytes);
-    read_shared(here.threads, shared.bases, shared.rank.bases, shared.rank.base_count * 8);
-    if (here.threads.index == 0) {
-        const void* const at = shared.rank.factor_at;
-        shared.factor = at != nullptr ? load_element<Bits>(at) : shared.rank.factor;
-    }
+    bases_fill(here, rank);
+    const bool begin = shared.stop == 0;
     block_sync(here.block);
+    return begin;
 }
 
 // The tile of a step; 0: nothing to do, on every rank that has a part in it.
@@ -80,30 +103,167 @@ WEFT_DEVICE_CODE char* address_of(const SharedLane& shared, uint32_t operand, ui
 }
 
 WEFT_DEVICE_CODE uint64_t* word_of(const SharedLane& shared, const Step& step) {
-    return reinterpret_cast<uint64_t*>(load_element<uint64_t>(shared.rank.words + step.word));
+    return reinterpret_cast<uint64_t*>(shared.bases[step.operand]) + step.operand_count;
 }
 
-WEFT_DEVICE_CODE uint64_t value_of(const SharedLane& shared, const Step& step, uint32_t tile) {
-    const uint64_t epoch = load_element<uint64_t>(shared.rank.epochs + step.word);
+// Where the own memory begins, epochs come first.
+WEFT_DEVICE_CODE uint64_t* epochs_of(const Here& here) {
+    return reinterpret_cast<uint64_t*>(here.shared->bases[here.part->rank * 3 + 2]);
+}
+
+WEFT_DEVICE_CODE uint64_t value_of(const Here& here, const Step& step, uint32_t tile) {
+    const uint64_t epoch = load_element<uint64_t>(epochs_of(here) + step.word);
     return epoch + static_cast<uint64_t>(tile) * step.stride + step.at + 1;
 }
 
 // Thread 0: 0 when the word has come, 1 when the operation is to stop.
-WEFT_DEVICE_CODE uint32_t word_await(const SharedLane& shared, const Step& step, uint32_t tile) {
-    const uint64_t* const word = word_of(shared, step);
-    const uint64_t value = value_of(shared, step, tile);
+WEFT_DEVICE_CODE uint32_t word_await(const Here& here, const Step& step, uint32_t tile) {
+    const uint64_t* const word = word_of(*here.shared, step);
+    const uint64_t value = value_of(here, step, tile);
     uint32_t polls = 0;
     WEFT_NO_UNROLL
     while (load_acquire(word) < value) {
         if (++polls == polls_per_abort_look) {
             polls = 0;
-            if (load_relaxed(shared.rank.abort_word) != 0) {
+            if (load_relaxed(here.part->abort_word) != 0) {
                 return 1;
             }
-            poll_pause();
         }
+        poll_pause();
     }
     return 0;
+}
+
+// All threads: until `ready`, asked by each of its own, is so for all; false: to stop.
+template <class Ready>
+WEFT_DEVICE_CODE bool block_await(Threads threads, void* block, const uint64_t* abort_word,
+                                  const Ready& ready) {
+    uint32_t polls = 0;
+    WEFT_NO_UNROLL
+    while (block_any(block, !ready())) {
+        if (++polls == polls_per_abort_look) {
+            polls = 0;
+            if (block_any(block, threads.index == 0 && load_relaxed(abort_word) != 0)) {
+                return false;
+            }
+        }
+        poll_pause();
+    }
+    return true;
+}
+
+WEFT_DEVICE_CODE Row row_of(const Step& step) {
+    return std::bit_cast<Row>(step.bytes);
+}
+
+WEFT_DEVICE_CODE Fingerprint args_of(const Here& here, const Step& step) {
+    return step.stride == 0 ? here.part->args : Fingerprint{here.shared->bases[step.stride], 0};
+}
+
+// The card that a rank of the row posts or reads, and its turn. `memory` is where it lies.
+struct CardPlace {
+    Card* card;
+    uint64_t turn;
+};
+
+WEFT_DEVICE_CODE CardPlace card_of(const Here& here, const Step& step, uint64_t memory,
+                                   uint32_t in_row) {
+    const Row row = row_of(step);
+    const uint64_t epoch = load_element<uint64_t>(epochs_of(here) + step.word + in_row);
+    const uint64_t turn = epoch + step.at + 1;
+    auto* const place = reinterpret_cast<uint64_t*>(memory) + step.operand_count +
+                        static_cast<uint64_t>(in_row) * row.row_step;
+    return {reinterpret_cast<Card*>(place) + turn % row.depth, turn};
+}
+
+WEFT_DEVICE_CODE void tell_step(const Here& here, const Step& step) {
+    const SharedLane& shared = *here.shared;
+    const Row row = row_of(step);
+    const Fingerprint args = args_of(here, step);
+    WEFT_NO_UNROLL
+    for (uint32_t i = here.threads.index; i < row.count; i += here.threads.count) {
+        const uint32_t peer = row.first + i;
+        if (peer == here.part->rank) {
+            continue;
+        }
+        const CardPlace to = card_of(here, step, shared.bases[peer * 3 + 2], i);
+        store_element<uint64_t>(&to.card->addresses[0], shared.bases[row.base]);
+        store_element<uint64_t>(&to.card->addresses[1], shared.bases[row.base + 1]);
+        store_element<uint64_t>(&to.card->args.packed, args.packed);
+        store_element<uint64_t>(&to.card->args.root, args.root);
+        store_release(&to.card->turn, to.turn);
+    }
+}
+
+// What was found on a card that differs, by the one thread that reports it.
+WEFT_DEVICE_CODE void mismatch_report(LaneEnd* end, uint32_t peer, Fingerprint own,
+                                      Fingerprint theirs) {
+    store_element<uint64_t>(&end->peer, peer);
+    store_element<uint64_t>(&end->own.packed, own.packed);
+    store_element<uint64_t>(&end->own.root, own.root);
+    store_element<uint64_t>(&end->theirs.packed, theirs.packed);
+    store_element<uint64_t>(&end->theirs.root, theirs.root);
+}
+
+WEFT_DEVICE_CODE Fingerprint card_args(const Card* card) {
+    return {load_element<uint64_t>(&card->args.packed), load_element<uint64_t>(&card->args.root)};
+}
+
+WEFT_DEVICE_CODE bool differ(Fingerprint a, Fingerprint b) {
+    return a.packed != b.packed || a.root != b.root;
+}
+
+// Thread 0, of cards that have come: the first that is not like ours.
+WEFT_DEVICE_CODE void mismatch_find(const Here& here, const Step& step, LaneEnd* end) {
+    const Row row = row_of(step);
+    const Fingerprint own = args_of(here, step);
+    const uint64_t memory = here.shared->bases[here.part->rank * 3 + 2];
+    WEFT_NO_UNROLL
+    for (uint32_t i = 0; i < row.count; ++i) {
+        const Fingerprint theirs = card_args(card_of(here, step, memory, i).card);
+        if (row.first + i != here.part->rank && differ(own, theirs)) {
+            mismatch_report(end, row.first + i, own, theirs);
+            return;
+        }
+    }
+}
+
+// Every thread looks at its own cards of the row.
+WEFT_DEVICE_CODE Ended hear_step(const Here& here, const Step& step, LaneEnd* end) {
+    SharedLane& shared = *here.shared;
+    const Row row = row_of(step);
+    const uint64_t memory = shared.bases[here.part->rank * 3 + 2];
+    const auto come = [&] {
+        bool all = true;
+        WEFT_NO_UNROLL
+        for (uint32_t i = here.threads.index; i < row.count; i += here.threads.count) {
+            const CardPlace from = card_of(here, step, memory, i);
+            all = all &&
+                  (row.first + i == here.part->rank || load_acquire(&from.card->turn) >= from.turn);
+        }
+        return all;
+    };
+    if (!block_await(here.threads, here.block, here.part->abort_word, come)) {
+        return Ended::aborted;
+    }
+    const Fingerprint own = args_of(here, step);
+    bool wrong = false;
+    WEFT_NO_UNROLL
+    for (uint32_t i = here.threads.index; i < row.count; i += here.threads.count) {
+        if (row.first + i != here.part->rank) {
+            const Card* const card = card_of(here, step, memory, i).card;
+            wrong = wrong || differ(own, card_args(card));
+            shared.bases[row.base + i * 3] = load_element<uint64_t>(&card->addresses[0]);
+            shared.bases[row.base + i * 3 + 1] = load_element<uint64_t>(&card->addresses[1]);
+        }
+    }
+    if (!block_any(here.block, wrong)) {
+        return Ended::well;
+    }
+    if (here.threads.index == 0) {
+        mismatch_find(here, step, end);
+    }
+    return Ended::mismatch;
 }
 
 // In place, a rank's own part is where it belongs.
@@ -136,10 +296,12 @@ WEFT_DEVICE_CODE void step_run(const Here& here, const Step& step, uint32_t tile
     const uint64_t count = bytes / sizeof(typename Element<type>::Bits);
     switch (step.what) {
         case Do::await:
+        case Do::hear:
+        case Do::tell:
             return;
         case Do::post:
             if (here.threads.index == 0) {
-                store_release(word_of(shared, step), value_of(shared, step, tile));
+                store_release(word_of(shared, step), value_of(here, step, tile));
             }
             return;
         case Do::copy:
@@ -155,58 +317,100 @@ WEFT_DEVICE_CODE void step_run(const Here& here, const Step& step, uint32_t tile
         case Do::divide:
             if constexpr (!is_float(type) && op == RedOp::sum) {
                 leaf_divide<type>(here.threads, address_of(shared, step.operand, tile), count,
-                                  shared.rank.divisor);
+                                  here.part->divisor);
             }
             return;
     }
 }
 
-// One tile of the whole list; false: stopped.
+// A step that waits for others.
+WEFT_DEVICE_CODE Ended wait_step(const Here& here, const Step& step, uint32_t tile, LaneEnd* end) {
+    SharedLane& shared = *here.shared;
+    if (step.what == Do::hear) {
+        return hear_step(here, step, end);
+    }
+    if (here.threads.index == 0) {
+        shared.stop = word_await(here, step, tile);
+    }
+    block_sync(here.block);
+    return shared.stop == 0 ? Ended::well : Ended::aborted;
+}
+
+// One tile of the whole list.
 template <DataType type, RedOp op>
-WEFT_DEVICE_CODE bool tile_run(const Here& here, uint32_t tile) {
+WEFT_DEVICE_CODE Ended tile_run(const Here& here, uint32_t tile, LaneEnd* end) {
     SharedLane& shared = *here.shared;
     WEFT_NO_UNROLL
     for (uint32_t i = 0; i < shared.lane.step_count; ++i) {
         const Step& step = shared.steps[i];
-        const uint64_t bytes = tile_of(step, tile, shared.lane.tile_bytes);
-        if (bytes == 0) {
+        const bool cards = step.what == Do::tell || step.what == Do::hear;
+        const uint64_t bytes = cards ? 0 : tile_of(step, tile, shared.lane.tile_bytes);
+        if (cards ? tile > 0 : bytes == 0) {
             continue;
         }
-        if (step.what == Do::await) {
-            if (here.threads.index == 0) {
-                shared.stop = word_await(shared, step, tile);
+        if (step.what == Do::await || step.what == Do::hear) {
+            const Ended ended = wait_step(here, step, tile, end);
+            if (ended != Ended::well) {
+                return ended;
             }
-            block_sync(here.block);
-            if (shared.stop != 0) {
-                return false;
-            }
+        } else if (step.what == Do::tell) {
+            tell_step(here, step);
         } else {
             step_run<type, op>(here, step, tile, bytes);
         }
         block_sync(here.block);
     }
-    return true;
+    return Ended::well;
+}
+
+template <DataType type, RedOp op>
+WEFT_DEVICE_CODE Ended tiles_run(const Here& here, LaneEnd* end) {
+    const SharedLane& shared = *here.shared;
+    WEFT_NO_UNROLL
+    for (uint32_t tile = 0; tile < shared.lane.tiles; ++tile) {
+        const Ended ended = tile_run<type, op>(here, tile, end);
+        if (ended != Ended::well) {
+            return ended;
+        }
+    }
+    return Ended::well;
+}
+
+WEFT_DEVICE_CODE void epochs_move(const Here& here) {
+    const LaneProgram& lane = here.shared->lane;
+    WEFT_NO_UNROLL
+    for (uint32_t i = here.threads.index; i < lane.end_count; i += here.threads.count) {
+        const StreamEnd* const end = lane.ends + i;
+        uint64_t* const epoch = epochs_of(here) + load_element<uint32_t>(&end->word);
+        const uint64_t moved = load_element<uint32_t>(&end->moved);
+        store_element<uint64_t>(epoch, load_element<uint64_t>(epoch) + moved);
+    }
+}
+
+// What a lane leaves, when no thread of it touches anything any more.
+WEFT_DEVICE_CODE void lane_end(Threads threads, void* block, LaneEnd* end, Ended how) {
+    block_sync(block);
+    if (threads.index == 0) {
+        store_release(reinterpret_cast<uint64_t*>(&end->how), static_cast<uint64_t>(how));
+    }
 }
 
 // The lane of block `block`, from its first step to its last.
 template <DataType type, RedOp op>
-WEFT_DEVICE_CODE void lane_run(const Here& here, const Launch& launch, uint32_t block) {
-    lane_read<type>(here, launch, block);
-    const SharedLane& shared = *here.shared;
-    WEFT_NO_UNROLL
-    for (uint32_t tile = 0; tile < shared.lane.tiles; ++tile) {
-        if (!tile_run<type, op>(here, tile)) {
-            return;
-        }
+WEFT_DEVICE_CODE void lane_run(Threads threads, void* block, SharedLane* shared,
+                               const Launch& launch, uint32_t index) {
+    const LanesRank& rank = launch.ranks[index / launch.lane_count];
+    const uint32_t lane = index % launch.lane_count;
+    const Here here{threads, block, shared, &rank.part};
+    LaneEnd* const end = rank.part.ends + lane;
+    Ended how = Ended::aborted;
+    if (lane_read<type>(here, rank, lane)) {
+        how = tiles_run<type, op>(here, end);
     }
-    WEFT_NO_UNROLL
-    for (uint32_t i = here.threads.index; i < shared.lane.end_count; i += here.threads.count) {
-        const StreamEnd* const end = shared.lane.ends + i;
-        uint64_t* const epoch = shared.rank.epochs + load_element<uint32_t>(&end->word);
-        const uint64_t moved =
-            static_cast<uint64_t>(shared.lane.tiles) * load_element<uint32_t>(&end->stride);
-        store_element<uint64_t>(epoch, load_element<uint64_t>(epoch) + moved);
+    if (how == Ended::well) {
+        epochs_move(here);
     }
+    lane_end(threads, block, end, how);
 }
 
 }  // namespace weft::gpu::device

@@ -148,6 +148,11 @@ WEFT_DEVICE_CODE void block_sync(void*) {
     __syncthreads();
 }
 
+// The same, and every thread is told whether any said true.
+WEFT_DEVICE_CODE bool block_any(void*, bool value) {
+    return __syncthreads_or(value ? 1 : 0) != 0;
+}
+
 #else
 
 // What the hardware traps on.
@@ -207,12 +212,16 @@ inline void poll_pause() {
 
 // The barrier of a block that is made of host threads.
 struct Block {
-    void (*sync)(Block* block);
+    bool (*any)(Block* block, bool value);
 };
 
-inline void block_sync(void* block) {
+inline bool block_any(void* block, bool value) {
     auto* const own = static_cast<Block*>(block);
-    own->sync(own);
+    return own->any(own, value);
+}
+
+inline void block_sync(void* block) {
+    block_any(block, false);
 }
 
 #endif

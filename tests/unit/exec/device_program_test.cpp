@@ -11,6 +11,7 @@
 
 #include "src/gpu/device/lanes.h"
 #include "tests/catch.h"
+#include "tests/fake_cuda/ranks.h"
 #include "tests/unit/exec/collective_check.h"
 
 using namespace weft;
@@ -58,116 +59,75 @@ std::vector<Program> programs_of(const Case& c, uint32_t elem_bytes) {
     return parts;
 }
 
-void no_wait(dev::Block*) {
-}
+constexpr uint64_t scratch_bytes = 64 << 10;
 
 // The device memory of a communicator: what its ranks keep from one operation to the next.
 template <class T>
 class Gang {
   public:
-    Gang(const Case& c, const DeviceCall& call) : case_(c), count_(static_cast<uint32_t>(c.n)) {
+    Gang(const Case& c, const DeviceCall& call)
+        : count_(static_cast<uint32_t>(c.n)), layout_(count_, scratch_bytes), memory_(layout_) {
         const std::vector<Program> parts = programs_of(c, sizeof(T));
+        const test::Shape shape = test::shape_of(c.coll, c.n);
         for (uint32_t rank = 0; rank < count_; rank++) {
-            auto program = device_lower(parts, rank, call);
+            auto program = device_lower(parts, rank, layout_, call);
             if (!program.ok()) {
                 FAIL(text_of(c) << ": " << program.error().what);
             }
             ranks_.push_back(std::make_unique<Rank>());
             ranks_.back()->program = std::move(program).value();
+            ranks_.back()->input.resize(c.count * shape.input_blocks);
+            ranks_.back()->output.resize(c.count * shape.output_blocks);
+            lanes_fill(*ranks_.back());
         }
-        const test::Shape shape = test::shape_of(c.coll, c.n);
-        for (const auto& rank : ranks_) {
-            rank->input.resize(c.count * shape.input_blocks);
-            rank->output.resize(c.count * shape.output_blocks);
-            rank->scratch.resize(rank->program.scratch_bytes / sizeof(T));
-            rank->words.resize(word_slots(count_));
+        launch_.rank_count = count_;
+        launch_.lane_count = static_cast<uint32_t>(ranks_[0]->lanes.size());
+        for (uint32_t rank = 0; rank < count_; rank++) {
+            Rank& own = *ranks_[rank];
+            launch_.ranks[rank].part = memory_.part(rank, own.input.data(), own.output.data());
+            launch_.ranks[rank].lanes = own.lanes.data();
         }
-        tables_fill();
     }
 
     std::vector<T>& input(int rank) { return ranks_[static_cast<size_t>(rank)]->input; }
     std::vector<T>& output(int rank) { return ranks_[static_cast<size_t>(rank)]->output; }
-    dev::RankProgram& head(int rank) { return heads_[static_cast<size_t>(rank)]; }
+    dev::RankPart& part(int rank) { return launch_.ranks[rank].part; }
 
     template <DataType type, RedOp op>
     void run(bool lanes_in_turn) {
-        const auto lanes = static_cast<uint32_t>(ranks_[0]->lanes.size());
-        const dev::Launch launch{heads_.data(), lanes};
-        std::vector<std::thread> threads;
-        for (uint32_t rank = 0; rank < count_; rank++) {
-            const uint32_t first = rank * lanes;
-            for (uint32_t lane = 0; lane < (lanes_in_turn ? 1 : lanes); lane++) {
-                const uint32_t blocks = lanes_in_turn ? lanes : 1;
-                threads.emplace_back([launch, first, lane, blocks] {
-                    dev::Block block{no_wait};
-                    const auto shared = std::make_unique<dev::SharedLane>();
-                    for (uint32_t i = 0; i < blocks; i++) {
-                        dev::lane_run<type, op>({{0, 1}, &block, shared.get()}, launch,
-                                                first + lane + i);
-                    }
-                });
+        const uint32_t lanes = launch_.lane_count;
+        const uint32_t blocks = lanes_in_turn ? lanes : 1;
+        const uint32_t threads = count_ * (lanes_in_turn ? 1 : lanes);
+        gpu::TestRanks::run(threads, 1, [&](dev::Threads thread, void* sync, uint32_t index) {
+            const auto shared = std::make_unique<dev::SharedLane>();
+            for (uint32_t i = 0; i < blocks; i++) {
+                dev::lane_run<type, op>(thread, sync, shared.get(), launch_, index * blocks + i);
             }
-        }
-        for (std::thread& thread : threads) {
-            thread.join();
-        }
+        });
     }
 
   private:
     struct Rank {
         DeviceProgram program;
-        std::vector<T> input, output, scratch;
-        std::vector<uint64_t> words;  // its own
-        std::vector<uint64_t> word_table, epochs, bases;
+        std::vector<T> input, output;
         std::vector<dev::LaneProgram> lanes;
-        uint64_t abort_word = 0;
     };
 
-    static uint64_t address(const void* at) { return reinterpret_cast<uint64_t>(at); }
-
-    void tables_fill() {
-        for (uint32_t rank = 0; rank < count_; rank++) {
-            Rank& own = *ranks_[rank];
-            own.epochs.resize(word_table_size(count_));
-            own.word_table.resize(word_table_size(count_));
-            own.bases.resize(3 * static_cast<size_t>(count_));
-            for (uint32_t other = 0; other < count_; other++) {
-                Rank& peer = *ranks_[other];
-                own.bases[base_of(Space::input, other)] = address(peer.input.data());
-                own.bases[base_of(Space::output, other)] = address(peer.output.data());
-                own.bases[base_of(Space::scratch, other)] = address(peer.scratch.data());
-                words_fill(own, rank, peer, other);
-            }
-            for (const DeviceLane& lane : own.program.lanes) {
-                own.lanes.push_back({lane.steps.data(), lane.operands.data(), lane.ends.data(),
-                                     static_cast<uint32_t>(lane.steps.size()),
-                                     static_cast<uint32_t>(lane.operands.size()),
-                                     static_cast<uint32_t>(lane.ends.size()), own.program.tiles,
-                                     own.program.tile_bytes});
-            }
-            heads_.push_back({own.lanes.data(), own.bases.data(), own.word_table.data(),
-                              own.epochs.data(), &own.abort_word, nullptr, 0, count_,
-                              static_cast<uint32_t>(own.bases.size()),
-                              static_cast<uint32_t>(own.lanes.size())});
+    static void lanes_fill(Rank& own) {
+        for (const DeviceLane& lane : own.program.lanes) {
+            own.lanes.push_back({lane.steps.data(), lane.operands.data(), lane.ends.data(),
+                                 static_cast<uint32_t>(lane.steps.size()),
+                                 static_cast<uint32_t>(lane.operands.size()),
+                                 static_cast<uint32_t>(lane.ends.size()), own.program.tiles,
+                                 own.program.tile_bytes});
         }
     }
 
-    void words_fill(Rank& own, uint32_t rank, Rank& peer, uint32_t other) {
-        for (uint32_t kind = 0; kind < word_kinds; kind++) {
-            const auto word = static_cast<Word>(kind);
-            for (uint32_t lane = 0; lane < lane_count_max; lane++) {
-                own.word_table[word_own(word, lane, other, count_)] =
-                    address(&own.words[word_slot(word, lane, other, count_)]);
-                own.word_table[word_posted(word, lane, other, count_)] =
-                    address(&peer.words[word_slot(word, lane, rank, count_)]);
-            }
-        }
-    }
-
-    Case case_;
     uint32_t count_;
+    gpu::Layout layout_;
+    gpu::TestRanks memory_;
     std::vector<std::unique_ptr<Rank>> ranks_;
-    std::vector<dev::RankProgram> heads_;
+    dev::Launch launch_{};
 };
 
 uint64_t wrong_of(const Case& c) {
@@ -248,8 +208,8 @@ TEST_CASE("an average of integers is divided at the end, one of floats multiplie
         Gang<float> real(c, {.scale_inputs = true});
         const float quarter = 0.25f;
         for (int rank = 0; rank < n; rank++) {
-            whole.head(rank).divisor = n;
-            std::memcpy(&real.head(rank).factor, &quarter, sizeof(quarter));
+            whole.part(rank).divisor = n;
+            std::memcpy(&real.part(rank).factor, &quarter, sizeof(quarter));
             for (int i = 0; i < 100; i++) {
                 whole.input(rank)[static_cast<size_t>(i)] = -rank - i;
                 real.input(rank)[static_cast<size_t>(i)] = static_cast<float>(rank + i);
@@ -269,13 +229,149 @@ TEST_CASE("an average of integers is divided at the end, one of floats multiplie
 
 TEST_CASE("what a device cannot run is refused with the reason") {
     const auto refusal = [](const Case& c, const DeviceCall& call) {
-        const auto program = device_lower(programs_of(c, 4), 0, call);
+        const gpu::Layout layout(static_cast<uint32_t>(c.n), 1024);
+        const auto program = device_lower(programs_of(c, 4), 0, layout, call);
         return program.ok() ? "lowered" : program.error().what;
     };
     CHECK(refusal({Coll::all_reduce, Algo::tree, 4, 100}, {}).find("wait for each other") !=
           std::string::npos);
-    CHECK(refusal({Coll::all_gather, Algo::direct, 22, 100}, {}).find("22 ranks share memory") !=
+    CHECK(refusal({Coll::all_reduce, Algo::direct, 24, 100}, {}).find("bytes of scratch") !=
           std::string::npos);
     CHECK(refusal({Coll::all_reduce, Algo::direct, 3, 100, true}, {.scale_inputs = true})
               .find("not multiplied") != std::string::npos);
+}
+
+namespace {
+
+// Every rank sends two numbers to every other, in two sends to each.
+struct Exchange {
+    explicit Exchange(uint32_t n) : n(n), layout(n, 0), memory(layout), values(2ull * n * n) {
+        for (uint32_t rank = 0; rank < n; rank++) {
+            std::vector<DevicePair> pairs;
+            for (uint32_t i = 0; i < 2; i++) {
+                for (uint32_t peer = 0; peer < n; peer++) {
+                    if (peer != rank) {
+                        pairs.push_back({peer, true, &sent(rank, peer, i), nullptr, 4});
+                        pairs.push_back({peer, false, nullptr, &received(rank, peer, i), 4});
+                    }
+                }
+            }
+            REQUIRE(pairs_fit(pairs) == pairs.size());
+            programs.push_back(device_lower_pairs(pairs, rank, layout));
+        }
+    }
+
+    int32_t& sent(uint32_t from, uint32_t to, uint32_t i) {
+        return values[(from * n + to) * 2 + i][0];
+    }
+    int32_t& received(uint32_t at, uint32_t from, uint32_t i) {
+        return values[(from * n + at) * 2 + i][1];
+    }
+
+    dev::Launch launch(bool cards, std::vector<dev::LaneProgram>& lanes) {
+        dev::Launch made{n, 1, {}};
+        for (const DevicePairs& pairs : programs) {
+            const DeviceProgram& program = cards ? pairs.cards : pairs.moves;
+            made.lane_count = static_cast<uint32_t>(program.lanes.size());
+            for (const DeviceLane& lane : program.lanes) {
+                lanes.push_back({lane.steps.data(), lane.operands.data(), lane.ends.data(),
+                                 static_cast<uint32_t>(lane.steps.size()),
+                                 static_cast<uint32_t>(lane.operands.size()),
+                                 static_cast<uint32_t>(lane.ends.size()), 1, program.tile_bytes});
+            }
+        }
+        for (uint32_t rank = 0; rank < n; rank++) {
+            made.ranks[rank].part = memory.part(rank, nullptr, nullptr);
+            made.ranks[rank].lanes = lanes.data() + rank * made.lane_count;
+            made.ranks[rank].more = programs[rank].more.data();
+            made.ranks[rank].more_count = programs[rank].more.size();
+        }
+        return made;
+    }
+
+    // One block a rank, which runs its lanes one after the other.
+    void run() {
+        for (const bool cards : {true, false}) {
+            std::vector<dev::LaneProgram> lanes;
+            const dev::Launch made = launch(cards, lanes);
+            gpu::TestRanks::run(n, 1, [&](dev::Threads thread, void* sync, uint32_t index) {
+                const auto shared = std::make_unique<dev::SharedLane>();
+                for (uint32_t i = 0; i < made.lane_count; i++) {
+                    dev::lane_run<DataType::uint8, RedOp::sum>(thread, sync, shared.get(), made,
+                                                               index * made.lane_count + i);
+                }
+            });
+        }
+    }
+
+    uint32_t n;
+    gpu::Layout layout;
+    gpu::TestRanks memory;
+    std::vector<std::array<int32_t, 2>> values;
+    std::vector<DevicePairs> programs;
+};
+
+}  // namespace
+
+TEST_CASE("sends and receives among all, two to each, on one block a rank, again and again") {
+    Exchange all(4);
+    for (int32_t round = 0; round < 3 * static_cast<int32_t>(gpu::pair_depth); round++) {
+        for (size_t i = 0; i < all.values.size(); i++) {
+            all.values[i] = {round * 100 + static_cast<int32_t>(i), -1};
+        }
+        all.run();
+        for (uint32_t at = 0; at < 4; at++) {
+            for (uint32_t from = 0; from < 4; from++) {
+                for (uint32_t i = 0; i < 2 && at != from; i++) {
+                    CHECK(all.received(at, from, i) == all.sent(from, at, i));
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("a receive of another size than the send is found by the sender") {
+    const gpu::Layout layout(2, 0);
+    gpu::TestRanks memory(layout);
+    int32_t from = 1, to = 2;
+    const DevicePair send{1, true, &from, nullptr, 4};
+    const DevicePair receive{0, false, nullptr, &to, 2};
+    const DevicePairs programs[] = {device_lower_pairs(std::span(&send, 1), 0, layout),
+                                    device_lower_pairs(std::span(&receive, 1), 1, layout)};
+    CHECK(programs[0].cards.lanes.empty());
+    const auto run = [&](const DeviceProgram& program, uint32_t rank) {
+        const DeviceLane& lane = program.lanes.front();
+        const dev::LaneProgram whole{lane.steps.data(),
+                                     lane.operands.data(),
+                                     lane.ends.data(),
+                                     static_cast<uint32_t>(lane.steps.size()),
+                                     static_cast<uint32_t>(lane.operands.size()),
+                                     static_cast<uint32_t>(lane.ends.size()),
+                                     1,
+                                     program.tile_bytes};
+        dev::Launch launch{1, 1, {}};
+        launch.ranks[0] = {memory.part(rank, nullptr, nullptr), &whole, programs[rank].more.data(),
+                           programs[rank].more.size()};
+        gpu::TestRanks::run(1, 1, [&](dev::Threads thread, void* sync, uint32_t index) {
+            const auto shared = std::make_unique<dev::SharedLane>();
+            dev::lane_run<DataType::uint8, RedOp::sum>(thread, sync, shared.get(), launch, index);
+        });
+    };
+    run(programs[1].cards, 1);
+    run(programs[0].moves, 0);
+    CHECK(memory.end(0, 0).how == dev::Ended::mismatch);
+    CHECK(memory.end(0, 0).peer == 1);
+    CHECK((memory.end(0, 0).own.packed & 0xff) == 4);
+    CHECK((memory.end(0, 0).theirs.packed & 0xff) == 2);
+    CHECK(to == 2);
+}
+
+TEST_CASE("what does not fit one launch is cut before the peer or the table is full") {
+    std::vector<DevicePair> pairs(gpu::pair_depth + 1, DevicePair{1, true, nullptr, nullptr, 4});
+    CHECK(pairs_fit(pairs) == gpu::pair_depth);
+    pairs.clear();
+    for (uint32_t i = 0; i < 100; i++) {
+        pairs.push_back({i, true, nullptr, nullptr, 4});
+    }
+    CHECK(pairs_fit(pairs) == gpu::device::more_max / 4);
 }

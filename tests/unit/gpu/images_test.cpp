@@ -25,6 +25,8 @@ TEST_CASE("an image for every type, or one line that says how to get one") {
 }
 
 TEST_CASE("kernels are named after type and operation") {
-    CHECK(gpu::kernel_name(DataType::float32, RedOp::sum) == "lanes_float32_sum");
-    CHECK(gpu::kernel_name(DataType::float8e5m2, RedOp::min) == "lanes_float8e5m2_min");
+    CHECK(gpu::kernel_name(gpu::Family::lanes, DataType::float32, RedOp::sum) ==
+          "lanes_float32_sum");
+    CHECK(gpu::kernel_name(gpu::Family::oneshot, DataType::float8e5m2, RedOp::min) ==
+          "oneshot_float8e5m2_min");
 }

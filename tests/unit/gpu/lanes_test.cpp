@@ -1,129 +1,139 @@
 // The interpreter as the host compiler sees it: blocks are groups of threads with a barrier, ranks
 // share this process's memory, and programs are written by hand. Ranks that come late, one after
-// the other or together; operations back to back on the same words; several tiles; abort.
+// the other or together; operations back to back on the same words; several tiles; cards; abort.
 #include "src/gpu/device/lanes.h"
 
-#include <barrier>
+#include <bit>
 #include <cstring>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "tests/catch.h"
+#include "tests/fake_cuda/ranks.h"
 
 using namespace weft;
+using namespace weft::gpu;
 using namespace weft::gpu::device;
 
 namespace {
 
-constexpr uint32_t base_input = 0, base_output = 1, base_scratch = 2, base_peer = 3;
+constexpr uint32_t ranks = 2;
+constexpr uint64_t tile_bytes = 256;
 
-struct HostBlock : Block {
-    explicit HostBlock(uint32_t threads) : Block{wait}, barrier(threads) {}
-    static void wait(Block* block) { static_cast<HostBlock*>(block)->barrier.arrive_and_wait(); }
-    std::barrier<> barrier;
-};
-
-// One rank of a direct all-reduce of two: grant, put, wait, reduce, with `elements` floats.
-struct Rank {
-    Rank(size_t elements, uint64_t tile_bytes)
-        : input(elements), output(elements), scratch(tile_bytes / 4) {}
-    std::vector<float> input, output, scratch;
-    // Mine to await: granted by the peer, arrived here. Then the addresses of both and the peer's.
-    uint64_t granted = 0, arrived = 0, abort_word = 0;
-    uint64_t words[4] = {};
-    uint64_t epochs[4] = {};
-    uint64_t bases[4] = {};
-    std::vector<Step> steps;
-    std::vector<Operand> operands;
-    std::vector<StreamEnd> ends;
-    LaneProgram lane{};
-    RankProgram program{};
-};
-
-uint64_t address(const void* at) {
-    return reinterpret_cast<uint64_t>(at);
-}
-
-// words: 0 granted (mine), 1 arrived (mine), 2 granted (peer's), 3 arrived (peer's).
-void rank_program(Rank& rank, Rank& peer, uint64_t tile_bytes) {
-    const uint64_t bytes = rank.input.size() * 4;
-    const uint64_t words[] = {address(&rank.granted), address(&rank.arrived),
-                              address(&peer.granted), address(&peer.arrived)};
-    std::memcpy(rank.words, words, sizeof(words));
-    const uint64_t bases[] = {address(rank.input.data()), address(rank.output.data()),
-                              address(rank.scratch.data()), address(peer.scratch.data())};
-    std::memcpy(rank.bases, bases, sizeof(bases));
-    rank.operands = {{0, base_peer, 0},
-                     {0, base_input, 1},
-                     {0, base_output, 1},
-                     {0, base_input, 1},
-                     {0, base_scratch, 0}};
-    rank.steps = {{Do::post, 0, 0, 2, 0, 1, bytes},  {Do::await, 0, 0, 0, 0, 1, bytes},
-                  {Do::copy, 2, 0, 0, 0, 0, bytes},  {Do::post, 0, 0, 3, 0, 1, bytes},
-                  {Do::await, 0, 0, 1, 0, 1, bytes}, {Do::reduce, 3, 2, 0, 0, 0, bytes}};
-    rank.ends = {{0, 1}, {1, 1}, {2, 1}, {3, 1}};
-    rank.lane = {rank.steps.data(),
-                 rank.operands.data(),
-                 rank.ends.data(),
-                 static_cast<uint32_t>(rank.steps.size()),
-                 static_cast<uint32_t>(rank.operands.size()),
-                 static_cast<uint32_t>(rank.ends.size()),
-                 static_cast<uint32_t>((bytes + tile_bytes - 1) / tile_bytes),
-                 tile_bytes};
-    rank.program = {&rank.lane, rank.bases, rank.words, rank.epochs, &rank.abort_word,
-                    nullptr,    0,          1,          4,           1};
-}
-
-// The threads of one block, started; joined at the end of the scope.
-class RunningBlock {
-  public:
-    RunningBlock(const Launch& launch, uint32_t index, uint32_t threads)
-        : block_(threads), shared_(std::make_unique<SharedLane>()) {
-        std::memset(static_cast<void*>(shared_.get()), 0xcb, sizeof(SharedLane));
-        for (uint32_t thread = 0; thread < threads; ++thread) {
-            threads_.emplace_back([this, launch, index, thread, threads] {
-                const Here here{{thread, threads}, &block_, shared_.get()};
-                lane_run<DataType::float32, RedOp::sum>(here, launch, index);
-            });
-        }
-    }
-    ~RunningBlock() {
-        for (std::thread& thread : threads_) {
-            thread.join();
-        }
-    }
-    RunningBlock(const RunningBlock&) = delete;
-    RunningBlock& operator=(const RunningBlock&) = delete;
-
-  private:
-    HostBlock block_;
-    std::unique_ptr<SharedLane> shared_;
-    std::vector<std::thread> threads_;
-};
-
+// Two ranks add their inputs directly: cards, grant, put, wait, reduce, with floats.
 struct Pair {
-    Pair(size_t elements, uint64_t tile_bytes)
-        : first(elements, tile_bytes), second(elements, tile_bytes) {
-        rank_program(first, second, tile_bytes);
-        rank_program(second, first, tile_bytes);
+    explicit Pair(size_t elements)
+        : layout(ranks, tile_bytes), memory(layout), bytes(elements * 4) {
+        for (uint32_t rank = 0; rank < ranks; ++rank) {
+            input[rank].resize(elements);
+            output[rank].resize(elements);
+            program(rank);
+        }
     }
+
+    Step word_step(Do what, Word word, uint32_t rank, uint32_t peer) const {
+        const bool own = what == Do::await;
+        return {what,
+                layout.word_place(word, 0, own ? peer : rank),
+                base_number(Base::memory, own ? rank : peer),
+                own ? layout.epoch_own(word, 0, peer) : layout.epoch_posted(word, 0, peer),
+                0,
+                1,
+                bytes};
+    }
+
+    Step card_step(Do what, uint32_t rank) const {
+        const bool own = what == Do::hear;
+        const auto base = base_number(Base::input, own ? 0 : rank);
+        const uint16_t step = own ? card_depth * Layout::card_units : 0;
+        const Row row{static_cast<uint16_t>(base), step, 0, ranks, card_depth, 0};
+        return {what,
+                layout.card_place(0, own ? 0 : rank),
+                0,
+                own ? layout.epoch_own(Word::met, 0, 0) : layout.epoch_posted(Word::met, 0, 0),
+                0,
+                0,
+                std::bit_cast<uint64_t>(row)};
+    }
+
+    void program(uint32_t rank) {
+        const uint32_t peer = 1 - rank;
+        const uint32_t mine = base_number(Base::memory, rank);
+        const uint32_t theirs = base_number(Base::memory, peer);
+        operands[rank] = {{layout.scratch(), theirs, 0},
+                          {0, base_number(Base::input, rank), 1},
+                          {0, base_number(Base::output, rank), 1},
+                          {0, base_number(Base::input, rank), 1},
+                          {layout.scratch(), mine, 0}};
+        steps[rank] = {card_step(Do::tell, rank),
+                       card_step(Do::hear, rank),
+                       word_step(Do::post, Word::granted, rank, peer),
+                       word_step(Do::await, Word::granted, rank, peer),
+                       {Do::copy, 2, 0, 0, 0, 0, bytes},
+                       word_step(Do::post, Word::arrived, rank, peer),
+                       word_step(Do::await, Word::arrived, rank, peer),
+                       {Do::reduce, 3, 2, 0, 0, 0, bytes}};
+        const auto tiles = static_cast<uint32_t>((bytes + tile_bytes - 1) / tile_bytes);
+        ends[rank] = {{layout.epoch_posted(Word::met, 0, peer), 1},
+                      {layout.epoch_own(Word::met, 0, peer), 1}};
+        for (const size_t i : {2u, 3u, 5u, 6u}) {
+            ends[rank].push_back({steps[rank][i].word, tiles});
+        }
+        lane[rank] = {steps[rank].data(),
+                      operands[rank].data(),
+                      ends[rank].data(),
+                      static_cast<uint32_t>(steps[rank].size()),
+                      static_cast<uint32_t>(operands[rank].size()),
+                      static_cast<uint32_t>(ends[rank].size()),
+                      tiles,
+                      tile_bytes};
+    }
+
+    Launch launch() {
+        Launch made{ranks, 1, {}};
+        for (uint32_t rank = 0; rank < ranks; ++rank) {
+            made.ranks[rank].part = memory.part(rank, input[rank].data(), output[rank].data());
+            made.ranks[rank].lanes = &lane[rank];
+        }
+        return made;
+    }
+
+    static void run(const Launch& launch, uint32_t blocks, uint32_t threads) {
+        TestRanks::run(blocks, threads, [&](Threads thread, void* sync, uint32_t index) {
+            run_block(launch, thread, sync, index);
+        });
+    }
+    // One at a time makes the block's shared memory.
+    static void run_block(const Launch& launch, Threads thread, void* sync, uint32_t index) {
+        static SharedLane shared[ranks];
+        lane_run<DataType::float32, RedOp::sum>(thread, sync, &shared[index], launch, index);
+    }
+
     void fill(float salt) {
-        for (size_t i = 0; i < first.input.size(); ++i) {
-            first.input[i] = static_cast<float>(i) + salt;
-            second.input[i] = static_cast<float>(i) * 2;
+        for (size_t i = 0; i < input[0].size(); ++i) {
+            input[0][i] = static_cast<float>(i) + salt;
+            input[1][i] = static_cast<float>(i) * 2;
         }
     }
     // How many elements of the two outputs are not the sum.
     size_t wrong(float salt) const {
         size_t count = 0;
-        for (size_t i = 0; i < first.input.size(); ++i) {
+        for (size_t i = 0; i < input[0].size(); ++i) {
             const float sum = static_cast<float>(i) * 3 + salt;
-            count += (first.output[i] != sum) + (second.output[i] != sum);
+            count += (output[0][i] != sum) + (output[1][i] != sum);
         }
         return count;
     }
-    Rank first, second;
+
+    Layout layout;
+    TestRanks memory;
+    uint64_t bytes;
+    std::vector<float> input[ranks], output[ranks];
+    std::vector<Step> steps[ranks];
+    std::vector<Operand> operands[ranks];
+    std::vector<StreamEnd> ends[ranks];
+    LaneProgram lane[ranks];
 };
 
 }  // namespace
@@ -131,35 +141,61 @@ struct Pair {
 TEST_CASE("two ranks of one launch, one to four threads a block, several tiles, back to back") {
     for (const uint32_t threads : {1u, 2u, 4u}) {
         for (const size_t elements : {1u, 16u, 100u, 257u}) {
-            Pair pair(elements, 256);
-            const RankProgram ranks[] = {pair.first.program, pair.second.program};
-            const Launch launch{ranks, 1};
+            Pair pair(elements);
+            const Launch launch = pair.launch();
             for (int round = 0; round < 3; ++round) {
                 pair.fill(static_cast<float>(round));
-                {
-                    RunningBlock one(launch, 0, threads);
-                    RunningBlock two(launch, 1, threads);
-                }
+                Pair::run(launch, ranks, threads);
                 CHECK(pair.wrong(static_cast<float>(round)) == 0);
+                CHECK(pair.memory.end(0, 0).how == Ended::well);
             }
             const uint64_t tiles = (elements * 4 + 255) / 256;
-            CHECK(pair.first.epochs[0] == 3 * tiles);
-            CHECK(pair.second.granted == 3 * tiles);
+            CHECK(pair.memory.epoch(0, pair.layout.epoch_own(Word::arrived, 0, 1)) == 3 * tiles);
+            CHECK(pair.memory.epoch(1, pair.layout.epoch_posted(Word::met, 0, 0)) == 3);
         }
     }
 }
 
 TEST_CASE("an abort ends a lane that waits, and nothing is stored after it") {
-    Pair pair(100, 256);
+    Pair pair(100);
     pair.fill(0);
-    const Launch launch{&pair.first.program, 1};
-    {
-        RunningBlock alone(launch, 0, 2);
-        store_release(&pair.first.abort_word, 1);
+    const Launch launch = pair.launch();
+    std::thread abort([&] { store_release(&pair.memory.abort_word(0), 1); });
+    Pair::run(launch, 1, 2);
+    abort.join();
+    CHECK(pair.output[0] == std::vector<float>(100));
+    CHECK(pair.memory.end(0, 0).how == Ended::aborted);
+    CHECK(pair.memory.epoch(0, pair.layout.epoch_own(Word::arrived, 0, 1)) == 0);
+}
+
+TEST_CASE("a lane that begins after the abort tells nobody") {
+    Pair pair(100);
+    pair.memory.abort_word(0) = 1;
+    Pair::run(pair.launch(), 1, 1);
+    const auto* const words = reinterpret_cast<const uint64_t*>(pair.memory.memory(1));
+    CHECK(words[pair.layout.card_place(0, 0)] == 0);
+    CHECK(words[pair.layout.card_place(0, 0) + Layout::card_units] == 0);
+    CHECK(pair.memory.end(0, 0).how == Ended::aborted);
+}
+
+TEST_CASE("arguments that differ end both ranks before a byte moves") {
+    for (const uint32_t threads : {1u, 3u}) {
+        Pair pair(100);
+        pair.fill(0);
+        Launch launch = pair.launch();
+        launch.ranks[0].part.args = {17, 0};
+        launch.ranks[1].part.args = {17, 1};
+        Pair::run(launch, ranks, threads);
+        for (uint32_t rank = 0; rank < ranks; ++rank) {
+            const LaneEnd& end = pair.memory.end(rank, 0);
+            CHECK(end.how == Ended::mismatch);
+            CHECK(end.peer == 1 - rank);
+            CHECK(end.own.root == rank);
+            CHECK(end.theirs.root == 1 - rank);
+            CHECK(end.theirs.packed == 17);
+            CHECK(pair.output[rank] == std::vector<float>(100));
+        }
     }
-    CHECK(pair.first.output == std::vector<float>(100));
-    CHECK(pair.first.epochs[0] == 0);
-    CHECK(pair.second.arrived == 0);
 }
 
 TEST_CASE("LL words: the flag says which round the data is of") {

@@ -8,6 +8,7 @@
 #include "src/gpu/context.h"
 #include "src/gpu/device/program.h"
 #include "src/gpu/images.h"
+#include "src/gpu/layout.h"
 #include "tests/unit/gpu/fake.h"
 
 using namespace weft;
@@ -32,8 +33,8 @@ class Machine {
         const char none[] = "";
         const void* const data = image.ok() ? static_cast<const void*>(image.value().data()) : none;
         WORKS(driver.cuModuleLoadData(&module, data));
-        WORKS(driver.cuModuleGetFunction(&kernel, module,
-                                         kernel_name(DataType::float32, RedOp::sum).c_str()));
+        WORKS(driver.cuModuleGetFunction(
+            &kernel, module, kernel_name(Family::lanes, DataType::float32, RedOp::sum).c_str()));
         WORKS(driver.cuStreamCreateWithPriority(&stream, stream_flag::non_blocking, 0));
     }
     ~Machine() {
@@ -66,8 +67,7 @@ class Machine {
         WORKS(driver.cuStreamSynchronize(stream));
         return values;
     }
-    Status launch(const device::RankProgram* ranks, unsigned blocks, Stream on) {
-        device::Launch argument{ranks, 1};
+    Status launch(device::Launch argument, unsigned blocks, Stream on) {
         void* arguments[] = {&argument};
         return driver.cuLaunchKernel(kernel, blocks, 1, 1, 256, 1, 1, 0, on, arguments, nullptr);
     }
@@ -81,46 +81,62 @@ class Machine {
     std::vector<Address> memory;
 };
 
-// Two ranks that put their input into each other's output: words 0 (mine) and 1 (the peer's).
+// Two ranks that put their input into each other's output, whose address they were told.
 struct Swap {
-    explicit Swap(Machine& machine) {
-        uint64_t* const words = machine.put<uint64_t>({0, 0, 0});
+    explicit Swap(Machine& machine) : layout(2, 0) {
+        std::vector<uint64_t> memories;
         for (uint64_t rank = 0; rank < 2; ++rank) {
             std::vector<float> values(count, static_cast<float>(rank + 1));
             inputs[rank] = reinterpret_cast<Address>(machine.put(values));
             outputs[rank] = machine.allocate(bytes);
+            memories.push_back(machine.allocate(layout.bytes()));
+            WORKS(
+                machine.driver.cuMemsetD8Async(memories.back(), 0, layout.bytes(), machine.stream));
         }
-        for (uint64_t rank = 0; rank < 2; ++rank) {
-            programs.push_back(program(machine, rank, reinterpret_cast<Address>(words)));
+        const uint64_t* const table = machine.put(memories);
+        const Address words = machine.allocate(1024);
+        WORKS(machine.driver.cuMemsetD8Async(words, 0, 1024, machine.stream));
+        WORKS(machine.driver.cuStreamSynchronize(machine.stream));
+        for (uint32_t rank = 0; rank < 2; ++rank) {
+            device::LanesRank& own = launch.ranks[rank];
+            own.part.memories = table;
+            own.part.abort_word = reinterpret_cast<const uint64_t*>(words);
+            own.part.ends = reinterpret_cast<device::LaneEnd*>(words + 64 + 64 * rank);
+            own.part.input = reinterpret_cast<const void*>(inputs[rank]);
+            own.part.rank = static_cast<uint16_t>(rank);
+            own.part.rank_count = 2;
+            own.lanes = machine.put<device::LaneProgram>({lane(machine, rank)});
+            own.more = machine.put<uint64_t>({outputs[1 - rank]});
+            own.more_count = 1;
         }
-        ranks = machine.put(programs);
     }
 
-    device::RankProgram program(Machine& machine, uint64_t rank, Address words) {
-        const std::vector<device::Step> steps = {{Do::copy, 2, 0, 0, 0, 0, bytes},
-                                                 {Do::post, 0, 0, 1, 0, 1, bytes},
-                                                 {Do::await, 0, 0, 0, 0, 1, bytes}};
-        const std::vector<device::Operand> operands = {{0, 1, 1}, {0, 0, 1}};
-        const std::vector<device::StreamEnd> ends = {{0, 1}, {1, 1}};
-        const device::LaneProgram lane{
-            machine.put(steps), machine.put(operands), machine.put(ends), 3, 2, 2, 2, 256};
-        const std::vector<uint64_t> bases = {inputs[rank], outputs[1 - rank]};
-        const std::vector<uint64_t> places = {words + rank * 8, words + (1 - rank) * 8};
-        return {machine.put<device::LaneProgram>({lane}),
-                machine.put(bases),
-                machine.put(places),
-                machine.put<uint64_t>({0, 0}),
-                reinterpret_cast<const uint64_t*>(words + 16),
-                nullptr,
-                0,
-                1,
-                2,
-                1};
+    device::LaneProgram lane(Machine& machine, uint32_t rank) const {
+        const uint32_t peer = 1 - rank;
+        const uint32_t told = layout.epoch_posted(Word::arrived, 0, peer);
+        const uint32_t heard = layout.epoch_own(Word::arrived, 0, peer);
+        const std::vector<device::Step> steps = {
+            {Do::copy, 2, 0, 0, 0, 0, bytes},
+            {Do::post, layout.word_place(Word::arrived, 0, rank), base_number(Base::memory, peer),
+             told, 0, 1, bytes},
+            {Do::await, layout.word_place(Word::arrived, 0, peer), base_number(Base::memory, rank),
+             heard, 0, 1, bytes}};
+        const std::vector<device::Operand> operands = {{0, 6, 1},
+                                                       {0, base_number(Base::input, rank), 1}};
+        const std::vector<device::StreamEnd> ends = {{told, 2}, {heard, 2}};
+        return {machine.put(steps), machine.put(operands), machine.put(ends), 3, 2, 2, 2, 256};
     }
 
+    // The launch of one rank alone.
+    device::Launch alone(uint32_t rank) const {
+        device::Launch made{1, 1, {}};
+        made.ranks[0] = launch.ranks[rank];
+        return made;
+    }
+
+    Layout layout;
     Address inputs[2] = {}, outputs[2] = {};
-    std::vector<device::RankProgram> programs;
-    const device::RankProgram* ranks = nullptr;
+    device::Launch launch{2, 1, {}};
 };
 
 }  // namespace
@@ -134,7 +150,7 @@ TEST_CASE("one launch runs both ranks, on one or several threads a block, again 
         for (int round = 0; round < 3; ++round) {
             WORKS(machine.driver.cuMemsetD8Async(swap.outputs[0], 0, bytes, machine.stream));
             WORKS(machine.driver.cuMemsetD8Async(swap.outputs[1], 0, bytes, machine.stream));
-            WORKS(machine.launch(swap.ranks, 2, machine.stream));
+            WORKS(machine.launch(swap.launch, 2, machine.stream));
             CHECK(machine.get(swap.outputs[0]) == std::vector<float>(count, 2));
             CHECK(machine.get(swap.outputs[1]) == std::vector<float>(count, 1));
         }
@@ -149,12 +165,12 @@ TEST_CASE("a launch for each rank, on two streams, joined by an event") {
     Event event = nullptr;
     WORKS(machine.driver.cuStreamCreateWithPriority(&other, stream_flag::non_blocking, 0));
     WORKS(machine.driver.cuEventCreate(&event, event_flag::no_timing));
-    WORKS(machine.launch(swap.ranks, 1, other));
+    WORKS(machine.launch(swap.alone(0), 1, other));
     WORKS(machine.driver.cuEventRecord(event, other));
     // Rank 0 waits for rank 1, which nobody has launched.
     CHECK(machine.driver.cuEventQuery(event) == status::not_ready);
     CHECK(machine.driver.cuStreamQuery(other) == status::not_ready);
-    WORKS(machine.launch(swap.ranks + 1, 1, machine.stream));
+    WORKS(machine.launch(swap.alone(1), 1, machine.stream));
     WORKS(machine.driver.cuStreamWaitEvent(machine.stream, event, 0));
     CHECK(machine.get(swap.outputs[0]) == std::vector<float>(count, 2));
     CHECK(machine.get(swap.outputs[1]) == std::vector<float>(count, 1));
@@ -171,7 +187,7 @@ TEST_CASE("the stand-in refuses what a driver refuses") {
           status::not_found);
     const Address memory = machine.allocate(64);
     CHECK(machine.driver.cuMemsetD8Async(memory, 0, 65, machine.stream) == status::invalid_value);
-    device::Launch argument{nullptr, 1};
+    device::Launch argument{};
     void* arguments[] = {&argument};
     CHECK(machine.driver.cuLaunchKernel(machine.kernel, 1, 1, 1, 513, 1, 1, 0, machine.stream,
                                         arguments, nullptr) == status::invalid_value);
