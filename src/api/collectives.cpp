@@ -5,6 +5,7 @@
 #include "src/base/log.h"
 #include "src/comm/call.h"
 #include "src/comm/communicator.h"
+#include "src/comm/device_bundle.h"
 
 namespace weft {
 
@@ -30,9 +31,16 @@ ncclResult_t enqueue(const CallArgs& args, ncclComm_t handle) {
         Call call;
         const bool real =
             TRY(call_check(args, comm->rank(), comm->rank_count(), comm->operators(), call));
-        StreamPtr stream = TRY(Process::get().streams().for_call(args.stream, args.name));
+        CallStream stream;
+        if (!comm->on_device()) {
+            stream.host = TRY(Process::get().streams().for_call(args.stream, args.name));
+        }
         if (!real) {
             return {};
+        }
+        if (comm->on_device()) {
+            stream.device = args.stream;
+            TRY(device_call_check(*comm, call, args.name, args.stream));
         }
         call_log(args, *comm, handle);
         return group_call(comm, handle, call, std::move(stream));

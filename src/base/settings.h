@@ -40,6 +40,8 @@ struct Settings {
     // --- transports
     bool shm_disable = false;  // NCCL_SHM_DISABLE
     bool cma_disable = false;  // WEFT_CMA_DISABLE: no process_vm_readv, always staged
+    std::string device;        // WEFT_DEVICE: host, cuda, or empty to look
+    std::string libcuda;       // WEFT_LIBCUDA: path of the CUDA driver
     std::string libfabric;     // WEFT_LIBFABRIC: path of libfabric.so.1
     std::string provider;      // WEFT_PROVIDER: libfabric provider ("tcp;ofi_rxm"), empty = choose
     bool allow_tcp = false;    // WEFT_ALLOW_TCP: go on over TCP where EFA cannot be used

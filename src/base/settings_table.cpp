@@ -82,6 +82,12 @@ constexpr SettingRow rows[] = {
      "overrides `netName`, which has no effect: WEFT_TRANSPORT and WEFT_PROVIDER choose"},
     {communicators, "NCCL_LOCAL_REGISTER", &S::local_register,
      "0 turns ncclCommRegister into a call without effect"},
+    {communicators, "WEFT_DEVICE", &S::device,
+     "what communicators work on; unset is CUDA memory where a CUDA context is current or a CUDA "
+     "runtime in the process sees a device, else host memory",
+     "host cuda"},
+    {communicators, "WEFT_LIBCUDA", &S::libcuda,
+     "path of the CUDA driver; unset is the loader's libcuda.so.1"},
 
     {transports, "NCCL_SHM_DISABLE", &S::shm_disable,
      "1 talks to ranks of the same host over the network"},
@@ -147,8 +153,6 @@ constexpr SettingRow rows[] = {
      "decides by provider",
      nullptr, -1, 1 << 30},
 
-    {ignored, "WEFT_DEVICE", {}, "`host` or `cuda`: what communicators work on; unset looks"},
-    {ignored, "WEFT_LIBCUDA", {}, "path of the CUDA driver, libcuda.so.1"},
     {ignored, "NCCL_CHECK_POINTERS", {}, "check that buffers are memory of the right device"},
     {ignored, "NCCL_NET_PLUGIN", {}, "network plugin to load"},
     {ignored, "NCCL_TUNER_PLUGIN", {}, "tuner plugin to load"},

@@ -34,6 +34,10 @@ class Build : public std::enable_shared_from_this<Build> {
     };
 
     Result<void> check(const Communicator& comm, const ControlGroup& group);
+    Result<void> device_check(const Communicator& comm) const;
+    void device_make(const Communicator& comm, uint64_t group);
+    void attach_and_tell(const std::shared_ptr<Communicator>& comm, Result<void> device);
+    Result<void> device_connect(const Communicator& comm);
     Result<Told> attach(const Communicator& comm, uint64_t group);
     Result<std::string> planning_begin(const Communicator& comm);
     Result<void> planning_end(const std::vector<Told>& told);
@@ -71,7 +75,69 @@ Result<void> Build::check(const Communicator& comm, const ControlGroup& group) {
     TRY(peers_agree(infos_));
     locality_ = locality_of(infos_, comm.rank(), settings());
     kinds_.resize(infos_.size());
+    return comm.on_device() ? device_check(comm) : Result<void>();
+}
+
+// What device communicators can be made of.
+Result<void> Build::device_check(const Communicator& comm) const {
+    const auto mine = static_cast<size_t>(comm.rank());
+    for (size_t rank = 0; rank < infos_.size(); rank++) {
+        if (infos_[rank].process != infos_[mine].process) {
+            return make_error(
+                Code::unsupported, Scope::communicator,
+                format("%s is in another process than %s: communicators on device memory (%s) are "
+                       "for ranks of one process; set WEFT_DEVICE=host and use host memory",
+                       peer_name(static_cast<int32_t>(rank), infos_[rank]).c_str(),
+                       peer_name(comm.rank(), infos_[mine]).c_str(), comm.kind().why));
+        }
+    }
+    if (infos_.size() > gpu::device::ranks_max) {
+        return make_error(
+            Code::unsupported, Scope::communicator,
+            format("%zu ranks on device memory in one process, at most %u: use fewer, "
+                   "or host memory with WEFT_DEVICE=host",
+                   infos_.size(), gpu::device::ranks_max));
+    }
     return {};
+}
+
+// On a thread of its own: CUDA calls may wait for kernels, which may wait for what the service
+// thread does.
+void Build::device_make(const Communicator& comm, uint64_t group) {
+    plan::Limits limits;
+    limits.algo = settings().algo;
+    limits.tile_bytes = static_cast<uint64_t>(settings().tile_bytes);
+    const auto rank = static_cast<uint32_t>(comm.rank());
+    const auto ranks = static_cast<uint32_t>(comm.rank_count());
+    parts_.clique = Process::get().clique(group, ranks);
+    std::thread([self = shared_from_this(), clique = parts_.clique, device = comm.device(), rank,
+                 ranks, limits]() mutable {
+        const auto make = [&]() -> Result<void> {
+            const gpu::Driver* const driver = TRY(Process::get().cuda());
+            const gpu::RelaxedCapture relaxed(*driver);
+            std::shared_ptr<gpu::Seat> seat = TRY(Process::get().seat(device));
+            clique->join(TRY(DeviceRank::create(std::move(seat), rank, ranks, limits)));
+            return {};
+        };
+        Result<void> made = make();
+        device_release(std::move(clique), true);
+        Process::get().reactor().post([self, made = std::move(made)]() mutable {
+            const auto held = self->comm_.lock();
+            if (held && held->state() == CommState::initialising) {
+                self->attach_and_tell(held, std::move(made));
+            } else {
+                device_release(std::move(self->parts_.clique), false);
+            }
+        });
+    }).detach();
+}
+
+Result<void> Build::device_connect(const Communicator& comm) {
+    std::vector<std::string> names;
+    for (size_t rank = 0; rank < infos_.size(); rank++) {
+        names.push_back(peer_name(static_cast<int32_t>(rank), infos_[rank]));
+    }
+    return parts_.clique->connect(static_cast<uint32_t>(comm.rank()), std::move(names));
 }
 
 // The NICs nearest to this rank, by its place among the ranks of its host.
@@ -244,7 +310,17 @@ void Build::joined(std::unique_ptr<ControlGroup> joined) {
             held->notice(notice);
         }
     });
-    const Result<Told> attached = attach(*comm, group.id());
+    if (comm->on_device()) {
+        device_make(*comm, group.id());
+    } else {
+        attach_and_tell(comm, {});
+    }
+}
+
+void Build::attach_and_tell(const std::shared_ptr<Communicator>& comm, Result<void> device) {
+    ControlGroup& group = *comm->group();
+    const Result<Told> attached =
+        device.ok() ? attach(*comm, group.id()) : Result<Told>(std::move(device).error());
     group.all_gather(tell(attached),
                      [self = shared_from_this()](Result<std::vector<std::string>> blobs) {
                          self->told(std::move(blobs));
@@ -311,7 +387,10 @@ void Build::told(Result<std::vector<std::string>> blobs) {
     }
     // Every rank reads the same blobs: what is wrong with them is not announced.
     Result<std::vector<Told>> all = told_read_all(blobs.value());
-    const Result<void> planned = all.ok() ? planning_end(all.value()) : Result<void>(all.error());
+    Result<void> planned = all.ok() ? planning_end(all.value()) : Result<void>(all.error());
+    if (planned.ok() && comm->on_device()) {
+        planned = device_connect(*comm);
+    }
     if (!planned.ok()) {
         comm->fail(planned.error(), false);
         return;
@@ -453,8 +532,11 @@ void deadline_set(const std::shared_ptr<Communicator>& comm) {
 
 }  // namespace
 
-std::string build_info() {
-    return peer_info_encode(Process::get().peer_info());
+std::string build_info(const gpu::KindFound& kind) {
+    PeerInfo info = Process::get().peer_info();
+    info.on_device = kind.kind == gpu::Kind::device;
+    info.kind_why = kind.why;
+    return peer_info_encode(info);
 }
 
 void build_by_id(const std::shared_ptr<Communicator>& comm, const UniqueIdBytes& id) {
@@ -462,7 +544,7 @@ void build_by_id(const std::shared_ptr<Communicator>& comm, const UniqueIdBytes&
     request.id = id;
     request.rank = comm->rank();
     request.rank_count = comm->rank_count();
-    request.info = build_info();
+    request.info = build_info(comm->kind());
     request.timeout = settings().init_timeout_s * nanos_per_s;
     auto build = std::make_shared<Build>(comm);  // shared: between the callbacks of its steps
     auto done = [build, weak = std::weak_ptr<Communicator>(comm)](

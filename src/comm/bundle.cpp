@@ -4,6 +4,7 @@
 
 #include "src/base/log.h"
 #include "src/comm/communicator.h"
+#include "src/comm/device_bundle.h"
 #include "src/comm/process.h"
 
 namespace weft {
@@ -19,32 +20,63 @@ struct Bundle {
     LaunchPtr launch;
 };
 
-Result<std::vector<Bundle>> collect(std::vector<GroupCall> calls) {
-    std::vector<Bundle> bundles;
-    for (GroupCall& given : calls) {
-        auto bundle = std::find_if(bundles.begin(), bundles.end(), [&](const Bundle& known) {
-            return known.handle == given.handle;
-        });
-        if (bundle == bundles.end()) {
-            CommRef comm = TRY(CommRef::enter(given.handle, "ncclGroupEnd"));
-            TRY(comm->usable());
-            bundle =
-                bundles.insert(bundle, Bundle{std::move(comm), given.handle, {}, {}, false, {}});
-        }
-        bundle->calls.push_back(given.call);
-        auto& streams = bundle->streams;
-        if (given.stream == nullptr) {
-            bundle->synchronous = true;
-        } else if (std::find(streams.begin(), streams.end(), given.stream) == streams.end()) {
-            streams.push_back(std::move(given.stream));
-        }
+struct Collected {
+    std::vector<Bundle> host;
+    std::vector<DeviceBundle> device;
+};
+
+// The bundle of that communicator, made when there is none.
+template <class Made>
+Result<Made*> bundle_of(std::vector<Made>& bundles, ncclComm* handle) {
+    const auto known =
+        std::ranges::find_if(bundles, [&](const Made& one) { return one.handle == handle; });
+    if (known != bundles.end()) {
+        return &*known;
     }
-    for (const Bundle& bundle : bundles) {
-        TRY(self_pairs_check(bundle.calls, bundle.comm->rank()));
-    }
-    return bundles;
+    CommRef comm = TRY(CommRef::enter(handle, "ncclGroupEnd"));
+    TRY(comm->usable());
+    Made made{std::move(comm), handle, {}, {}};
+    bundles.push_back(std::move(made));
+    return &bundles.back();
 }
 
+template <class List, class Value>
+void add_new(List& list, const Value& value) {
+    if (std::ranges::find(list, value) == list.end()) {
+        list.push_back(value);
+    }
+}
+
+gpu::Stream cuda_stream(const CallStream& stream) {
+    return static_cast<gpu::Stream>(const_cast<void*>(stream.device));
+}
+
+Result<Collected> collect(const std::vector<GroupCall>& calls) {
+    Collected found;
+    for (const GroupCall& given : calls) {
+        const bool on_device = TRY(CommRef::enter(given.handle, "ncclGroupEnd"))->on_device();
+        if (on_device) {
+            DeviceBundle* const bundle = TRY(bundle_of(found.device, given.handle));
+            bundle->calls.push_back(given.call);
+            add_new(bundle->streams, cuda_stream(given.stream));
+            continue;
+        }
+        Bundle* const bundle = TRY(bundle_of(found.host, given.handle));
+        bundle->calls.push_back(given.call);
+        if (given.stream.host == nullptr) {
+            bundle->synchronous = true;
+        } else {
+            add_new(bundle->streams, given.stream.host);
+        }
+    }
+    for (const Bundle& bundle : found.host) {
+        TRY(self_pairs_check(bundle.calls, bundle.comm->rank()));
+    }
+    for (const DeviceBundle& bundle : found.device) {
+        TRY(self_pairs_check(bundle.calls, bundle.comm->rank()));
+    }
+    return found;
+}
 // What the launch must follow: the last launches of its streams on other communicators. The queue
 // keeps the order of its own.
 std::vector<LaunchPtr> predecessors(const Bundle& bundle) {
@@ -151,13 +183,21 @@ Result<void> self_pairs_check(std::span<const Call> calls, int32_t rank) {
 }
 
 Result<void> bundles_run(std::vector<GroupCall> calls) {
-    std::vector<Bundle> bundles = TRY(collect(std::move(calls)));
-    return run(bundles);
+    Collected found = TRY(collect(calls));
+    if (!found.device.empty()) {
+        TRY(device_bundles_run(std::move(found.device)));
+    }
+    return run(found.host);
 }
 
-Result<void> bundle_run_one(CommRef& comm, ncclComm* handle, const Call& call, StreamPtr stream) {
+Result<void> bundle_run_one(CommRef& comm, ncclComm* handle, const Call& call, CallStream stream) {
     TRY(self_pairs_check(std::span(&call, 1), comm->rank()));
-    if (stream == nullptr && comm->blocking() && comm->queue().empty()) {
+    if (comm->on_device()) {
+        std::vector<DeviceBundle> one;
+        one.push_back(DeviceBundle{std::move(comm), handle, {call}, {cuda_stream(stream)}});
+        return device_bundles_run(std::move(one));
+    }
+    if (stream.host == nullptr && comm->blocking() && comm->queue().empty()) {
         if (std::optional<Result<void>> result = comm->shard().run_now(call)) {
             if (!result->ok()) {
                 comm->operation_failed(result->error());
@@ -166,9 +206,9 @@ Result<void> bundle_run_one(CommRef& comm, ncclComm* handle, const Call& call, S
         }
     }
     std::vector<Bundle> bundles;
-    bundles.push_back(Bundle{std::move(comm), handle, {call}, {}, stream == nullptr, {}});
-    if (stream != nullptr) {
-        bundles.front().streams.push_back(std::move(stream));
+    bundles.push_back(Bundle{std::move(comm), handle, {call}, {}, stream.host == nullptr, {}});
+    if (stream.host != nullptr) {
+        bundles.front().streams.push_back(std::move(stream.host));
     }
     return run(bundles);
 }

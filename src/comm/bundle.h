@@ -15,7 +15,7 @@ namespace weft {
 struct GroupCall {
     ncclComm* handle = nullptr;
     Call call;
-    StreamPtr stream;  // null: synchronous
+    CallStream stream;
 };
 
 // Pure: sends to oneself need as many receives from oneself in the same bundle.
@@ -25,6 +25,6 @@ Result<void> self_pairs_check(std::span<const Call> calls, int32_t rank);
 // something synchronous is left on a nonblocking one.
 Result<void> bundles_run(std::vector<GroupCall> calls);
 // The same for one call, which needs no collecting.
-Result<void> bundle_run_one(CommRef& comm, ncclComm* handle, const Call& call, StreamPtr stream);
+Result<void> bundle_run_one(CommRef& comm, ncclComm* handle, const Call& call, CallStream stream);
 
 }  // namespace weft

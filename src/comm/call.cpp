@@ -25,15 +25,10 @@ bool many_blocks(Coll coll) {
            coll != Coll::send_recv;
 }
 
-// The buffers this rank's part reads and writes.
-struct Needs {
-    bool send = true;
-    bool recv = true;
-};
+}  // namespace
 
-Needs needs_of(const CallArgs& args, int32_t rank) {
-    const bool at_root = args.root == rank;
-    switch (args.coll) {
+CallNeeds call_needs(Coll coll, bool is_send, bool at_root) {
+    switch (coll) {
         case Coll::all_reduce:
         case Coll::reduce_scatter:
         case Coll::all_gather:
@@ -46,12 +41,10 @@ Needs needs_of(const CallArgs& args, int32_t rank) {
         case Coll::gather:
             return {true, at_root};
         case Coll::send_recv:
-            return {args.is_send, !args.is_send};
+            return {is_send, !is_send};
     }
     return {};
 }
-
-}  // namespace
 
 Result<bool> call_check(const CallArgs& args, int32_t rank, int32_t rank_count,
                         const RedOpTable& operators, Call& call) {
@@ -87,7 +80,7 @@ Result<bool> call_check(const CallArgs& args, int32_t rank, int32_t rank_count,
     if (args.count == 0) {
         return args.coll == Coll::send_recv;
     }
-    const Needs needs = needs_of(args, rank);
+    const CallNeeds needs = call_needs(args.coll, args.is_send, args.root == rank);
     if (needs.send && args.send == nullptr) {
         return wrong(args, "sendbuff argument is NULL, count is %zu", args.count);
     }

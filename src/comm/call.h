@@ -23,6 +23,13 @@ struct CallArgs {
     const void* stream = nullptr;
 };
 
+// The buffers a rank's part reads and writes.
+struct CallNeeds {
+    bool send = true;
+    bool recv = true;
+};
+CallNeeds call_needs(Coll coll, bool is_send, bool at_root);
+
 // Fills `call`. False: a collective of nothing, checked and to be dropped. A send or receive of
 // nothing is real: its peer waits for it.
 Result<bool> call_check(const CallArgs& args, int32_t rank, int32_t rank_count,

@@ -28,7 +28,10 @@ Communicator::Communicator(CommIdentity identity)
     : identity_(std::move(identity)), operators_(salt_next()) {
 }
 
-Communicator::~Communicator() = default;
+// On the service thread, which makes no CUDA calls.
+Communicator::~Communicator() {
+    device_release(std::move(parts_.clique), false);
+}
 
 std::shared_ptr<Communicator> Communicator::create(CommIdentity identity) {
     // Shared: the handle owns it, callbacks under way hold it for their time.
@@ -165,6 +168,7 @@ void Communicator::end_apply(const Ending& ending, const Error& cause) {
     if (ending.operations) {
         queue_->fail(cause);
         parts_.shard->fail(cause);
+        device_stop();
     }
     if (ending.cancel) {
         ending.cancel();
@@ -375,6 +379,7 @@ void Communicator::operations_end() {
     }
     queue_->fail(cause);
     parts_.shard->fail(cause);
+    device_stop();
     changed_.notify_all();
 }
 
@@ -409,6 +414,7 @@ RankStats Communicator::stats() const {
     const std::lock_guard lock(mutex_);
     if (parts_.shard != nullptr) {
         stats.counters = parts_.shard->counters();
+        stats.counters.ops.ops += device_ops_.load(std::memory_order_relaxed);
     }
     return stats;
 }

@@ -17,10 +17,12 @@
 #include "src/bootstrap/control.h"
 #include "src/comm/comm_handle.h"
 #include "src/comm/config.h"
+#include "src/comm/device_clique.h"
 #include "src/comm/launch.h"
 #include "src/comm/redop.h"
 #include "src/comm/stats.h"
 #include "src/exec/engine.h"
+#include "src/gpu/kind.h"
 #include "transports/doorbell.h"
 #include "transports/memory.h"
 #include "transports/wire.h"
@@ -33,6 +35,7 @@ struct CommIdentity {
     int32_t rank = 0;
     int32_t rank_count = 1;
     int32_t device = -1;  // -1: the local index, known when the peers are
+    gpu::KindFound kind;  // fixed here, compared with the other ranks'
     CommConfig config;
 };
 
@@ -41,7 +44,8 @@ struct CommParts {
     std::unique_ptr<Doorbell> doorbell;
     std::vector<std::unique_ptr<Wire>> wires;
     std::unique_ptr<Shard> shard;
-    std::vector<int32_t> process_ranks;  // of this communicator, in this process
+    std::shared_ptr<DeviceClique> clique;  // shared: see device_clique.h; null: host memory
+    std::vector<int32_t> process_ranks;    // of this communicator, in this process
     int32_t device = 0;
 };
 
@@ -58,6 +62,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     int32_t rank() const { return identity_.rank; }
     int32_t rank_count() const { return identity_.rank_count; }
     int32_t device() const { return identity_.device; }
+    const gpu::KindFound& kind() const { return identity_.kind; }
+    bool on_device() const { return identity_.kind.kind == gpu::Kind::device; }
     bool blocking() const { return identity_.config.blocking; }
     const CommConfig& config() const { return identity_.config; }
     ncclComm* handle() const { return handle_.load(std::memory_order_acquire); }
@@ -98,6 +104,17 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     uint64_t op_count_next() { return op_count_.fetch_add(1, std::memory_order_relaxed); }
     RedOpTable& operators() { return operators_; }
 
+    // --- device memory
+    std::shared_ptr<DeviceClique> device_clique() const;  // null: host memory, or destroyed
+    // This rank's part of it.
+    DeviceRank& device_rank(const DeviceClique& clique) const {
+        return *clique.rank(static_cast<uint32_t>(rank()));
+    }
+    // After a launch: looks for what kernels have found, until none runs.
+    void device_watch(size_t calls);
+    // When the communicator is destroyed: its memory goes with the last of its ranks.
+    void device_end(bool may_wait);
+
     // --- children (split.cpp)
     ControlGroup* group() const;  // null before it joined
     Result<void> child_begin(std::shared_ptr<ChildJob> job);
@@ -132,6 +149,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     void farewell();
     void farewell_end();
     void finalized();
+    bool quiet();
+    void device_poll();
+    void device_watch_arm();
+    void device_stop();
     struct Ending;
     Ending end_locked(CommState state, const Error& cause);
     void end_apply(const Ending& ending, const Error& cause);
@@ -165,6 +186,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
         const uint64_t range;
     };
     std::vector<std::unique_ptr<Buffer>> buffers_;
+
+    std::atomic<bool> device_watched_{false};
+    std::atomic<uint64_t> device_ops_{0};
 
     // Written once, before state_ becomes ready. The group dies first: its callbacks end.
     CommParts parts_;

@@ -50,12 +50,18 @@ Result<void> Communicator::finalize_begin() {
     return {};
 }
 
+bool Communicator::quiet() {
+    const std::shared_ptr<DeviceClique> clique = device_clique();
+    return queue_->empty() && parts_.shard->quiet() &&
+           (clique == nullptr || device_rank(*clique).idle());
+}
+
 void Communicator::finalize_step() {
     if (state() != CommState::finalizing) {
         return;
     }
     queue_->pump();
-    if (queue_->empty() && parts_.shard->quiet()) {
+    if (quiet()) {
         farewell();
         return;
     }

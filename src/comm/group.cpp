@@ -148,7 +148,7 @@ Result<float> group_simulate_end() {
     return estimate_us(ended.calls);
 }
 
-Result<void> group_call(CommRef& comm, ncclComm* handle, const Call& call, StreamPtr stream) {
+Result<void> group_call(CommRef& comm, ncclComm* handle, const Call& call, CallStream stream) {
     if (group.depth == 0) {
         return bundle_run_one(comm, handle, call, std::move(stream));
     }

@@ -29,8 +29,8 @@ bool group_open();
 // An error that a call inside the group returned.
 void group_remember(const Error& error);
 
-// Runs the call, or adds it to the open group. `stream` null: synchronous.
-Result<void> group_call(CommRef& comm, ncclComm* handle, const Call& call, StreamPtr stream);
+// Runs the call, or adds it to the open group.
+Result<void> group_call(CommRef& comm, ncclComm* handle, const Call& call, CallStream stream);
 Result<void> group_job(Job job);
 
 }  // namespace weft

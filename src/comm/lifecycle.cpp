@@ -21,6 +21,7 @@ Error destroyed(const char* function, ncclComm* handle) {
 void dispose(std::shared_ptr<Communicator> comm) {
     Process& process = Process::get();
     comm->buffers_end();
+    comm->device_end(true);
     if (settings().stats) {
         process.stats().keep(comm->stats());
     }
@@ -92,6 +93,10 @@ Result<void> comm_init(ncclComm** newcomm, InitRequest request) {
     identity.rank = request.rank;
     identity.rank_count = request.rank_count;
     identity.device = request.device;
+    identity.kind = gpu::kind_find(settings().device, settings().libcuda);
+    if (identity.kind.kind == gpu::Kind::device && identity.device < 0) {
+        identity.device = identity.kind.device;
+    }
     identity.config = std::move(request.config);
     Job job;
     job.blocking = identity.config.blocking;

@@ -65,6 +65,7 @@ std::string peer_info_encode(const PeerInfo& info) {
     for (const auto& [name, value] : info.settings) {
         out.text(name).text(value);
     }
+    out.u8(info.on_device ? 1 : 0).text(info.kind_why);
     out.text(info.machine).u32(info.quota).u32(static_cast<uint32_t>(info.cpus.size()));
     for (const uint64_t word : info.cpus) {
         out.u64(word);
@@ -90,6 +91,8 @@ Result<PeerInfo> peer_info_decode(std::string_view bytes) {
         std::string value(TRY(in.text(text_limit)));
         info.settings.emplace_back(std::move(name), std::move(value));
     }
+    info.on_device = TRY(in.u8()) != 0;
+    info.kind_why = TRY(in.text(text_limit));
     info.machine = TRY(in.text(text_limit));
     info.quota = TRY(in.u32());
     const uint32_t words = TRY(in.count(cpu_words_limit));
@@ -136,6 +139,18 @@ Result<void> peers_agree(const std::vector<PeerInfo>& infos) {
                        "library on all ranks",
                        peer_name(0, first).c_str(), first.version.c_str(), name().c_str(),
                        info.version.c_str()));
+        }
+        if (info.on_device != first.on_device) {
+            const auto works = [](const PeerInfo& one) {
+                return format("%s memory (%s)", one.on_device ? "device" : "host",
+                              one.kind_why.c_str());
+            };
+            return make_error(
+                Code::invalid_usage, Scope::communicator,
+                format("%s works on %s, %s on %s: make a CUDA context current on all ranks, or set "
+                       "WEFT_DEVICE alike",
+                       peer_name(0, first).c_str(), works(first).c_str(), name().c_str(),
+                       works(info).c_str()));
         }
         for (size_t i = 0; i < first.settings.size() && i < info.settings.size(); i++) {
             if (first.settings[i] == info.settings[i]) {

@@ -21,6 +21,8 @@ struct PeerInfo {
     std::string machine;         // equal: same kernel, and so the same cores
     std::vector<uint64_t> cpus;  // a bit for each it may run on
     uint32_t quota = 0;          // of its cgroup in cores, 0: none
+    bool on_device = false;      // works on device memory
+    std::string kind_why;        // how it found out, for people
     std::vector<std::pair<std::string, std::string>> settings;  // that must agree on all ranks
     bool operator==(const PeerInfo&) const = default;
 };

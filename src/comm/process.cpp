@@ -192,6 +192,45 @@ PeerInfo Process::peer_info() const {
     return info;
 }
 
+Result<const gpu::Driver*> Process::cuda() {
+    const std::lock_guard lock(mutex_);
+    if (cuda_ == nullptr) {
+        cuda_ = std::make_unique<Result<gpu::Driver>>(gpu::driver_load(settings_.libcuda));
+    }
+    if (!cuda_->ok()) {
+        return cuda_->error();
+    }
+    return static_cast<const gpu::Driver*>(&cuda_->value());
+}
+
+Result<std::shared_ptr<gpu::Seat>> Process::seat(int device) {
+    const gpu::Driver* const driver = TRY(cuda());
+    const std::lock_guard lock(seats_mutex_);
+    std::weak_ptr<gpu::Seat>& known = seats_[device];
+    std::shared_ptr<gpu::Seat> seat = known.lock();
+    if (seat == nullptr) {
+        seat = TRY(gpu::Seat::create(*driver, device));
+        known = seat;
+        LOG(info, init, "CUDA device %d is %s, compute capability %d.%d, driver %s (CUDA %s)",
+            device, seat->facts().name.c_str(), seat->facts().capability / 10,
+            seat->facts().capability % 10, driver->path.c_str(),
+            gpu::version_text(driver->version).c_str());
+    }
+    return seat;
+}
+
+std::shared_ptr<DeviceClique> Process::clique(uint64_t group, uint32_t rank_count) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(cliques_, [](const auto& one) { return one.second.expired(); });
+    std::weak_ptr<DeviceClique>& known = cliques_[group];
+    std::shared_ptr<DeviceClique> clique = known.lock();
+    if (clique == nullptr) {
+        clique = std::make_shared<DeviceClique>(rank_count);
+        known = clique;
+    }
+    return clique;
+}
+
 ncclComm* Process::handle_make(std::shared_ptr<Communicator> comm) {
     auto made = std::make_unique<ncclComm>();
     ncclComm* handle = made.get();

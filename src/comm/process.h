@@ -16,6 +16,7 @@
 #include "src/base/settings.h"
 #include "src/bootstrap/control.h"
 #include "src/comm/comm_handle.h"
+#include "src/comm/device_clique.h"
 #include "src/comm/peer_info.h"
 #include "src/comm/stats.h"
 #include "src/comm/stream.h"
@@ -45,6 +46,14 @@ class Process {
 
     // This process as one of the ranks of a communicator.
     PeerInfo peer_info() const;
+
+    // The CUDA driver, loaded by the first device communicator. A failure is kept, as of hubs.
+    Result<const gpu::Driver*> cuda();
+    // Shared by the communicators of a device; made when there is none, which takes long: not on
+    // the service thread.
+    Result<std::shared_ptr<gpu::Seat>> seat(int device);
+    // Where the ranks of one group in this process meet.
+    std::shared_ptr<DeviceClique> clique(uint64_t group, uint32_t rank_count);
 
     // A handle that refers to `comm` and owns it.
     ncclComm* handle_make(std::shared_ptr<Communicator> comm);
@@ -84,6 +93,10 @@ class Process {
     std::unique_ptr<Error> hub_errors_[wire_kind_count];
     bool hub_announced_[wire_kind_count] = {};
     std::vector<std::unique_ptr<ncclComm>> handles_;
+    std::unique_ptr<Result<gpu::Driver>> cuda_;
+    std::mutex seats_mutex_;
+    std::map<int, std::weak_ptr<gpu::Seat>> seats_;  // under seats_mutex_
+    std::map<uint64_t, std::weak_ptr<DeviceClique>> cliques_;
     std::unordered_map<uint64_t, size_t> farewells_;
     std::vector<ncclComm*> pumped_;
     bool pump_armed_ = false;

@@ -165,8 +165,10 @@ void ChildJob::derive(const std::vector<int32_t>& members, uint64_t tag) {
                                          members.begin());
     identity.rank_count = static_cast<int32_t>(members.size());
     identity.config = config_;
+    identity.kind = parent->kind();
+    identity.device = parent->on_device() ? parent->device() : -1;
     parent->group()->derive(
-        members, tag, build_info(),
+        members, tag, build_info(identity.kind),
         [job = shared_from_this(), identity](Result<std::unique_ptr<ControlGroup>> group) {
             job->derived(std::move(group), identity);
         });

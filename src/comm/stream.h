@@ -38,6 +38,12 @@ class HostStream {
 
 using StreamPtr = std::shared_ptr<HostStream>;  // shared: see above
 
+// Where a call is ordered.
+struct CallStream {
+    StreamPtr host;                // of a host communicator; null: synchronous
+    const void* device = nullptr;  // of a device communicator: a CUstream
+};
+
 class StreamTable {
   public:
     void* create();

@@ -1,5 +1,5 @@
-// Sends and receives as device programs: a lane for each peer and direction, which does what it has
-// in order; a receive hands its address over on a card.
+// Sends and receives as device programs: a receive hands its address over on a card, the sender
+// copies there, and only then is anything waited for.
 #include <algorithm>
 #include <bit>
 #include <limits>
@@ -25,24 +25,35 @@ constexpr size_t bases_of(const DevicePair& pair) {
     return pair.is_send ? 4 : 2;
 }
 
+// Three steps and two operands of a send may all be in one lane.
+constexpr size_t pairs_max = std::min(gpu::device::steps_max / 3, gpu::device::operands_max / 2);
+
 class PairLowering {
   public:
     PairLowering(std::span<const DevicePair> pairs, uint32_t rank, const Layout& layout)
         : pairs_(pairs), rank_(rank), layout_(layout) {}
 
-    DevicePairs lower() {
+    DevicePairs lower(uint32_t lanes_max) {
         ASSERT(std::ranges::none_of(pairs_,
                                     [&](const DevicePair& pair) { return pair.peer == rank_; }));
-        out_.cards.tile_bytes = out_.moves.tile_bytes = std::numeric_limits<uint64_t>::max();
         bases_add();
-        // Lanes that only need cards, which are out, come first.
-        for (const bool is_send : {true, false}) {
-            for (uint32_t peer = 0; peer < layout_.rank_count(); peer++) {
-                lane_add(peer, is_send);
+        std::vector<DeviceLane> sends(lanes_max);
+        DeviceLane cards, receives;
+        uint32_t next = 0;
+        for (uint32_t peer = 0; peer < layout_.rank_count(); peer++) {
+            if (sends_add(sends[next % lanes_max], peer)) {
+                next++;
             }
+            receives_add(cards, receives, peer);
         }
-        if (!cards_.steps.empty()) {
-            out_.cards.lanes.push_back(std::move(cards_));
+        sends.resize(std::min(next, lanes_max));
+        out_.sends.lanes = std::move(sends);
+        if (!cards.steps.empty()) {
+            out_.cards.lanes.push_back(std::move(cards));
+            out_.receives.lanes.push_back(std::move(receives));
+        }
+        for (DeviceProgram* program : {&out_.cards, &out_.sends, &out_.receives}) {
+            program->tile_bytes = std::numeric_limits<uint64_t>::max();
         }
         return std::move(out_);
     }
@@ -103,44 +114,50 @@ class PairLowering {
         lane.operands.push_back({0, from, 0});
     }
 
-    void lane_add(uint32_t peer, bool is_send) {
-        std::vector<size_t> own;
+    std::vector<size_t> with(uint32_t peer, bool is_send) const {
+        std::vector<size_t> found;
         for (size_t i = 0; i < pairs_.size(); i++) {
             if (pairs_[i].peer == peer && pairs_[i].is_send == is_send) {
-                own.push_back(i);
+                found.push_back(i);
             }
         }
-        if (own.empty()) {
-            return;
-        }
-        DeviceLane lane;
+        return found;
+    }
+
+    // False: there are none.
+    bool sends_add(DeviceLane& lane, uint32_t peer) const {
+        const std::vector<size_t> own = with(peer, true);
         for (uint32_t at = 0; at < own.size(); at++) {
             const size_t pair = own[at];
-            if (is_send) {
-                lane.steps.push_back(card_step(Do::hear, pair, at));
-                copy_add(lane, static_cast<uint16_t>(base(pair) + 2), base(pair),
-                         pairs_[pair].bytes);
-                lane.steps.push_back(word_step(Do::post, pair, at));
-            } else {
-                cards_.steps.push_back(card_step(Do::tell, pair, at));
-                lane.steps.push_back(word_step(Do::await, pair, at));
-            }
+            lane.steps.push_back(card_step(Do::hear, pair, at));
+            copy_add(lane, static_cast<uint16_t>(base(pair) + 2), base(pair), pairs_[pair].bytes);
+            lane.steps.push_back(word_step(Do::post, pair, at));
         }
-        const auto moved = static_cast<uint32_t>(own.size());
-        lane.ends.push_back({lane.steps.back().word, moved});
-        if (is_send) {
-            lane.ends.push_back({lane.steps.front().word, moved});
-        } else {
-            cards_.ends.push_back({cards_.steps.back().word, moved});
+        if (!own.empty()) {
+            const auto moved = static_cast<uint32_t>(own.size());
+            lane.ends.push_back({card_step(Do::hear, own.front(), 0).word, moved});
+            lane.ends.push_back({lane.steps.back().word, moved});
         }
-        out_.moves.lanes.push_back(std::move(lane));
+        return !own.empty();
+    }
+
+    void receives_add(DeviceLane& cards, DeviceLane& receives, uint32_t peer) const {
+        const std::vector<size_t> own = with(peer, false);
+        for (uint32_t at = 0; at < own.size(); at++) {
+            cards.steps.push_back(card_step(Do::tell, own[at], at));
+            receives.steps.push_back(word_step(Do::await, own[at], at));
+        }
+        if (!own.empty()) {
+            const auto moved = static_cast<uint32_t>(own.size());
+            cards.ends.push_back({cards.steps.back().word, moved});
+            receives.ends.push_back({receives.steps.back().word, moved});
+        }
     }
 
     std::span<const DevicePair> pairs_;
     uint32_t rank_;
     const Layout& layout_;
     std::vector<size_t> bases_;
-    DeviceLane cards_;
     DevicePairs out_;
 };
 
@@ -158,7 +175,7 @@ size_t pairs_fit(std::span<const DevicePair> pairs) {
         const auto same = std::ranges::count_if(pairs.first(i), [&](const DevicePair& before) {
             return before.peer == pairs[i].peer && before.is_send == pairs[i].is_send;
         });
-        if (bases > gpu::device::more_max || same >= gpu::pair_depth) {
+        if (bases > gpu::device::more_max || same >= gpu::pair_depth || i == pairs_max) {
             return i;
         }
     }

@@ -24,11 +24,34 @@ Error cannot(const std::string& why) {
                           "; choose another with NCCL_ALGO or WEFT_PLAN");
 }
 
+bool is_scaled(const Operand& operand, const DeviceCall& call) {
+    return call.scale_inputs && operand.space == Space::input && operand.peer < 0;
+}
+
+// Tiles for scaled inputs, after the plan's own scratch; every lane has its own.
+uint32_t scaled_slots_of(const Program& part, const DeviceCall& call) {
+    int64_t most = 0;
+    for (const ProgramLane& lane : part.lanes) {
+        for (const ProgramStep& step : lane.steps) {
+            if (step.kind == StepKind::reduce) {
+                const auto sources =
+                    std::span(part.operands).subspan(step.src_begin, step.src_count);
+                most = std::max<int64_t>(most, std::ranges::count_if(sources, [&](const auto& one) {
+                                             return is_scaled(one, call);
+                                         }));
+            }
+        }
+    }
+    return static_cast<uint32_t>(most);
+}
+
 class Lowering {
   public:
     Lowering(std::span<const Program> parts, uint32_t rank, const Layout& layout,
              const DeviceCall& call)
-        : parts_(parts), own_(parts[rank]), rank_(rank), layout_(layout), call_(call) {}
+        : parts_(parts), own_(parts[rank]), rank_(rank), layout_(layout), call_(call) {
+        scaled_slots_ = scaled_slots_of(own_, call);
+    }
 
     Result<DeviceLane> lane(uint32_t lane) {
         lane_ = lane;
@@ -49,30 +72,8 @@ class Lowering {
         return std::move(out_);
     }
 
-    // Tiles for scaled inputs, after the plan's own scratch; every lane has its own.
-    uint32_t scaled_slots() const { return scaled_slots_; }
-
-    void scaled_slots_find() {
-        for (const ProgramLane& lane : own_.lanes) {
-            for (const ProgramStep& step : lane.steps) {
-                scaled_slots_ = std::max(scaled_slots_, scaled_count(step));
-            }
-        }
-    }
-
   private:
-    bool scaled(const Operand& operand) const {
-        return call_.scale_inputs && operand.space == Space::input && operand.peer < 0;
-    }
-
-    uint32_t scaled_count(const ProgramStep& step) const {
-        if (step.kind != StepKind::reduce) {
-            return 0;
-        }
-        const auto sources = std::span(own_.operands).subspan(step.src_begin, step.src_count);
-        return static_cast<uint32_t>(
-            std::ranges::count_if(sources, [&](const Operand& source) { return scaled(source); }));
-    }
+    bool scaled(const Operand& operand) const { return is_scaled(operand, call_); }
 
     uint32_t rank_count() const { return static_cast<uint32_t>(own_.choice.shape.rank_count); }
 
@@ -266,24 +267,26 @@ class Lowering {
 
 }  // namespace
 
+uint64_t device_scratch_bytes(const Program& part, const DeviceCall& call) {
+    const auto lanes = static_cast<uint32_t>(part.lanes.size());
+    return (part.scratch_slots + lanes * scaled_slots_of(part, call)) * part.choice.tile_bytes;
+}
+
 Result<DeviceProgram> device_lower(std::span<const Program> parts, uint32_t rank,
                                    const Layout& layout, const DeviceCall& call) {
     const Program& own = parts[rank];
     ASSERT(!own.choice.eager && layout.rank_count() == parts.size());
-    Lowering lowering(parts, rank, layout, call);
-    lowering.scaled_slots_find();
     DeviceProgram program;
     program.tiles = own.choice.tiles;
     program.tile_bytes = own.choice.tile_bytes;
-    const auto lane_count = static_cast<uint32_t>(own.lanes.size());
-    program.scratch_bytes =
-        (own.scratch_slots + lane_count * lowering.scaled_slots()) * own.choice.tile_bytes;
+    program.scratch_bytes = device_scratch_bytes(own, call);
     if (program.scratch_bytes > layout.scratch_bytes()) {
         return cannot(format("it needs %llu bytes of scratch, there are %llu",
                              static_cast<unsigned long long>(program.scratch_bytes),
                              static_cast<unsigned long long>(layout.scratch_bytes())));
     }
-    for (uint32_t lane = 0; lane < lane_count; lane++) {
+    Lowering lowering(parts, rank, layout, call);
+    for (uint32_t lane = 0; lane < own.lanes.size(); lane++) {
         program.lanes.push_back(TRY(lowering.lane(lane)));
     }
     return program;

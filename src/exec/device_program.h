@@ -34,7 +34,10 @@ struct DeviceProgram {
 struct DeviceCall {
     bool scale_inputs = false;  // Avg of floats, PreMulSum: own inputs are multiplied when read
     bool divide = false;        // Avg of integers
+    bool operator==(const DeviceCall&) const = default;
 };
+// What a rank's part needs.
+uint64_t device_scratch_bytes(const Program& part, const DeviceCall& call);
 
 // `parts` holds the program of every rank, built from a choice that is not eager.
 Result<DeviceProgram> device_lower(std::span<const Program> parts, uint32_t rank,
@@ -50,16 +53,17 @@ struct DevicePair {
     uint64_t bytes = 0;
 };
 
-// Two programs, run one after the other on one stream: the first hands out the cards of all
-// receives and waits for nobody, so that in the second every lane ends whichever of them run.
+// Three programs, run one after the other on one stream. The first hands out the cards of all
+// receives and waits for nobody; the second waits for cards only, and the third for sends only: so
+// all end, whoever runs first and however few blocks do. A program may be without lanes.
 struct DevicePairs {
-    DeviceProgram cards;  // without lanes: nothing is received
-    DeviceProgram moves;
-    std::vector<uint64_t> more;  // addresses, for both
+    DeviceProgram cards, sends, receives;
+    std::vector<uint64_t> more;  // addresses, for all three
 };
-// At most as many as pairs_fit() says, none with oneself.
+// At most as many as pairs_fit() says, none with oneself. Sends to as many peers as there are lanes
+// do not wait for each other.
 DevicePairs device_lower_pairs(std::span<const DevicePair> pairs, uint32_t rank,
-                               const gpu::Layout& layout);
+                               const gpu::Layout& layout, uint32_t lanes_max);
 // How many of the first pairs one launch can hold, at least one.
 size_t pairs_fit(std::span<const DevicePair> pairs);
 

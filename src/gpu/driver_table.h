@@ -59,7 +59,9 @@
     ROW(required, cuStreamWaitEvent, 3020, Status(Stream stream, Event event, unsigned flags)) \
     ROW(required, cuStreamSynchronize, 2000, Status(Stream stream)) \
     ROW(required, cuStreamQuery, 2000, Status(Stream stream)) \
-    ROW(required, cuStreamIsCapturing, 10000, Status(Stream stream, int* status)) \
+    ROW(required, cuStreamGetCaptureInfo, 11030, \
+        Status(Stream stream, int* status, uint64_t* id, Graph* graph, const GraphNode** dependencies, \
+               size_t* dependency_count)) \
     ROW(required, cuThreadExchangeStreamCaptureMode, 10010, Status(int* mode)) \
     ROW(required, cuEventCreate, 2000, Status(Event* event, unsigned flags)) \
     ROW(required, cuEventRecord, 2000, Status(Event event, Stream stream)) \

@@ -19,6 +19,7 @@ using Function = struct FunctionOpaque*;
 using Stream = struct StreamOpaque*;
 using Event = struct EventOpaque*;
 using Graph = struct GraphOpaque*;
+using GraphNode = struct GraphNodeOpaque*;
 using UserObject = struct UserObjectOpaque*;
 using HostCall = void (*)(void*);
 
@@ -38,6 +39,8 @@ inline constexpr Status invalid_context = 201;
 inline constexpr Status invalid_handle = 400;
 inline constexpr Status not_found = 500;
 inline constexpr Status not_ready = 600;
+inline constexpr Status peer_access_already_enabled = 704;
+inline constexpr Status cooperative_launch_too_large = 720;
 inline constexpr Status not_supported = 801;
 }  // namespace status
 

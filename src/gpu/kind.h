@@ -15,7 +15,8 @@ enum class Kind : uint8_t { host, device };
 
 struct KindFound {
     Kind kind = Kind::host;
-    const char* why = "";  // for the log
+    const char* why = "";  // for people
+    int device = -1;       // the ordinal of what is current, -1 unknown
 };
 
 // `device` is WEFT_DEVICE: "", "host" or "cuda" in any case; `libcuda` is WEFT_LIBCUDA.

@@ -16,6 +16,13 @@ int cudaGetDeviceCount(int* count) {
     return fake_cudart_error;
 }
 
+__attribute__((visibility("default"))) int fake_cudart_device = 0;
+__attribute__((visibility("default"))) int cudaGetDevice(int* device);
+int cudaGetDevice(int* device) {
+    *device = fake_cudart_device;
+    return 0;
+}
+
 __attribute__((visibility("default"))) int cudaGetLastError(void);
 int cudaGetLastError(void) {
     int error = fake_cudart_error;

@@ -257,7 +257,7 @@ struct Exchange {
                 }
             }
             REQUIRE(pairs_fit(pairs) == pairs.size());
-            programs.push_back(device_lower_pairs(pairs, rank, layout));
+            programs.push_back(device_lower_pairs(pairs, rank, layout, 2));
         }
     }
 
@@ -268,10 +268,10 @@ struct Exchange {
         return values[(from * n + at) * 2 + i][1];
     }
 
-    dev::Launch launch(bool cards, std::vector<dev::LaneProgram>& lanes) {
+    dev::Launch launch(DeviceProgram DevicePairs::*which, std::vector<dev::LaneProgram>& lanes) {
         dev::Launch made{n, 1, {}};
         for (const DevicePairs& pairs : programs) {
-            const DeviceProgram& program = cards ? pairs.cards : pairs.moves;
+            const DeviceProgram& program = pairs.*which;
             made.lane_count = static_cast<uint32_t>(program.lanes.size());
             for (const DeviceLane& lane : program.lanes) {
                 lanes.push_back({lane.steps.data(), lane.operands.data(), lane.ends.data(),
@@ -291,9 +291,10 @@ struct Exchange {
 
     // One block a rank, which runs its lanes one after the other.
     void run() {
-        for (const bool cards : {true, false}) {
+        for (const auto which :
+             {&DevicePairs::cards, &DevicePairs::sends, &DevicePairs::receives}) {
             std::vector<dev::LaneProgram> lanes;
-            const dev::Launch made = launch(cards, lanes);
+            const dev::Launch made = launch(which, lanes);
             gpu::TestRanks::run(n, 1, [&](dev::Threads thread, void* sync, uint32_t index) {
                 const auto shared = std::make_unique<dev::SharedLane>();
                 for (uint32_t i = 0; i < made.lane_count; i++) {
@@ -336,8 +337,8 @@ TEST_CASE("a receive of another size than the send is found by the sender") {
     int32_t from = 1, to = 2;
     const DevicePair send{1, true, &from, nullptr, 4};
     const DevicePair receive{0, false, nullptr, &to, 2};
-    const DevicePairs programs[] = {device_lower_pairs(std::span(&send, 1), 0, layout),
-                                    device_lower_pairs(std::span(&receive, 1), 1, layout)};
+    const DevicePairs programs[] = {device_lower_pairs(std::span(&send, 1), 0, layout, 8),
+                                    device_lower_pairs(std::span(&receive, 1), 1, layout, 8)};
     CHECK(programs[0].cards.lanes.empty());
     const auto run = [&](const DeviceProgram& program, uint32_t rank) {
         const DeviceLane& lane = program.lanes.front();
@@ -358,7 +359,7 @@ TEST_CASE("a receive of another size than the send is found by the sender") {
         });
     };
     run(programs[1].cards, 1);
-    run(programs[0].moves, 0);
+    run(programs[0].sends, 0);
     CHECK(memory.end(0, 0).how == dev::Ended::mismatch);
     CHECK(memory.end(0, 0).peer == 1);
     CHECK((memory.end(0, 0).own.packed & 0xff) == 4);

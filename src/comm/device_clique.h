@@ -1,0 +1,58 @@
+// The ranks of one device communicator in this process, and what keeps their memory: a kernel of
+// one rank reaches the memory of all, so none is freed before all are through. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/comm/device_rank.h"
+
+namespace weft {
+
+class DeviceClique {
+  public:
+    explicit DeviceClique(uint32_t rank_count) : claims_(rank_count), ranks_(rank_count) {}
+    // Waits until nothing runs.
+    ~DeviceClique();
+    DeviceClique(const DeviceClique&) = delete;
+    DeviceClique& operator=(const DeviceClique&) = delete;
+
+    // Once a rank, before connect().
+    void join(std::unique_ptr<DeviceRank> rank);
+    // Tells this rank where all have their memory. All have joined. `names` by rank, for messages.
+    Result<void> connect(uint32_t rank, std::vector<std::string> names);
+    DeviceRank* rank(uint32_t rank) const { return ranks_[rank].get(); }
+    const std::vector<std::string>& names() const { return names_; }
+    bool idle() const;
+
+    // What these ranks, launched together, were at last, and that they now launch `collectives`
+    // on `stream`. Refused where a launch of another rank stands before theirs on that stream and
+    // waits for it.
+    struct Before {
+        bool launched = false;
+        gpu::Stream stream = nullptr;
+        uint64_t graph = 0;
+    };
+    Result<std::vector<Before>> stream_claim(std::span<DeviceRank* const> gang, gpu::Stream stream,
+                                             uint64_t graph, uint64_t collectives);
+
+  private:
+    struct Claim {
+        Before last;
+        uint64_t collectives = 0;  // so far
+    };
+    mutable std::mutex mutex_;
+    std::vector<Claim> claims_;                       // by rank
+    std::vector<std::unique_ptr<DeviceRank>> ranks_;  // by rank; constant once all have joined
+    std::vector<std::string> names_;
+};
+
+// Lets go of it. The last to do so frees memory, which may wait for the device: at once if nothing
+// runs and the caller may wait, else on a thread of its own.
+void device_release(std::shared_ptr<DeviceClique> clique, bool may_wait);
+
+}  // namespace weft

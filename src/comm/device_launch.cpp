@@ -1,0 +1,177 @@
+#include "src/comm/device_launch.h"
+
+#include <algorithm>
+
+#include "src/base/log.h"
+#include "src/gpu/images.h"
+
+namespace weft {
+
+using gpu::Family;
+namespace dev = gpu::device;
+
+namespace {
+
+constexpr uint32_t warp = 32;
+
+// One kernel of all the launch's ranks. Blocks of several ranks wait for each other, so all must
+// be on the device at once.
+template <class Argument>
+Result<void> kernel_launch(const DeviceLaunch& launch, Family family, DataType type, RedOp op,
+                           uint32_t blocks, uint32_t threads, Argument& argument) {
+    const gpu::Seat& seat = launch.ranks.front()->seat();
+    const gpu::Driver& cuda = seat.driver();
+    TRY(seat.resident(family, type, op, blocks, threads));
+    const gpu::Function kernel = seat.kernel(family, type, op);
+    void* arguments[] = {&argument};
+    const bool together = launch.ranks.size() > 1 && seat.facts().cooperative;
+    const gpu::Status launched =
+        together ? cuda.cuLaunchCooperativeKernel(kernel, blocks, 1, 1, threads, 1, 1, 0,
+                                                  launch.stream, arguments)
+                 : cuda.cuLaunchKernel(kernel, blocks, 1, 1, threads, 1, 1, 0, launch.stream,
+                                       arguments, nullptr);
+    return gpu::driver_check(cuda, launched,
+                             format("launching %s with %u blocks of %u threads on stream %p",
+                                    gpu::kernel_name(family, type, op).c_str(), blocks, threads,
+                                    static_cast<void*>(launch.stream)));
+}
+
+Result<void> oneshot_launch(const DeviceLaunch& launch, const DeviceOneshot& small) {
+    dev::OneshotLaunch argument{};
+    const Call& first = launch.calls.front();
+    for (size_t i = 0; i < launch.ranks.size(); i++) {
+        DeviceRank& rank = *launch.ranks[i];
+        const Call& call = launch.calls[i];
+        dev::OneshotRank& own = argument.ranks[argument.rank_count++];
+        own.part = rank.part(call);
+        own.part.ends = TRY(rank.flight_begin(1, launch.graph, {}));
+        own.inbox = rank.layout().inbox();
+        own.epoch = 8ull * rank.layout().epoch_small();
+        own.bytes = small.bytes;
+        own.what = small.what;
+        own.root = static_cast<uint32_t>(call.root);
+        own.scales = device_request(call).call.scale_inputs ? 1 : 0;
+    }
+    const uint32_t units = (small.bytes + 7) / 8;
+    const uint32_t threads =
+        std::clamp((units + warp - 1) / warp * warp, warp, dev::block_threads_max);
+    return kernel_launch(launch, Family::oneshot, first.type, gpu::kernel_op(first.op),
+                         argument.rank_count, threads, argument);
+}
+
+Result<void> lanes_launch(const DeviceLaunch& launch) {
+    dev::Launch argument{};
+    const Call& first = launch.calls.front();
+    for (size_t i = 0; i < launch.ranks.size(); i++) {
+        DeviceRank& rank = *launch.ranks[i];
+        const Call& call = launch.calls[i];
+        const DeviceLanes lanes = TRY(rank.program(device_request(call)));
+        dev::LanesRank& own = argument.ranks[argument.rank_count++];
+        own.part = rank.part(call);
+        own.part.ends = TRY(rank.flight_begin(lanes.count, launch.graph, lanes));
+        own.lanes = lanes.lanes;
+        argument.lane_count = lanes.count;
+    }
+    return kernel_launch(launch, Family::lanes, first.type, gpu::kernel_op(first.op),
+                         argument.rank_count * argument.lane_count, dev::block_threads_max,
+                         argument);
+}
+
+// One of the programs of every rank's pairs.
+Result<void> pair_programs_launch(const DeviceLaunch& launch, std::span<const DevicePairs> pairs,
+                                  DeviceProgram DevicePairs::*which) {
+    dev::Launch argument{};
+    for (const DevicePairs& own : pairs) {
+        argument.lane_count =
+            std::max(argument.lane_count, static_cast<uint32_t>((own.*which).lanes.size()));
+    }
+    if (argument.lane_count == 0) {
+        return {};
+    }
+    for (size_t i = 0; i < launch.ranks.size(); i++) {
+        DeviceRank& rank = *launch.ranks[i];
+        dev::LanesRank& own = argument.ranks[argument.rank_count++];
+        own.part = rank.part({});
+        own.part.ends = TRY(rank.flight_begin(argument.lane_count, launch.graph, {}));
+        const DeviceRank::Owned programs =
+            TRY(rank.flight_programs(pairs[i].*which, argument.lane_count, pairs[i].more));
+        own.lanes = programs.lanes.lanes;
+        own.more = programs.more;
+        own.more_count = pairs[i].more.size();
+    }
+    return kernel_launch(launch, Family::lanes, DataType::uint8, RedOp::sum,
+                         argument.rank_count * argument.lane_count, dev::block_threads_max,
+                         argument);
+}
+
+// The i-th send to oneself goes to the i-th receive; what is left is with others.
+Result<std::vector<DevicePair>> self_copy(const DeviceLaunch& launch, const DeviceRank& rank,
+                                          const std::vector<Call>& calls) {
+    std::vector<DevicePair> others;
+    std::vector<const Call*> sends, receives;
+    for (const Call& call : calls) {
+        if (static_cast<uint32_t>(call.root) == rank.rank()) {
+            (call.is_send ? sends : receives).push_back(&call);
+        } else {
+            others.push_back({static_cast<uint32_t>(call.root), call.is_send, call.send, call.recv,
+                              call.count * size_of(call.type)});
+        }
+    }
+    const gpu::Driver& cuda = rank.driver();
+    for (size_t i = 0; i < sends.size() && i < receives.size(); i++) {
+        const uint64_t bytes = sends[i]->count * size_of(sends[i]->type);
+        const uint64_t room = receives[i]->count * size_of(receives[i]->type);
+        if (bytes != room) {
+            return make_error(Code::invalid_usage, Scope::call,
+                              format("mismatched arguments: a send of %llu bytes to oneself and a "
+                                     "receive of %llu",
+                                     static_cast<unsigned long long>(bytes),
+                                     static_cast<unsigned long long>(room)));
+        }
+        if (bytes > 0 && sends[i]->send != receives[i]->recv) {
+            TRY(gpu::driver_check(
+                cuda,
+                cuda.cuMemcpyAsync(reinterpret_cast<gpu::Address>(receives[i]->recv),
+                                   reinterpret_cast<gpu::Address>(sends[i]->send), bytes,
+                                   launch.stream),
+                "copying a send to oneself"));
+        }
+    }
+    return others;
+}
+
+}  // namespace
+
+Result<void> collective_launch(const DeviceLaunch& launch) {
+    DeviceOneshot small;
+    if (device_oneshot(launch.calls.front(), small)) {
+        return oneshot_launch(launch, small);
+    }
+    return lanes_launch(launch);
+}
+
+Result<void> pairs_launch(const DeviceLaunch& launch, std::vector<std::vector<Call>> calls) {
+    std::vector<std::vector<DevicePair>> left;
+    for (size_t i = 0; i < calls.size(); i++) {
+        left.push_back(TRY(self_copy(launch, *launch.ranks[i], calls[i])));
+    }
+    const auto more = [&] {
+        return std::ranges::any_of(left, [](const auto& pairs) { return !pairs.empty(); });
+    };
+    while (more()) {
+        std::vector<DevicePairs> pairs;
+        for (size_t i = 0; i < left.size(); i++) {
+            const auto count = static_cast<std::ptrdiff_t>(pairs_fit(left[i]));
+            const DeviceRank& rank = *launch.ranks[i];
+            pairs.push_back(device_lower_pairs(std::span(left[i]).first(static_cast<size_t>(count)),
+                                               rank.rank(), rank.layout(), rank.lanes_max()));
+            left[i].erase(left[i].begin(), left[i].begin() + count);
+        }
+        TRY(pair_programs_launch(launch, pairs, &DevicePairs::cards));
+        TRY(pair_programs_launch(launch, pairs, &DevicePairs::sends));
+        TRY(pair_programs_launch(launch, pairs, &DevicePairs::receives));
+    }
+    return {};
+}
+
+}  // namespace weft
