@@ -192,28 +192,33 @@ Result<void> graph_hold(const Gang& gang, const Capture& capture) {
     return gpu::driver_check(cuda, held, "cuGraphRetainUserObject");
 }
 
-Result<void> gang_launch(const Gang& gang, const Capture& capture) {
-    DeviceLaunch launch{gang.clique, gang.ranks, gang.streams.front(), capture.id, {}};
+// One collective of every rank of the gang for each place in their lists.
+std::vector<DeviceLaunch> launches_of(const Gang& gang, const Capture& capture) {
+    std::vector<DeviceLaunch> launches;
+    for (const DeviceBundle* bundle : gang.bundles) {
+        const std::vector<Call> own = collectives_of(*bundle);
+        launches.resize(own.size(), {gang.ranks, gang.streams.front(), capture.id, {}});
+        for (size_t i = 0; i < own.size(); i++) {
+            launches[i].calls.push_back(own[i]);
+        }
+    }
+    return launches;
+}
+
+Result<void> gang_launch(const Gang& gang, const Capture& capture,
+                         const std::vector<DeviceLaunch>& collectives) {
     if (capture.id != 0) {
         TRY(graph_hold(gang, capture));
     }
-    std::vector<std::vector<Call>> collectives;
-    for (const DeviceBundle* bundle : gang.bundles) {
-        collectives.push_back(collectives_of(*bundle));
-    }
-    for (size_t i = 0; i < collectives.front().size(); i++) {
-        launch.calls.clear();
-        for (const auto& own : collectives) {
-            launch.calls.push_back(own[i]);
-        }
-        TRY(collective_launch(launch));
+    for (const DeviceLaunch& collective : collectives) {
+        TRY(collective_launch(collective));
     }
     std::vector<std::vector<Call>> pairs;
     for (const DeviceBundle* bundle : gang.bundles) {
         std::vector<Call>& own = pairs.emplace_back();
         std::ranges::copy_if(bundle->calls, std::back_inserter(own), is_pair);
     }
-    return pairs_launch(launch, std::move(pairs));
+    return pairs_launch({gang.ranks, gang.streams.front(), capture.id, {}}, std::move(pairs));
 }
 
 Result<void> gang_run(const Gang& gang, const Capture& capture) {
@@ -224,18 +229,21 @@ Result<void> gang_run(const Gang& gang, const Capture& capture) {
     for (DeviceRank* rank : gang.ranks) {
         locks.emplace_back(rank->mutex);
     }
-    const size_t collectives = collectives_of(*gang.bundles.front()).size();
-    const std::vector<DeviceClique::Before> before =
-        TRY(gang.clique->stream_claim(gang.ranks, gang.streams.front(), capture.id, collectives));
+    const std::vector<DeviceLaunch> collectives = launches_of(gang, capture);
+    for (const DeviceLaunch& collective : collectives) {
+        TRY(collective_check(collective));
+    }
+    const std::vector<DeviceClique::Before> before = TRY(gang.clique->stream_claim(
+        gang.ranks, gang.streams.front(), capture.id, collectives.size()));
     Result<void> launched = streams_join(gang, before, capture);
     if (launched.ok()) {
-        launched = gang_launch(gang, capture);
+        launched = gang_launch(gang, capture, collectives);
     }
     if (launched.ok()) {
         launched = streams_leave(gang);
     }
-    if (!launched.ok() && launched.error().scope == Scope::process) {
-        launched.error().scope = Scope::communicator;
+    if (!launched.ok()) {
+        launched.error().scope = Scope::communicator;  // some of it may be under way
     }
     return launched;
 }

@@ -14,31 +14,64 @@ namespace {
 
 constexpr uint32_t warp = 32;
 
-// One kernel of all the launch's ranks. Blocks of several ranks wait for each other, so all must
-// be on the device at once.
+struct Grid {
+    Family family = Family::lanes;
+    DataType type = DataType::uint8;
+    RedOp op = RedOp::sum;
+    uint32_t lanes = 1;  // of each rank
+    uint32_t threads = dev::block_threads_max;
+    bool together = false;  // blocks of several ranks wait for each other
+};
+
+// One kernel of all the launch's ranks. What it was to leave its ends in ends with a failure.
 template <class Argument>
-Result<void> kernel_launch(const DeviceLaunch& launch, Family family, DataType type, RedOp op,
-                           uint32_t blocks, uint32_t threads, Argument& argument) {
+Result<void> kernel_launch(const DeviceLaunch& launch, const Grid& grid, Argument& argument) {
     const gpu::Seat& seat = launch.ranks.front()->seat();
     const gpu::Driver& cuda = seat.driver();
-    TRY(seat.resident(family, type, op, blocks, threads));
-    const gpu::Function kernel = seat.kernel(family, type, op);
+    const gpu::Function kernel = seat.kernel(grid.family, grid.type, grid.op);
+    const uint32_t blocks = argument.rank_count * grid.lanes;
     void* arguments[] = {&argument};
-    const bool together = launch.ranks.size() > 1 && seat.facts().cooperative;
+    const bool cooperative = grid.together && seat.facts().cooperative;
     const gpu::Status launched =
-        together ? cuda.cuLaunchCooperativeKernel(kernel, blocks, 1, 1, threads, 1, 1, 0,
-                                                  launch.stream, arguments)
-                 : cuda.cuLaunchKernel(kernel, blocks, 1, 1, threads, 1, 1, 0, launch.stream,
-                                       arguments, nullptr);
+        cooperative ? cuda.cuLaunchCooperativeKernel(kernel, blocks, 1, 1, grid.threads, 1, 1, 0,
+                                                     launch.stream, arguments)
+                    : cuda.cuLaunchKernel(kernel, blocks, 1, 1, grid.threads, 1, 1, 0,
+                                          launch.stream, arguments, nullptr);
+    if (launched != gpu::status::success) {
+        for (DeviceRank* rank : launch.ranks) {
+            rank->flight_cancel();
+        }
+    }
     return gpu::driver_check(cuda, launched,
                              format("launching %s with %u blocks of %u threads on stream %p",
-                                    gpu::kernel_name(family, type, op).c_str(), blocks, threads,
-                                    static_cast<void*>(launch.stream)));
+                                    gpu::kernel_name(grid.family, grid.type, grid.op).c_str(),
+                                    blocks, grid.threads, static_cast<void*>(launch.stream)));
 }
 
-Result<void> oneshot_launch(const DeviceLaunch& launch, const DeviceOneshot& small) {
-    dev::OneshotLaunch argument{};
+// The kernel of a collective, and whether it can run here.
+Result<Grid> grid_of(const DeviceLaunch& launch) {
     const Call& first = launch.calls.front();
+    Grid grid;
+    grid.type = first.type;
+    grid.op = gpu::kernel_op(first.op);
+    grid.together = launch.ranks.size() > 1;
+    DeviceOneshot small;
+    if (device_oneshot(first, small)) {
+        const uint32_t units = (small.bytes + 7) / 8;
+        grid.family = Family::oneshot;
+        grid.threads = std::clamp((units + warp - 1) / warp * warp, warp, dev::block_threads_max);
+    } else {
+        grid.lanes = TRY(launch.ranks.front()->program(device_request(first))).count;
+    }
+    const auto ranks = static_cast<uint32_t>(launch.ranks.size());
+    TRY(launch.ranks.front()->seat().resident(grid.family, grid.type, grid.op, ranks * grid.lanes,
+                                              grid.threads));
+    return grid;
+}
+
+Result<void> oneshot_launch(const DeviceLaunch& launch, const Grid& grid,
+                            const DeviceOneshot& small) {
+    dev::OneshotLaunch argument{};
     for (size_t i = 0; i < launch.ranks.size(); i++) {
         DeviceRank& rank = *launch.ranks[i];
         const Call& call = launch.calls[i];
@@ -52,16 +85,12 @@ Result<void> oneshot_launch(const DeviceLaunch& launch, const DeviceOneshot& sma
         own.root = static_cast<uint32_t>(call.root);
         own.scales = device_request(call).call.scale_inputs ? 1 : 0;
     }
-    const uint32_t units = (small.bytes + 7) / 8;
-    const uint32_t threads =
-        std::clamp((units + warp - 1) / warp * warp, warp, dev::block_threads_max);
-    return kernel_launch(launch, Family::oneshot, first.type, gpu::kernel_op(first.op),
-                         argument.rank_count, threads, argument);
+    return kernel_launch(launch, grid, argument);
 }
 
-Result<void> lanes_launch(const DeviceLaunch& launch) {
+Result<void> lanes_launch(const DeviceLaunch& launch, const Grid& grid) {
     dev::Launch argument{};
-    const Call& first = launch.calls.front();
+    argument.lane_count = grid.lanes;
     for (size_t i = 0; i < launch.ranks.size(); i++) {
         DeviceRank& rank = *launch.ranks[i];
         const Call& call = launch.calls[i];
@@ -70,11 +99,8 @@ Result<void> lanes_launch(const DeviceLaunch& launch) {
         own.part = rank.part(call);
         own.part.ends = TRY(rank.flight_begin(lanes.count, launch.graph, lanes));
         own.lanes = lanes.lanes;
-        argument.lane_count = lanes.count;
     }
-    return kernel_launch(launch, Family::lanes, first.type, gpu::kernel_op(first.op),
-                         argument.rank_count * argument.lane_count, dev::block_threads_max,
-                         argument);
+    return kernel_launch(launch, grid, argument);
 }
 
 // One of the programs of every rank's pairs.
@@ -99,9 +125,9 @@ Result<void> pair_programs_launch(const DeviceLaunch& launch, std::span<const De
         own.more = programs.more;
         own.more_count = pairs[i].more.size();
     }
-    return kernel_launch(launch, Family::lanes, DataType::uint8, RedOp::sum,
-                         argument.rank_count * argument.lane_count, dev::block_threads_max,
-                         argument);
+    Grid grid;
+    grid.lanes = argument.lane_count;
+    return kernel_launch(launch, grid, argument);
 }
 
 // The i-th send to oneself goes to the i-th receive; what is left is with others.
@@ -142,12 +168,18 @@ Result<std::vector<DevicePair>> self_copy(const DeviceLaunch& launch, const Devi
 
 }  // namespace
 
+Result<void> collective_check(const DeviceLaunch& launch) {
+    TRY(grid_of(launch));
+    return {};
+}
+
 Result<void> collective_launch(const DeviceLaunch& launch) {
+    const Grid grid = TRY(grid_of(launch));
     DeviceOneshot small;
     if (device_oneshot(launch.calls.front(), small)) {
-        return oneshot_launch(launch, small);
+        return oneshot_launch(launch, grid, small);
     }
-    return lanes_launch(launch);
+    return lanes_launch(launch, grid);
 }
 
 Result<void> pairs_launch(const DeviceLaunch& launch, std::vector<std::vector<Call>> calls) {

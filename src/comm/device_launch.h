@@ -18,7 +18,6 @@ struct Capture {
 };
 
 struct DeviceLaunch {
-    std::shared_ptr<DeviceClique> clique;  // shared: see device_clique.h
     std::vector<DeviceRank*> ranks;
     gpu::Stream stream = nullptr;
     uint64_t graph = 0;
@@ -29,6 +28,8 @@ inline Args args_of(const Call& call) {
     return args_pack(call.coll, call.count, call.type, call.op, call.root);
 }
 
+// Whether the device can run it at all.
+Result<void> collective_check(const DeviceLaunch& launch);
 // The same collective on every rank of the launch.
 Result<void> collective_launch(const DeviceLaunch& launch);
 // Sends and receives, by place in `ranks`, begun together.

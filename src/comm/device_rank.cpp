@@ -285,6 +285,15 @@ Result<LaneEnd*> DeviceRank::flight_begin(uint32_t lanes, uint64_t graph,
     return ends;
 }
 
+void DeviceRank::flight_cancel() {
+    const std::lock_guard lock(flights_mutex_);
+    if (!flights_.empty()) {
+        for (LaneEnd& end : std::span(flights_.back().ends, flights_.back().lanes)) {
+            end.how = Ended::aborted;
+        }
+    }
+}
+
 Result<DeviceRank::Owned> DeviceRank::flight_programs(const DeviceProgram& program, uint32_t lanes,
                                                       std::span<const uint64_t> more) {
     void* const at = TRY(take(bytes_of(program, lanes) + more.size_bytes()));

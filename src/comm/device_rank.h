@@ -70,6 +70,8 @@ class DeviceRank {
     };
     Result<Owned> flight_programs(const DeviceProgram& program, uint32_t lanes,
                                   std::span<const uint64_t> more);
+    // The last flight begun does not begin.
+    void flight_cancel();
     gpu::device::RankPart part(const Call& call) const;
     void graph_end(uint64_t graph);
 

@@ -164,8 +164,8 @@ class PairLowering {
 }  // namespace
 
 DevicePairs device_lower_pairs(std::span<const DevicePair> pairs, uint32_t rank,
-                               const Layout& layout) {
-    return PairLowering(pairs, rank, layout).lower();
+                               const Layout& layout, uint32_t lanes_max) {
+    return PairLowering(pairs, rank, layout).lower(lanes_max);
 }
 
 size_t pairs_fit(std::span<const DevicePair> pairs) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "src/base/log.h"
+#include "src/base/result.h"
 
 namespace weft::gpu {
 

@@ -41,7 +41,10 @@ inline constexpr Status not_found = 500;
 inline constexpr Status not_ready = 600;
 inline constexpr Status peer_access_already_enabled = 704;
 inline constexpr Status cooperative_launch_too_large = 720;
+inline constexpr Status not_permitted = 800;
 inline constexpr Status not_supported = 801;
+inline constexpr Status stream_capture_unsupported = 900;
+inline constexpr Status stream_capture_isolation = 905;
 }  // namespace status
 
 namespace device_attribute {

@@ -1,14 +1,35 @@
 // How tests talk to the stand-in driver beside CUDA's own functions: a struct of switches found by
-// dlsym("fake_cuda_control"). Thread rule: set before the driver is loaded or while nothing runs.
+// dlsym("fake_cuda_control"), and what the library under test never calls but programs do: capture.
+// Thread rule: set before the driver is loaded or while nothing runs.
 #pragma once
 
+#include <atomic>
+
+#include "src/gpu/driver_types.h"
+
 struct FakeCudaControl {
-    int version;          // what cuDriverGetVersion says
-    int devices;          // how many there are
-    const char* lacking;  // this function is not found; null: all are
-    int stub;             // every call fails as those of the toolkit's stub library
-    int init_count;       // how often cuInit was called
-    int primary_refs;     // references to all primary contexts
-    int live_allocations;
-    unsigned block_threads;  // of every block, whatever the launch says
+    int version;               // what cuDriverGetVersion says
+    int devices;               // how many there are
+    const char* lacking;       // this function is not found; null: all are
+    int stub;                  // every call fails as those of the toolkit's stub library
+    unsigned block_threads;    // of every block, whatever the launch says
+    unsigned resident_blocks;  // how many fit a device at once; 0: any number
+    unsigned queues;           // hardware queues that streams share, their heads in order; 0: own
+    unsigned late;             // streams start what they are given late, by chance; a seed
+    int lazy;        // the first launch of a kernel that cuFuncLoad has not named loads it
+    int no_waiting;  // calls that wait for the device are refused: init is over
+    // Counted.
+    std::atomic<int> init_count;    // calls of cuInit
+    std::atomic<int> primary_refs;  // references to all primary contexts
+    std::atomic<int> live_allocations;
+    std::atomic<int> waits_refused;
+    std::atomic<int> launches;
+    // Of programs: begin and end of a capture, replays. The graph's number, 0: it was invalidated.
+    weft::gpu::Status (*capture_begin)(weft::gpu::Stream stream, int mode);
+    weft::gpu::Graph (*capture_end)(weft::gpu::Stream stream);
+    weft::gpu::Status (*graph_launch)(weft::gpu::Graph graph, weft::gpu::Stream stream);
+    void (*graph_destroy)(weft::gpu::Graph graph);
 };
+
+// Of the library itself.
+extern "C" __attribute__((visibility("default"))) FakeCudaControl fake_cuda_control;

@@ -3,22 +3,44 @@
 // nothing about speed or about a GPU's memory model.
 #include <dlfcn.h>
 
-#include <cstdlib>
+#include <algorithm>
+#include <condition_variable>
+#include <cstdio>
 #include <cstring>
-#include <map>
 #include <mutex>
+#include <random>
+#include <set>
 #include <vector>
 
+#include "src/gpu/device/mem.h"
 #include "src/gpu/device/program.h"
 #include "src/gpu/driver_table.h"
 #include "tests/fake_cuda/control.h"
 #include "tests/fake_cuda/kernels.h"
+#include "tests/fake_cuda/memory.h"
 #include "tests/fake_cuda/streams.h"
 
 #define FAKE_EXPORT extern "C" __attribute__((visibility("default")))
 
-FAKE_EXPORT FakeCudaControl fake_cuda_control;
-FakeCudaControl fake_cuda_control = {12080, 1, nullptr, 0, 0, 0, 0, 1};
+FakeCudaControl fake_cuda_control = {12080,
+                                     1,
+                                     nullptr,
+                                     0,
+                                     1,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     {0},
+                                     {0},
+                                     {0},
+                                     {0},
+                                     {0},
+                                     weft::gpu::capture_begin,
+                                     weft::gpu::capture_end,
+                                     weft::gpu::graph_launch,
+                                     weft::gpu::graph_destroy};
 
 namespace weft::gpu {
 
@@ -31,23 +53,20 @@ struct ContextOpaque {
     int references = 0;
 };
 
+struct UserObjectOpaque {
+    HostCall destroy = nullptr;
+    void* value = nullptr;
+};
+
 namespace {
 
 constexpr int device_max = 8;
-// As far as any allocation may reach: fresh memory holds this, never zeros.
-constexpr int poison = 0xcb;
 
 std::mutex mutex;
 bool initialised = false;
 ContextOpaque primary[device_max];
 thread_local std::vector<Context> stack;
-
-struct Allocation {
-    size_t bytes = 0;
-    Context context = nullptr;
-    bool host = false;
-};
-std::map<Address, Allocation> allocations;
+std::set<Function> functions_loaded;  // under mutex
 
 bool device_valid(Device device) {
     return device >= 0 && device < fake_cuda_control.devices;
@@ -70,69 +89,75 @@ Status in_context() {
         return result_;                                                    \
     }
 
-std::map<Address, Allocation>::iterator allocation_of(Address address) {
-    auto after = allocations.upper_bound(address);
-    if (after == allocations.begin()) {
-        return allocations.end();
-    }
-    const auto found = std::prev(after);
-    return address - found->first < found->second.bytes ? found : allocations.end();
-}
-
 Status allocate(Address* address, size_t bytes, bool host) {
     REQUIRE(in_context());
-    if (bytes == 0 || address == nullptr) {
-        return status::invalid_value;
-    }
-    constexpr size_t alignment = 512;
-    void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    if (memory == nullptr) {
-        return status::out_of_memory;
-    }
-    std::memset(memory, poison, bytes);
-    *address = reinterpret_cast<Address>(memory);
-    const std::lock_guard lock(mutex);
-    allocations[*address] = {bytes, stack.back(), host};
-    fake_cuda_control.live_allocations++;
-    return status::success;
+    REQUIRE(unsafe_call());
+    return memory_take(address, bytes, stack.back(), host);
 }
 
 Status release(Address address, bool host) {
-    REQUIRE(ready());
-    const std::lock_guard lock(mutex);
-    const auto found = allocations.find(address);
-    if (found == allocations.end() || found->second.host != host) {
-        return status::invalid_value;
+    REQUIRE(in_context());
+    REQUIRE(unsafe_call());
+    return memory_free(address, host);
+}
+
+// As many blocks as fit the device, of all kernels together.
+class Places {
+  public:
+    void take() {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] {
+            return fake_cuda_control.resident_blocks == 0 ||
+                   used_ < fake_cuda_control.resident_blocks;
+        });
+        ++used_;
     }
-    std::memset(reinterpret_cast<void*>(address), poison, found->second.bytes);
-    std::free(reinterpret_cast<void*>(address));
-    allocations.erase(found);
-    fake_cuda_control.live_allocations--;
-    return status::success;
-}
+    void leave() {
+        const std::lock_guard lock(mutex_);
+        --used_;
+        changed_.notify_all();
+    }
 
-// Made once and never ended, as the real one.
-StreamOpaque& stream_of(Stream stream) {
-    static auto* const null_stream = new StreamOpaque(nullptr);
-    return stream != nullptr ? *stream : *null_stream;
-}
+  private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    unsigned used_ = 0;
+};
+Places places;
 
-// A kernel is all its blocks at once, each a thread.
+// Blocks begin in any order, each when there is a place for it.
 void grid_run(Function function, const void* argument, unsigned blocks, unsigned threads) {
-    std::vector<std::thread> running;
+    std::vector<unsigned> order(blocks);
     for (unsigned block = 0; block < blocks; ++block) {
-        running.emplace_back([&, block] { function->run(argument, block, threads); });
+        order[block] = block;
+    }
+    static thread_local std::minstd_rand random(fake_cuda_control.late + 1);
+    std::shuffle(order.begin(), order.end(), random);
+    std::vector<std::thread> running;
+    for (const unsigned block : order) {
+        places.take();
+        running.emplace_back([&, block] {
+            function->run(argument, block, threads);
+            places.leave();
+        });
     }
     for (std::thread& block : running) {
         block.join();
     }
 }
 
-// Whether [address, address + bytes) lies in one live allocation.
-bool range_valid(Address address, size_t bytes) {
-    const std::lock_guard lock(mutex);
-    const auto found = allocation_of(address);
-    return found != allocations.end() && address + bytes <= found->first + found->second.bytes;
+// A kernel that was not loaded is loaded by its first launch, which waits for the device.
+Status kernel_loaded(Function function) {
+    if (fake_cuda_control.lazy == 0) {
+        return status::success;
+    }
+    {
+        const std::lock_guard lock(mutex);
+        if (!functions_loaded.insert(function).second) {
+            return status::success;
+        }
+    }
+    return unsafe_call();
 }
 
 // One function per row; the rows without one answer "not supported".
@@ -143,6 +168,7 @@ struct Fake {
             return status::no_device;
         }
         initialised = true;
+        device::access_check = memory_access_check;
         return flags == 0 ? status::success : status::invalid_value;
     }
     static Status cuDriverGetVersion(int* version) {
@@ -238,45 +264,93 @@ struct Fake {
     }
     static Status cuMemGetAddressRange(Address* base, size_t* bytes, Address address) {
         REQUIRE(in_context());
-        const std::lock_guard lock(mutex);
-        const auto found = allocation_of(address);
-        if (found == allocations.end()) {
+        const Allocation found = memory_find(address);
+        if (found.begin == 0) {
             return status::not_found;
         }
-        *base = found->first;
-        *bytes = found->second.bytes;
+        *base = found.begin;
+        *bytes = found.bytes;
         return status::success;
     }
     static Status cuMemHostGetDevicePointer(Address* address, void* memory, unsigned) {
         *address = reinterpret_cast<Address>(memory);
-        return range_valid(*address, 1) ? status::success : status::invalid_value;
+        return memory_holds(*address, 1) ? status::success : status::invalid_value;
     }
     // Either end may be pageable memory of the host, which is not known here.
     static Status cuMemcpyAsync(Address to, Address from, size_t bytes, Stream stream) {
         REQUIRE(in_context());
-        if (!range_valid(to, bytes) && !range_valid(from, bytes)) {
+        if (!memory_holds(to, bytes) && !memory_holds(from, bytes)) {
             return status::invalid_value;
         }
-        stream_of(stream).give([=] {
+        stream_give(stream, [=] {
             std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
         });
         return status::success;
     }
     static Status cuMemsetD8Async(Address to, unsigned char value, size_t count, Stream stream) {
         REQUIRE(in_context());
-        if (!range_valid(to, count)) {
+        if (!memory_holds(to, count)) {
             return status::invalid_value;
         }
-        stream_of(stream).give([=] { std::memset(reinterpret_cast<void*>(to), value, count); });
+        stream_give(stream, [=] { std::memset(reinterpret_cast<void*>(to), value, count); });
         return status::success;
     }
     static Status cuModuleLoadData(Module* module, const void* image) {
         REQUIRE(in_context());
+        REQUIRE(unsafe_call());
         *module = new ModuleOpaque{image};
         return image != nullptr ? status::success : status::invalid_value;
     }
     static Status cuModuleUnload(Module module) {
+        REQUIRE(unsafe_call());
         delete module;
+        return status::success;
+    }
+    static Status cuFuncLoad(Function function) {
+        REQUIRE(in_context());
+        const std::lock_guard lock(mutex);
+        functions_loaded.insert(function);
+        return status::success;
+    }
+    static Status cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Function, int, size_t) {
+        *blocks = 1;
+        return in_context();
+    }
+    static Status cuDeviceGetName(char* name, int bytes, Device device) {
+        REQUIRE(ready());
+        std::snprintf(name, static_cast<size_t>(bytes), "stand-in %d", device);
+        return device_valid(device) ? status::success : status::invalid_device;
+    }
+    static Status cuDeviceGetAttribute(int* value, int attribute, Device device) {
+        REQUIRE(ready());
+        const unsigned resident = fake_cuda_control.resident_blocks;
+        *value = attribute == device_attribute::multiprocessor_count
+                     ? static_cast<int>(resident != 0 ? resident : 132)
+                 : attribute == device_attribute::capability_major   ? 9
+                 : attribute == device_attribute::cooperative_launch ? 1
+                                                                     : 0;
+        return device_valid(device) ? status::success : status::invalid_device;
+    }
+    static Status cuDeviceCanAccessPeer(int* can, Device, Device) {
+        *can = 1;
+        return ready();
+    }
+    static Status cuCtxEnablePeerAccess(Context, unsigned) { return in_context(); }
+    static Status cuPointerGetAttributes(unsigned count, int* attributes, void** values,
+                                         Address address) {
+        REQUIRE(in_context());
+        const Allocation found = memory_find(address);
+        for (unsigned i = 0; i < count; ++i) {
+            if (attributes[i] == pointer_attribute::memory_type) {
+                *static_cast<unsigned*>(values[i]) = found.begin == 0 ? 0
+                                                     : found.host     ? memory_type::host
+                                                                      : memory_type::device;
+            } else if (attributes[i] == pointer_attribute::device_ordinal) {
+                *static_cast<int*>(values[i]) = found.begin == 0 ? -2 : found.context->device;
+            } else {
+                return status::not_supported;
+            }
+        }
         return status::success;
     }
     static Status cuModuleGetFunction(Function* function, Module, const char* name) {
@@ -292,9 +366,11 @@ struct Fake {
             block_x == 0 || block_x > device::block_threads_max) {
             return status::invalid_value;
         }
+        REQUIRE(kernel_loaded(function));
+        fake_cuda_control.launches++;
         const auto* const given = static_cast<const char*>(arguments[0]);
         const std::vector<char> argument(given, given + function->argument_bytes);
-        stream_of(stream).give([=, threads = fake_cuda_control.block_threads] {
+        stream_give(stream, [=, threads = fake_cuda_control.block_threads] {
             grid_run(function, argument.data(), x, threads);
         });
         return status::success;
@@ -302,17 +378,20 @@ struct Fake {
     static Status cuLaunchCooperativeKernel(Function function, unsigned x, unsigned y, unsigned z,
                                             unsigned block_x, unsigned block_y, unsigned block_z,
                                             unsigned shared, Stream stream, void** arguments) {
+        if (fake_cuda_control.resident_blocks != 0 && x > fake_cuda_control.resident_blocks) {
+            return status::cooperative_launch_too_large;
+        }
         return cuLaunchKernel(function, x, y, z, block_x, block_y, block_z, shared, stream,
                               arguments, nullptr);
     }
     static Status cuLaunchHostFunc(Stream stream, HostCall call, void* argument) {
         REQUIRE(ready());
-        stream_of(stream).give([=] { call(argument); });
+        stream_give(stream, [=] { call(argument); });
         return status::success;
     }
-    static Status cuStreamCreateWithPriority(Stream* stream, unsigned, int) {
+    static Status cuStreamCreateWithPriority(Stream* stream, unsigned flags, int) {
         REQUIRE(in_context());
-        *stream = new StreamOpaque(stack.back());
+        *stream = new StreamOpaque(stack.back(), (flags & stream_flag::non_blocking) == 0);
         return status::success;
     }
     static Status cuStreamDestroy(Stream stream) {
@@ -325,30 +404,52 @@ struct Fake {
         return status::success;
     }
     static Status cuStreamWaitEvent(Stream stream, Event event, unsigned) {
-        event->state->wait_in(stream_of(stream));
-        return status::success;
+        return event_wait(stream, event);
     }
     static Status cuStreamSynchronize(Stream stream) {
+        REQUIRE(stream_question(stream));
         stream_of(stream).wait_idle();
         return status::success;
     }
     static Status cuStreamQuery(Stream stream) {
+        REQUIRE(stream_question(stream));
         return stream_of(stream).idle() ? status::success : status::not_ready;
+    }
+    static Status cuStreamGetCaptureInfo(Stream stream, int* state, uint64_t* id, Graph* graph,
+                                         const GraphNode**, size_t*) {
+        return capture_info(stream, state, id, graph);
+    }
+    static Status cuThreadExchangeStreamCaptureMode(int* mode) {
+        return capture_mode_exchange(mode);
+    }
+    static Status cuUserObjectCreate(UserObject* object, void* value, HostCall destroy,
+                                     unsigned references, unsigned flags) {
+        *object = new UserObjectOpaque{destroy, value};
+        return references == 1 && flags == user_object_flag::no_destructor_sync
+                   ? status::success
+                   : status::invalid_value;
+    }
+    static Status cuUserObjectRelease(UserObject object, unsigned) {
+        object->destroy(object->value);
+        delete object;
+        return status::success;
+    }
+    static Status cuGraphRetainUserObject(Graph graph, UserObject object, unsigned, unsigned) {
+        graph->held.emplace_back(object->destroy, object->value);
+        delete object;
+        return status::success;
     }
     static Status cuEventCreate(Event* event, unsigned) {
         REQUIRE(in_context());
         *event = new EventOpaque;
         return status::success;
     }
-    static Status cuEventRecord(Event event, Stream stream) {
-        event->state->record(stream_of(stream));
-        return status::success;
-    }
+    static Status cuEventRecord(Event event, Stream stream) { return event_record(event, stream); }
     static Status cuEventQuery(Event event) {
         return event->state->reached() ? status::success : status::not_ready;
     }
     static Status cuEventSynchronize(Event event) {
-        event->state->wait_reached();
+        event->state->await(event->record);
         return status::success;
     }
     static Status cuEventDestroy(Event event) {
@@ -405,6 +506,10 @@ using namespace weft::gpu;
 
 FAKE_EXPORT Status cuCtxGetCurrent(Context* context) {
     return Fake::cuCtxGetCurrent(context);
+}
+
+FAKE_EXPORT Status cuCtxGetDevice(Device* device) {
+    return Fake::cuCtxGetDevice(device);
 }
 
 FAKE_EXPORT Status cuInit(unsigned flags) {

@@ -1,13 +1,84 @@
 #include "tests/fake_cuda/streams.h"
 
 #include <algorithm>
+#include <random>
+
+#include "tests/fake_cuda/control.h"
 
 namespace weft::gpu {
 
-StreamOpaque::StreamOpaque(Context of) : context(of), thread_([this] { run(); }) {
+namespace {
+
+// In the order in which work was given to them.
+struct HardwareQueue {
+    std::mutex mutex;
+    std::condition_variable changed;
+    uint64_t given = 0, ended = 0;
+};
+constexpr unsigned queue_max = 64;
+HardwareQueue queues[queue_max];
+
+std::mutex streams_mutex;
+std::vector<StreamOpaque*> streams;
+std::atomic<unsigned> stream_count{0};
+
+HardwareQueue* queue_of(unsigned stream) {
+    const unsigned count = std::min(fake_cuda_control.queues, queue_max);
+    return count == 0 ? nullptr : &queues[stream % count];
+}
+
+void come_late() {
+    static thread_local std::minstd_rand random(fake_cuda_control.late +
+                                                stream_count.load(std::memory_order_relaxed));
+    if (fake_cuda_control.late != 0) {
+        for (unsigned turns = random() % 64; turns > 0; --turns) {
+            std::this_thread::yield();
+        }
+    }
+}
+
+}  // namespace
+
+uint64_t EventState::record() {
+    const std::lock_guard lock(mutex_);
+    return ++recorded_;
+}
+
+void EventState::reach(uint64_t record) {
+    const std::lock_guard lock(mutex_);
+    reached_ = std::max(reached_, record);
+    changed_.notify_all();
+}
+
+bool EventState::reached() {
+    const std::lock_guard lock(mutex_);
+    return reached_ >= recorded_;
+}
+
+void EventState::await(uint64_t record) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return reached_ >= record; });
+}
+
+uint64_t EventState::last() {
+    const std::lock_guard lock(mutex_);
+    return recorded_;
+}
+
+StreamOpaque::StreamOpaque(Context of, bool is_blocking)
+    : context(of),
+      blocking(is_blocking),
+      number_(stream_count.fetch_add(1)),
+      thread_([this] { run(); }) {
+    const std::lock_guard lock(streams_mutex);
+    streams.push_back(this);
 }
 
 StreamOpaque::~StreamOpaque() {
+    {
+        const std::lock_guard lock(streams_mutex);
+        std::erase(streams, this);
+    }
     {
         const std::lock_guard lock(mutex_);
         ending_ = true;
@@ -16,9 +87,14 @@ StreamOpaque::~StreamOpaque() {
     thread_.join();
 }
 
-void StreamOpaque::give(std::function<void()> work) {
+void StreamOpaque::give(Work work) {
     const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(work));
+    uint64_t ticket = 0;
+    if (HardwareQueue* const queue = queue_of(number_)) {
+        const std::lock_guard inner(queue->mutex);
+        ticket = ++queue->given;
+    }
+    queue_.push_back({std::move(work), ticket});
     changed_.notify_all();
 }
 
@@ -40,53 +116,115 @@ void StreamOpaque::run() {
             return;
         }
         // References to a deque's elements outlast pushes at its end.
-        const std::function<void()>& work = queue_.front();
+        const Item& item = queue_.front();
         lock.unlock();
-        work();
+        come_late();
+        HardwareQueue* const queue = item.ticket != 0 ? queue_of(number_) : nullptr;
+        if (queue != nullptr) {
+            std::unique_lock inner(queue->mutex);
+            queue->changed.wait(inner, [&] { return queue->ended + 1 >= item.ticket; });
+        }
+        item.work();
+        if (queue != nullptr) {
+            const std::lock_guard inner(queue->mutex);
+            queue->ended = item.ticket;
+            queue->changed.notify_all();
+        }
         lock.lock();
         queue_.pop_front();
         changed_.notify_all();
     }
 }
 
-std::shared_ptr<EventState> EventState::create() {
-    auto state = std::make_shared<EventState>();
-    state->self_ = state;
-    return state;
+StreamOpaque& stream_of(Stream stream) {
+    // Made once and never ended, as the real one. 1 and 2 are names of default streams.
+    static auto* const null_stream = new StreamOpaque(nullptr, true);
+    return reinterpret_cast<uintptr_t>(stream) > 2 ? *stream : *null_stream;
 }
 
-void EventState::record(StreamOpaque& stream) {
-    const std::lock_guard lock(mutex_);
-    const uint64_t record = ++recorded_;
-    stream.give([state = self_.lock(), record] {
-        const std::lock_guard inner(state->mutex_);
-        state->reached_ = std::max(state->reached_, record);
-        state->changed_.notify_all();
-    });
-}
+namespace {
 
-void EventState::wait_in(StreamOpaque& stream) {
-    const std::lock_guard lock(mutex_);
-    stream.give([state = self_.lock(), record = recorded_] { wait_for(state, record); });
-}
-
-bool EventState::reached() {
-    const std::lock_guard lock(mutex_);
-    return reached_ >= recorded_;
-}
-
-void EventState::wait_reached() {
-    uint64_t record = 0;
+// The null stream's work comes after all that blocking streams were given, and before what they
+// are given next.
+void legacy_give(StreamOpaque& null_stream, Work work) {
+    std::vector<StreamOpaque*> others;
     {
-        const std::lock_guard lock(mutex_);
-        record = recorded_;
+        const std::lock_guard lock(streams_mutex);
+        std::ranges::copy_if(streams, std::back_inserter(others), [&](const StreamOpaque* one) {
+            return one != &null_stream && one->blocking;
+        });
     }
-    wait_for(self_.lock(), record);
+    for (StreamOpaque* other : others) {
+        auto before = std::make_shared<EventState>();
+        before->record();
+        other->give([before] { before->reach(1); });
+        null_stream.give([before] { before->await(1); });
+    }
+    null_stream.give(std::move(work));
+    auto after = std::make_shared<EventState>();
+    after->record();
+    null_stream.give([after] { after->reach(1); });
+    for (StreamOpaque* other : others) {
+        other->give([after] { after->await(1); });
+    }
 }
 
-void EventState::wait_for(const std::shared_ptr<EventState>& state, uint64_t record) {
-    std::unique_lock lock(state->mutex_);
-    state->changed_.wait(lock, [&] { return state->reached_ >= record; });
+}  // namespace
+
+void stream_give(Stream stream, Work work) {
+    StreamOpaque& own = stream_of(stream);
+    if (own.graph != nullptr) {
+        own.graph->branches[&own].push_back({std::move(work), nullptr, 0, false});
+    } else if (&own == &stream_of(nullptr)) {
+        legacy_give(own, std::move(work));
+    } else {
+        own.give(std::move(work));
+    }
+}
+
+Status event_record(Event event, Stream stream) {
+    StreamOpaque& own = stream_of(stream);
+    event->record = event->state->record();
+    event->graph = own.graph;
+    event->stream = &own;
+    if (own.graph != nullptr) {
+        own.graph->branches[&own].push_back({nullptr, event->state, event->record, false});
+    } else {
+        own.give([state = event->state, record = event->record] { state->reach(record); });
+    }
+    return status::success;
+}
+
+Status event_wait(Stream stream, Event event) {
+    StreamOpaque& own = stream_of(stream);
+    if (own.graph == nullptr && event->graph == nullptr) {
+        own.give([state = event->state, record = event->record] { state->await(record); });
+        return status::success;
+    }
+    if (own.graph == nullptr) {
+        own.graph = event->graph;  // it joins the capture
+        own.graph->unjoined.push_back(&own);
+    }
+    if (own.graph != event->graph) {
+        own.graph->valid = false;
+        return status::stream_capture_isolation;
+    }
+    if (&own == own.graph->origin) {
+        std::erase(own.graph->unjoined, event->stream);
+    }
+    own.graph->branches[&own].push_back({nullptr, event->state, event->record, true});
+    return status::success;
+}
+
+bool device_idle() {
+    const std::lock_guard lock(streams_mutex);
+    return std::ranges::all_of(streams, [](StreamOpaque* one) { return one->idle(); });
+}
+
+void device_wait_idle() {
+    while (!device_idle()) {
+        std::this_thread::yield();
+    }
 }
 
 }  // namespace weft::gpu

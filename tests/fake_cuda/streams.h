@@ -1,56 +1,118 @@
-// Streams and events of the stand-in driver. A stream is a thread that does what it is given in
-// order; the null stream is one more, without the legacy stream's barriers. Thread-safe. What was
-// given to a stream is done before it is destroyed.
+// Streams, events and graphs of the stand-in driver. A stream is a thread that does what it is
+// given in order; the null stream is one more, which waits for all blocking streams and they for
+// it. Streams may share hardware queues: then a stream's work waits until all that was given to its
+// queue before has ended. A capturing stream records instead. Thread-safe. What was given to a
+// stream is done before it is destroyed.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "src/gpu/driver_types.h"
 
 namespace weft::gpu {
 
-struct StreamOpaque {
-    explicit StreamOpaque(Context of);
-    ~StreamOpaque();
-    StreamOpaque(const StreamOpaque&) = delete;
-    StreamOpaque& operator=(const StreamOpaque&) = delete;
-    void give(std::function<void()> work);
-    bool idle();
-    void wait_idle();
-    const Context context;
-
-  private:
-    void run();
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::deque<std::function<void()>> queue_;  // the front is under way
-    bool ending_ = false;
-    std::thread thread_;
-};
+using Work = std::function<void()>;
 
 // How often an event was recorded, and how many of these records its streams have reached.
-struct EventState {
-    void record(StreamOpaque& stream);
-    void wait_in(StreamOpaque& stream);
+class EventState {
+  public:
+    uint64_t record();
+    void reach(uint64_t record);
     bool reached();
-    void wait_reached();
-    static void wait_for(const std::shared_ptr<EventState>& state, uint64_t record);
-    static std::shared_ptr<EventState> create();
+    void await(uint64_t record);
+    uint64_t last();
 
   private:
-    std::weak_ptr<EventState> self_;
     std::mutex mutex_;
     std::condition_variable changed_;
     uint64_t recorded_ = 0, reached_ = 0;
 };
+using EventPtr = std::shared_ptr<EventState>;  // shared: also held by what waits for it
+
+// What a capture recorded: a branch for each stream, events between them.
+struct GraphOpaque {
+    struct Node {
+        Work work;       // empty: an event
+        EventPtr event;  // recorded or awaited
+        uint64_t record = 0;
+        bool awaits = false;
+    };
+    uint64_t id = 0;
+    int mode = 0;
+    Stream origin = nullptr;
+    std::thread::id thread;  // that began it
+    bool valid = true;
+    std::map<Stream, std::vector<Node>> branches;
+    std::vector<Stream> unjoined;  // streams whose end nobody has awaited
+    std::vector<std::pair<HostCall, void*>> held;
+
+    void run() const;  // once, all branches at the same time
+    void end();        // lets go of what it holds, on a thread of its own
+};
 
 struct EventOpaque {
-    std::shared_ptr<EventState> state = EventState::create();  // also held by what waits for it
+    EventPtr state = std::make_shared<EventState>();
+    uint64_t record = 0;      // the last one
+    Graph graph = nullptr;    // which it was recorded into
+    Stream stream = nullptr;  // likewise
 };
+
+struct StreamOpaque {
+    StreamOpaque(Context of, bool is_blocking);
+    ~StreamOpaque();
+    StreamOpaque(const StreamOpaque&) = delete;
+    StreamOpaque& operator=(const StreamOpaque&) = delete;
+    void give(Work work);  // now, whatever is captured
+    bool idle();
+    void wait_idle();
+    const Context context;
+    const bool blocking;
+    Graph graph = nullptr;  // capturing
+
+  private:
+    struct Item {
+        Work work;
+        uint64_t ticket;
+    };
+    void run();
+    const unsigned number_;
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::deque<Item> queue_;  // the front is under way
+    bool ending_ = false;
+    std::thread thread_;
+};
+
+// The stream of a handle: the null stream and its other names are one.
+StreamOpaque& stream_of(Stream stream);
+
+// Work for a stream, or for the graph it is captured into.
+void stream_give(Stream stream, Work work);
+Status event_record(Event event, Stream stream);
+Status event_wait(Stream stream, Event event);
+
+// All streams there are have nothing to do.
+void device_wait_idle();
+bool device_idle();
+
+// A call that may wait for the device: allowed now? What it does to captures follows.
+Status unsafe_call();
+// A question about a stream, which a capture forbids for its own.
+Status stream_question(Stream stream);
+
+Status capture_begin(Stream stream, int mode);
+Graph capture_end(Stream stream);
+Status graph_launch(Graph graph, Stream stream);
+void graph_destroy(Graph graph);
+Status capture_info(Stream stream, int* state, uint64_t* id, Graph* graph);
+// The calling thread's mode, exchanged.
+Status capture_mode_exchange(int* mode);
 
 }  // namespace weft::gpu

@@ -155,32 +155,41 @@ WEFT_DEVICE_CODE bool block_any(void*, bool value) {
 
 #else
 
-// What the hardware traps on.
-inline void require_aligned(const void* at, uint64_t bytes) {
+// What the hardware traps on: misaligned addresses, and those that no memory of the device has,
+// which the stand-in driver knows.
+inline void (*access_check)(const void* at, uint64_t bytes) = nullptr;
+inline void require_access(const void* at, uint64_t bytes) {
     if (reinterpret_cast<uintptr_t>(at) % bytes != 0) {
         __builtin_trap();
+    }
+    if (access_check != nullptr) {
+        access_check(at, bytes);
     }
 }
 
 inline uint64_t load_acquire(const uint64_t* at) {
+    require_access(at, 8);
     return std::atomic_ref(*const_cast<uint64_t*>(at)).load(std::memory_order_acquire);
 }
 
 inline void store_release(uint64_t* at, uint64_t value) {
+    require_access(at, 8);
     std::atomic_ref(*at).store(value, std::memory_order_release);
 }
 
 inline uint64_t load_relaxed(const uint64_t* at) {
+    require_access(at, 8);
     return std::atomic_ref(*const_cast<uint64_t*>(at)).load(std::memory_order_relaxed);
 }
 
 inline void store_relaxed(uint64_t* at, uint64_t value) {
+    require_access(at, 8);
     std::atomic_ref(*at).store(value, std::memory_order_relaxed);
 }
 
 template <class Bits>
 inline Bits load_element(const void* at) {
-    require_aligned(at, sizeof(Bits));
+    require_access(at, sizeof(Bits));
     Bits value;
     __builtin_memcpy(&value, at, sizeof(Bits));
     return value;
@@ -188,18 +197,18 @@ inline Bits load_element(const void* at) {
 
 template <class Bits>
 inline void store_element(void* at, Bits value) {
-    require_aligned(at, sizeof(Bits));
+    require_access(at, sizeof(Bits));
     __builtin_memcpy(at, &value, sizeof(Bits));
 }
 
 inline Vec16 load_vector(const void* at) {
-    require_aligned(at, 16);
+    require_access(at, 16);
     const char* from = static_cast<const char*>(at);
     return {load_element<uint64_t>(from), load_element<uint64_t>(from + 8)};
 }
 
 inline void store_vector(void* at, Vec16 value) {
-    require_aligned(at, 16);
+    require_access(at, 16);
     char* to = static_cast<char*>(at);
     store_element(to, value.low);
     store_element(to + 8, value.high);

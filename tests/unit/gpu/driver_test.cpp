@@ -48,7 +48,7 @@ TEST_CASE("a driver too old for a required function is refused by the function's
     fake->version = 11020;
     const std::string text = refusal(FAKE_CUDA);
     INFO(text);
-    CHECK(says(text, {FAKE_CUDA, "CUDA 11.2", "lacks cuUserObjectCreate of CUDA 11.3",
+    CHECK(says(text, {FAKE_CUDA, "CUDA 11.2", "lacks cuStreamGetCaptureInfo of CUDA 11.3",
                       "update it to CUDA 11.3"}));
 }
 

@@ -85,8 +85,10 @@ static_assert(gpu::status::invalid_handle == CUDA_ERROR_INVALID_HANDLE);
 static_assert(gpu::status::not_found == CUDA_ERROR_NOT_FOUND);
 static_assert(gpu::status::not_ready == CUDA_ERROR_NOT_READY);
 static_assert(gpu::status::peer_access_already_enabled == CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED);
-static_assert(gpu::status::cooperative_launch_too_large ==
-              CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
+static_assert(gpu::status::cooperative_launch_too_large == CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
+static_assert(gpu::status::not_permitted == CUDA_ERROR_NOT_PERMITTED);
+static_assert(gpu::status::stream_capture_unsupported == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+static_assert(gpu::status::stream_capture_isolation == CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
 static_assert(gpu::status::not_supported == CUDA_ERROR_NOT_SUPPORTED);
 
 static_assert(gpu::device_attribute::multiprocessor_count ==

@@ -13,14 +13,15 @@ class FakeSwitches {
         REQUIRE(library_ != nullptr);
         control_ = static_cast<FakeCudaControl*>(dlsym(library_, "fake_cuda_control"));
         REQUIRE(control_ != nullptr);
-        before_ = *control_;
     }
     ~FakeSwitches() {
-        control_->version = before_.version;
-        control_->devices = before_.devices;
+        control_->version = 12080;
+        control_->devices = 1;
         control_->lacking = nullptr;
         control_->stub = 0;
-        control_->block_threads = before_.block_threads;
+        control_->block_threads = 1;
+        control_->resident_blocks = control_->queues = control_->late = 0;
+        control_->lazy = control_->no_waiting = 0;
         dlclose(library_);
     }
     FakeSwitches(const FakeSwitches&) = delete;
@@ -30,5 +31,4 @@ class FakeSwitches {
   private:
     void* library_;
     FakeCudaControl* control_ = nullptr;
-    FakeCudaControl before_{};
 };

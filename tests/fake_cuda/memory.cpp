@@ -1,0 +1,108 @@
+#include "tests/fake_cuda/memory.h"
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+
+#include "tests/fake_cuda/control.h"
+
+namespace weft::gpu {
+
+namespace {
+
+constexpr int poison = 0xcb;
+constexpr size_t page = 4096;
+
+std::shared_mutex mutex;
+std::map<Address, Allocation> allocations;
+std::atomic<uint64_t> changes{1};  // of the table, so that a thread may keep what it found last
+
+size_t pages_of(size_t bytes) {
+    return (bytes + page - 1) / page * page;
+}
+
+// Under the mutex.
+Allocation find_locked(Address address) {
+    const auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) {
+        return {};
+    }
+    const Allocation& found = std::prev(after)->second;
+    return address - found.begin < found.bytes ? found : Allocation{};
+}
+
+}  // namespace
+
+Status memory_take(Address* address, size_t bytes, Context context, bool host) {
+    if (bytes == 0 || address == nullptr) {
+        return status::invalid_value;
+    }
+    void* const memory =
+        mmap(nullptr, pages_of(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return status::out_of_memory;
+    }
+    std::memset(memory, poison, bytes);
+    *address = reinterpret_cast<Address>(memory);
+    const std::lock_guard lock(mutex);
+    allocations[*address] = {*address, bytes, context, host};
+    fake_cuda_control.live_allocations++;
+    changes++;
+    return status::success;
+}
+
+// The addresses are not used again, so that whoever keeps one is found.
+Status memory_free(Address address, bool host) {
+    const std::lock_guard lock(mutex);
+    const auto found = allocations.find(address);
+    if (found == allocations.end() || found->second.host != host) {
+        return status::invalid_value;
+    }
+    void* const memory = reinterpret_cast<void*>(address);
+    const size_t bytes = pages_of(found->second.bytes);
+    madvise(memory, bytes, MADV_DONTNEED);
+    mprotect(memory, bytes, PROT_NONE);
+    allocations.erase(found);
+    fake_cuda_control.live_allocations--;
+    changes++;
+    return status::success;
+}
+
+Allocation memory_find(Address address) {
+    const std::shared_lock lock(mutex);
+    return find_locked(address);
+}
+
+bool memory_holds(Address address, size_t bytes) {
+    const Allocation found = memory_find(address);
+    return found.begin != 0 && address + bytes <= found.begin + found.bytes;
+}
+
+void memory_access_check(const void* at, uint64_t bytes) {
+    thread_local Allocation last;
+    thread_local uint64_t seen = 0;
+    const auto address = reinterpret_cast<Address>(at);
+    const auto inside = [&] {
+        return last.begin != 0 && address >= last.begin &&
+               address + bytes <= last.begin + last.bytes;
+    };
+    if (seen == changes.load(std::memory_order_acquire) && inside()) {
+        return;
+    }
+    seen = changes.load(std::memory_order_acquire);
+    last = memory_find(address);
+    if (!inside()) {
+        std::fprintf(stderr, "fake_cuda: a kernel touches %p, which is no memory of a device\n",
+                     at);
+        std::abort();
+    }
+}
+
+}  // namespace weft::gpu
