@@ -120,11 +120,11 @@ DeviceRank::~DeviceRank() {
             cuda.cuEventDestroy(event);
         }
     }
-    if (pinned_ != nullptr) {
-        cuda.cuMemFreeHost(pinned_);
-    }
-    if (memory_ != 0) {
-        cuda.cuMemFree(memory_);
+    const gpu::Status pinned =
+        pinned_ != nullptr ? cuda.cuMemFreeHost(pinned_) : gpu::status::success;
+    const gpu::Status memory = memory_ != 0 ? cuda.cuMemFree(memory_) : gpu::status::success;
+    if (pinned != gpu::status::success || memory != gpu::status::success) {
+        LOG(info, alloc, "freeing the memory of rank %u: status %d and %d", rank_, pinned, memory);
     }
 }
 

@@ -123,6 +123,13 @@ class Job {
         return reinterpret_cast<T*>(address);
     }
 
+    // Memory is freed then, which may wait for the device.
+    void abort(int rank) {
+        cuda.fake->no_waiting = 0;
+        NCCL(ncclCommAbort(comms[static_cast<size_t>(rank)]));
+        comms[static_cast<size_t>(rank)] = nullptr;
+    }
+
     void synchronize() {
         for (const gpu::Stream each : made_) {
             CUDA(cuda->cuStreamSynchronize(each));

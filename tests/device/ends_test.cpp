@@ -34,10 +34,8 @@ TEST_CASE("arguments that differ are found by the kernels, and every rank is tol
         CHECK(ncclAllReduce(memory, memory, 1, ncclInt32, ncclSum, job.comms[0],
                             cuda_stream(job.streams[0])) != ncclSuccess);
         CHECK(Warnings().say({"mismatched arguments", "rank 1", "count"}));
-        for (ncclComm_t& comm : job.comms) {
-            NCCL(ncclCommAbort(comm));
-            comm = nullptr;
-        }
+        job.abort(0);
+        job.abort(1);
     }
 }
 
@@ -48,16 +46,14 @@ TEST_CASE("an abort ends a kernel that waits, and stores nothing afterwards") {
         buffers.fill(0);
         NCCL(buffers.enqueue(0, job.streams[0]));
         CHECK(job.cuda->cuStreamQuery(job.streams[0]) == gpu::status::not_ready);
-        NCCL(ncclCommAbort(job.comms[0]));
-        job.comms[0] = nullptr;
+        job.abort(0);
         CHECK(comes_true(
             [&] { return job.cuda->cuStreamQuery(job.streams[0]) == gpu::status::success; }));
         CHECK(buffers.output(0)[0] == static_cast<int32_t>(0xeeeeeeee));
         // The other rank has heard of it, and its kernels end, too.
         CHECK(comes_true([&] { return async_error(job.comms[1]) != ncclSuccess; }));
         CHECK(buffers.enqueue(1, job.streams[1]) != ncclSuccess);
-        NCCL(ncclCommAbort(job.comms[1]));
-        job.comms[1] = nullptr;
+        job.abort(1);
     }
 }
 
@@ -76,13 +72,11 @@ TEST_CASE("an abort before the kernel has begun: it begins, and does nothing") {
         &go));
     NCCL(buffers.enqueue(0, job.streams[0]));
     // Returns although the stream is held up: it waits for nobody's stream.
-    NCCL(ncclCommAbort(job.comms[0]));
-    job.comms[0] = nullptr;
+    job.abort(0);
     go = true;
     job.synchronize();
     CHECK(buffers.output(0)[0] == static_cast<int32_t>(0xeeeeeeee));
-    NCCL(ncclCommAbort(job.comms[1]));
-    job.comms[1] = nullptr;
+    job.abort(1);
 }
 
 TEST_CASE("a destroy lets queued operations end, and a finalize reports them done") {
@@ -109,8 +103,6 @@ TEST_CASE("a failure of one launch in a group ends the communicators with the dr
     CHECK(ncclGroupEnd() != ncclSuccess);
     job.cuda.fake->resident_blocks = 0;
     CHECK(async_error(job.comms[0]) != ncclSuccess);
-    for (ncclComm_t& comm : job.comms) {
-        NCCL(ncclCommAbort(comm));
-        comm = nullptr;
-    }
+    job.abort(0);
+    job.abort(1);
 }
