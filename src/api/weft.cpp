@@ -56,7 +56,7 @@ WEFT_EXPORT ncclResult_t weftGetVersion(int* version) {
 
 WEFT_EXPORT const char* weftGetBuildInfo(void) {
     return "Weft " WEFT_VERSION ", NCCL API 2.28.9, compiler " __VERSION__
-           ", host memory, transports loopback shm fabric";
+           ", host memory and CUDA, transports loopback shm fabric";
 }
 
 WEFT_EXPORT ncclResult_t weftStreamCreate(cudaStream_t* stream) {

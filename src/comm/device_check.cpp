@@ -85,6 +85,9 @@ Result<void> device_call_check(Communicator& comm, const Call& call, const char*
     if (call.count == 0) {
         return {};
     }
+    if (call.scalar_at != nullptr) {
+        TRY(buffer_check(comm, rank, function, "the factor at", call.scalar_at));
+    }
     const CallNeeds needs = call_needs(call.coll, call.is_send, call.root == comm.rank());
     if (needs.send) {
         TRY(buffer_check(comm, rank, function, "sendbuff", call.send));

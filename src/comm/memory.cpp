@@ -1,21 +1,70 @@
 #include "src/comm/memory.h"
 
 #include "src/base/log.h"
+#include "src/comm/process.h"
+#include "src/gpu/kind.h"
 #include "transports/memory.h"
 
 namespace weft {
+
+Result<void*> DeviceMemories::take(const gpu::Driver& driver, int device, size_t bytes) {
+    TRY(gpu::driver_init(driver));
+    gpu::Device own = 0;
+    TRY(gpu::driver_check(driver, driver.cuDeviceGet(&own, device),
+                          format("ncclMemAlloc : CUDA device %d", device)));
+    auto context =
+        std::make_unique<gpu::PrimaryContext>(TRY(gpu::PrimaryContext::retain(driver, own)));
+    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(driver, context->get()));
+    gpu::Address address = 0;
+    TRY(gpu::driver_check(
+        driver, driver.cuMemAlloc(&address, bytes),
+        format("ncclMemAlloc : allocating %zu bytes on CUDA device %d", bytes, device)));
+    void* const memory = reinterpret_cast<void*>(address);
+    const std::lock_guard lock(mutex_);
+    taken_[memory] = {&driver, std::move(context)};
+    return memory;
+}
+
+Result<bool> DeviceMemories::give_back(void* memory) {
+    Taken taken;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto found = taken_.find(memory);
+        if (found == taken_.end()) {
+            return false;
+        }
+        taken = std::move(found->second);
+        taken_.erase(found);
+    }
+    const gpu::Driver& driver = *taken.driver;
+    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(driver, taken.context->get()));
+    TRY(gpu::driver_check(driver, driver.cuMemFree(reinterpret_cast<gpu::Address>(memory)),
+                          format("ncclMemFree : freeing %p", memory)));
+    return true;
+}
 
 Result<void*> memory_alloc(size_t bytes) {
     if (bytes == 0) {
         return static_cast<void*>(nullptr);
     }
-    void* memory = TRY(shared_alloc(bytes));
+    const gpu::KindFound kind = gpu::kind_find(settings().device, settings().libcuda);
+    void* memory = nullptr;
+    if (kind.kind == gpu::Kind::device) {
+        const gpu::Driver* const driver = TRY(Process::get().cuda());
+        memory = TRY(Process::get().device_memories().take(*driver, kind.device, bytes));
+    } else {
+        memory = TRY(shared_alloc(bytes));
+    }
     LOG(info, alloc, "ncclMemAlloc size %zu pointer %p", bytes, memory);
     return memory;
 }
 
 Result<void> memory_free(void* memory) {
-    return memory == nullptr ? Result<void>() : shared_free(memory);
+    if (memory == nullptr) {
+        return {};
+    }
+    const bool on_device = TRY(Process::get().device_memories().give_back(memory));
+    return on_device ? Result<void>() : shared_free(memory);
 }
 
 }  // namespace weft

@@ -17,6 +17,7 @@
 #include "src/bootstrap/control.h"
 #include "src/comm/comm_handle.h"
 #include "src/comm/device_clique.h"
+#include "src/comm/memory.h"
 #include "src/comm/peer_info.h"
 #include "src/comm/stats.h"
 #include "src/comm/stream.h"
@@ -69,6 +70,7 @@ class Process {
     // another communicator must start although nobody is waiting for them.
     void pump_later(ncclComm* handle);
 
+    DeviceMemories& device_memories() { return device_memories_; }
     StreamTable& streams() { return streams_; }
     StatsRegistry& stats() { return stats_; }
 
@@ -101,6 +103,7 @@ class Process {
     std::vector<ncclComm*> pumped_;
     bool pump_armed_ = false;
     std::vector<std::shared_ptr<Communicator>> buried_;
+    DeviceMemories device_memories_;
     StreamTable streams_;
     StatsRegistry stats_;
 };

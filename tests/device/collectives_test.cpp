@@ -1,5 +1,7 @@
 // Every collective on device memory: ranks in one group, and each in a thread with a stream of its
 // own; sends and receives; operators; what is counted.
+#include <algorithm>
+
 #include "include/weft/weft.h"
 #include "tests/device/calls.h"
 
@@ -33,9 +35,9 @@ TEST_CASE("every collective, each rank in a thread with a stream of its own, one
         }
     }
     job.threads([&](int rank) {
-        for (const auto& buffers : all) {
-            CHECK(buffers->enqueue(rank, job.streams[static_cast<size_t>(rank)]) == ncclSuccess);
-        }
+        return std::ranges::all_of(all, [&](const auto& buffers) {
+            return buffers->enqueue(rank, job.streams[static_cast<size_t>(rank)]) == ncclSuccess;
+        });
     });
     job.synchronize();
     for (const auto& buffers : all) {
@@ -95,14 +97,15 @@ TEST_CASE("sends and receives in groups: a ring, all to all with zero sizes, to 
         job.threads([&](int rank) {
             const auto own = static_cast<size_t>(rank);
             cudaStream_t const stream = cuda_stream(job.streams[own]);
-            CHECK(ncclGroupStart() == ncclSuccess);
+            bool well = ncclGroupStart() == ncclSuccess;
             for (int peer = 0; peer < job.n; peer++) {
-                CHECK(ncclSend(out[own] + peer * 8, elements(rank, peer), ncclInt32, peer,
-                               job.comms[own], stream) == ncclSuccess);
-                CHECK(ncclRecv(in[own] + peer * 8, elements(peer, rank), ncclInt32, peer,
-                               job.comms[own], stream) == ncclSuccess);
+                well = well &&
+                       ncclSend(out[own] + peer * 8, elements(rank, peer), ncclInt32, peer,
+                                job.comms[own], stream) == ncclSuccess &&
+                       ncclRecv(in[own] + peer * 8, elements(peer, rank), ncclInt32, peer,
+                                job.comms[own], stream) == ncclSuccess;
             }
-            CHECK(ncclGroupEnd() == ncclSuccess);
+            return ncclGroupEnd() == ncclSuccess && well;
         });
         job.synchronize();
         for (int at = 0; at < job.n; at++) {
@@ -201,6 +204,28 @@ TEST_CASE("one rank alone, pinned host memory, and a child communicator") {
     }
     NCCL(ncclCommDestroy(child));
     CUDA(job.cuda->cuMemFreeHost(pinned));
+}
+
+TEST_CASE("memory of the library is memory of the device") {
+    Job job(2);
+    job.cuda.fake->no_waiting = 0;
+    const int before = job.cuda.fake->live_allocations;
+    void* memory = nullptr;
+    NCCL(ncclMemAlloc(&memory, 4096));
+    CHECK(job.cuda.fake->live_allocations == before + 1);
+    auto* const values = static_cast<int32_t*>(memory);
+    values[0] = 5;
+    values[8] = 7;
+    NCCL(ncclGroupStart());
+    for (int rank = 0; rank < 2; rank++) {
+        NCCL(ncclAllReduce(values + 8 * rank, values + 8 * rank, 1, ncclInt32, ncclSum,
+                           job.comms[static_cast<size_t>(rank)], cuda_stream(job.streams[0])));
+    }
+    NCCL(ncclGroupEnd());
+    job.synchronize();
+    CHECK(values[8] == 12);
+    NCCL(ncclMemFree(memory));
+    CHECK(job.cuda.fake->live_allocations == before);
 }
 
 TEST_CASE("operations are counted, launches are one for a group") {

@@ -136,18 +136,20 @@ class Job {
         }
     }
 
-    // Every rank in a thread of its own, which has the context current.
-    void threads(const std::function<void(int rank)>& body) {
+    // Every rank in a thread of its own, which has the context current. False from any fails.
+    void threads(const std::function<bool(int rank)>& body) {
         std::vector<std::thread> running;
+        std::atomic<int> well{0};
         for (int rank = 0; rank < n; rank++) {
             running.emplace_back([&, rank] {
                 const auto own = cuda.use();
-                body(rank);
+                well += body(rank) ? 1 : 0;
             });
         }
         for (std::thread& thread : running) {
             thread.join();
         }
+        REQUIRE(well == n);
     }
 
     Cuda cuda;

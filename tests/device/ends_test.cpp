@@ -22,8 +22,8 @@ TEST_CASE("arguments that differ are found by the kernels, and every rank is tol
         std::memset(result, 0x11, 40000);
         job.threads([&](int rank) {
             const auto own = static_cast<size_t>(rank);
-            CHECK(ncclAllReduce(memory, result + 5000 * rank, count + own, ncclInt32, ncclSum,
-                                job.comms[own], cuda_stream(job.streams[own])) == ncclSuccess);
+            return ncclAllReduce(memory, result + 5000 * rank, count + own, ncclInt32, ncclSum,
+                                 job.comms[own], cuda_stream(job.streams[own])) == ncclSuccess;
         });
         for (const ncclComm_t comm : job.comms) {
             CHECK(comes_true([&] { return async_error(comm) != ncclSuccess; }));
@@ -85,8 +85,8 @@ TEST_CASE("a destroy lets queued operations end, and a finalize reports them don
     buffers.fill(3);
     job.threads([&](int rank) {
         const auto own = static_cast<size_t>(rank);
-        CHECK(buffers.enqueue(rank, job.streams[own]) == ncclSuccess);
-        CHECK(ncclCommFinalize(job.comms[own]) == ncclSuccess);
+        return buffers.enqueue(rank, job.streams[own]) == ncclSuccess &&
+               ncclCommFinalize(job.comms[own]) == ncclSuccess;
     });
     CHECK(buffers.wrong(3) == 0);
 }

@@ -12,15 +12,15 @@ void operations(Job& job, bool threads) {
     Buffers large(job, Coll::all_reduce, 20000), small(job, Coll::all_gather, 100),
         exchange(job, Coll::all_to_all, 500);
     for (uint64_t round = 0; round < 3; round++) {
-        for (const Buffers* buffers : {&large, &small, &exchange}) {
-            const_cast<Buffers*>(buffers)->fill(round);
+        for (Buffers* buffers : {&large, &small, &exchange}) {
+            buffers->fill(round);
         }
         if (threads) {
             job.threads([&](int rank) {
-                for (const Buffers* buffers : {&large, &small, &exchange}) {
-                    CHECK(buffers->enqueue(rank, job.streams[static_cast<size_t>(rank)]) ==
-                          ncclSuccess);
-                }
+                const gpu::Stream stream = job.streams[static_cast<size_t>(rank)];
+                return large.enqueue(rank, stream) == ncclSuccess &&
+                       small.enqueue(rank, stream) == ncclSuccess &&
+                       exchange.enqueue(rank, stream) == ncclSuccess;
             });
         } else {
             for (const Buffers* buffers : {&large, &small, &exchange}) {

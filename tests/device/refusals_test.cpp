@@ -21,6 +21,17 @@ TEST_CASE("host memory that CUDA does not know is refused by name") {
     CHECK(ncclAllReduce(host, device, 0, ncclInt32, ncclSum, job.comms[0], stream) == ncclSuccess);
 }
 
+TEST_CASE("a factor in host memory that CUDA does not know") {
+    Job job(1);
+    float host = 2;
+    float* const device = job.take<float>(4);
+    ncclRedOp_t op;
+    NCCL(ncclRedOpCreatePreMulSum(&op, &host, ncclFloat32, ncclScalarDevice, job.comms[0]));
+    CHECK(ncclAllReduce(device, device, 4, ncclFloat32, op, job.comms[0],
+                        cuda_stream(job.streams[0])) == ncclInvalidArgument);
+    CHECK(Warnings().say({"the factor at", "host memory that CUDA does not know"}));
+}
+
 TEST_CASE("memory and streams of another device are refused by name") {
     Job job(1);
     job.cuda.fake->devices = 2;

@@ -130,6 +130,9 @@ Status graph_launch(Graph graph, Stream stream) {
 }
 
 void graph_destroy(Graph graph) {
+    if (graph == nullptr) {
+        return;
+    }
     graph->end();
     delete graph;
 }
