@@ -107,6 +107,8 @@ class Rail {
     // A peer's endpoint, counted; good until the last release.
     Result<RemoteEndpoint*> endpoint_acquire(const std::string& endpoint_name);
     void endpoint_release(RemoteEndpoint* endpoint);
+    // As the provider writes addresses.
+    std::string address_text(const RemoteEndpoint& endpoint) const;
     // Something was heard from it: its address handle is in use.
     static void heard(RemoteEndpoint& endpoint, Nanos now) { endpoint.used = now; }
     Result<FidHandle<fid_mr>> memory_register(void* memory, size_t bytes);
@@ -163,9 +165,12 @@ class Rail {
     bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
-    void control_lost(RemoteEndpoint* to, const Error& failure) const;
+    void control_lost(RemoteEndpoint& to, const Error& failure) const;
     void queue_failed(ssize_t rc);
-    Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const;
+    // Error, the provider's own code and what both mean.
+    std::string cause_of(const fi_cq_err_entry& entry) const;
+    Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
+                   const std::string& cause) const;
 
     const Library& library_;
     const std::string name_;

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -51,9 +52,10 @@ struct FakeLibfabric {
     uint32_t api_version = 0;
     std::vector<FakeOption> options_set;
     bool enabled = false;
-    bool options_late = false;     // one was set when it was enabled already
-    std::vector<void*> receives;   // contexts of fi_recv
-    std::vector<void*> transmits;  // of fi_writemsg and fi_send
+    bool options_late = false;                   // one was set when it was enabled already
+    std::vector<void*> receives;                 // contexts of fi_recv
+    std::vector<void*> transmits;                // of fi_writemsg and fi_send
+    std::map<const void*, const void*> sent_by;  // of those, the queue of the endpoint
     struct Registration {
         uint64_t flags = 0, access = 0, key = 0;
         int iface = 0, device = 0, dmabuf_fd = -1;
