@@ -82,6 +82,7 @@ Result<void> Rail::open_objects() {
     fid_fabric* fabric = nullptr;
     TRY(check(library_.open_fabric(info_->fabric_attr, &fabric, nullptr), "fi_fabric"));
     fabric_.reset(fabric);
+    open_events();
     fid_domain* domain = nullptr;
     TRY(check(fi_domain(fabric, info_.get(), &domain, nullptr), "fi_domain"));
     domain_.reset(domain);
@@ -122,6 +123,7 @@ Result<void> Rail::open_endpoint() {
     endpoint_.reset(endpoint);
     TRY(check(fi_ep_bind(endpoint, &queue_.get()->fid, FI_TRANSMIT | FI_RECV), "binding the CQ"));
     TRY(check(fi_ep_bind(endpoint, &addresses_.get()->fid, 0), "binding the AV"));
+    events_bind(endpoint);
     const EndpointFeatures features = endpoint_prepare(endpoint, *info_, library_.version());
     if (incarnation() == 0) {
         features_ = features;  // of the NIC: the same for every incarnation, and read by any thread
@@ -334,6 +336,7 @@ Result<Post> Rail::send(RemoteEndpoint& to, const MessageHeader& header, const v
 
 void Rail::control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,
                    uint32_t peer) {
+    events_read();
     controls_.push_back({&to, header, std::string(body), peer});
     controls_.back().header.bytes = static_cast<uint32_t>(body.size());
     controls_flush();

@@ -12,6 +12,7 @@
 #include <rdma/fi_cm.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
+#include <rdma/fi_eq.h>
 #include <rdma/fi_rma.h>
 
 #include <atomic>
@@ -147,6 +148,9 @@ class Rail {
     Result<void> open_objects();
     Result<void> open_vector();
     Result<void> open_queue();
+    void open_events();
+    void events_bind(fid_ep* endpoint);
+    void events_read();
     Result<void> open_endpoint();
     void make_parts();
     Result<void> usable() const;
@@ -183,6 +187,7 @@ class Rail {
     FidHandle<fid_domain> domain_;
     FidHandle<fid_av> addresses_;
     FidHandle<fid_cq> queue_;
+    FidHandle<fid_eq> events_;  // null: not on EFA, or not offered
     FidHandle<fid_ep> endpoint_;
     std::unique_ptr<BufferPool> buffers_;
     std::unique_ptr<Addresses> peers_;

@@ -154,6 +154,7 @@ int bind(fid* object, fid* other, uint64_t) {
     if (other->fclass == FI_CLASS_CQ) {
         object->context = other;
     }
+    world.events_bound += other->fclass == FI_CLASS_EQ && !world.enabled;
     return 0;
 }
 
@@ -281,6 +282,23 @@ T* object_new(size_t fclass, Ops* ops) {
     object->fid.ops = &object_ops;
     object->ops = ops;
     return object;
+}
+
+ssize_t eq_read_error(fid_eq*, fi_eq_err_entry* entry, uint64_t) {
+    if (world.events.empty()) {
+        return -FI_EAGAIN;
+    }
+    *entry = world.events.front();
+    world.events.pop_front();
+    return sizeof *entry;
+}
+
+int eq_open(fid_fabric*, fi_eq_attr*, fid_eq** queue, void*) {
+    static fi_ops_eq ops{};
+    ops.size = sizeof ops;
+    ops.readerr = eq_read_error;
+    *queue = object_new<fid_eq>(FI_CLASS_EQ, &ops);
+    return 0;
 }
 
 int cq_open(fid_domain*, fi_cq_attr*, fid_cq** queue, void*) {
@@ -461,6 +479,7 @@ EXPORTED int fi_fabric(fi_fabric_attr*, fid_fabric** fabric, void*) {
     ops.size = sizeof ops;
     ops.domain = domain_open;
     ops.trywait = may_wait;
+    ops.eq_open = eq_open;
     *fabric = object_new<fid_fabric>(FI_CLASS_FABRIC, &ops);
     return 0;
 }
