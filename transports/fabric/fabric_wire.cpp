@@ -342,7 +342,7 @@ size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
         size_t index = (counters_.puts + i) % count;
         const FlowRail& flow = inbox_->flow_rail(peer, index);
         uint64_t under_way = flow.bytes.load();
-        uint64_t window = flow.window.bytes(hub_.rail_window());
+        uint64_t window = hub_.rail_window().now(flow.window.load());
         bool room = confirmed(peers_[peer], index);
         room = room && (under_way == 0 || under_way + bytes <= window);
         if (room && (best == rails_max ||
@@ -383,13 +383,12 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     TxOwner owner{inbox_.get(),     &inbox_->flow(put.peer),
                   region.use.get(), put.peer,
                   put.cookie,       put.notify,
-                  put.bytes,        {},
+                  put.bytes,        clock_now(),
                   &flow_rail,       static_cast<uint8_t>(index)};
     Rail& rail = *rails_[index];
     region.use->fetch_add(1);
-    const uint64_t before = flow_rail.bytes.fetch_add(put.bytes);
+    flow_rail.bytes.fetch_add(put.bytes);
     std::unique_lock guard(rail.lock());
-    owner.mark = flow_rail.window.posted(hub_.rail_window(), before, put.bytes, clock_now());
     auto posted = rail.write(write, owner);
     guard.unlock();
     if (!posted.ok() || posted.value() == Post::again) {
