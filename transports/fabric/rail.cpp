@@ -25,6 +25,10 @@ constexpr const char* address_handles_scarce =
 constexpr size_t buffers_to_send = 8;
 constexpr int controls_per_flush = 32;
 
+std::string peer_text(uint32_t peer) {
+    return peer == no_rank ? "a peer to connect to" : format("rank %u", peer);
+}
+
 }  // namespace
 
 // Keys that we choose have 32 bits, so that those of many rails fit a reference.
@@ -275,9 +279,9 @@ Result<Post> Rail::posted(TxOp& op, ssize_t rc, const char* what) {
     }
     int code = static_cast<int>(-rc);
     return make_error(Code::remote, Scope::peer,
-                      format("rail %u (%s, %s): %s to rank %u failed: %s%s", index_, name_.c_str(),
-                             info_->fabric_attr->prov_name, what, peer, library_.error_text(code),
-                             hint_for(code)),
+                      format("rail %u (%s, %s): %s to %s failed: %s%s", index_, name_.c_str(),
+                             info_->fabric_attr->prov_name, what, peer_text(peer).c_str(),
+                             library_.error_text(code), hint_for(code)),
                       code);
 }
 
@@ -469,10 +473,10 @@ Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const {
         fi_cq_strerror(queue_.get(), entry.prov_errno, entry.err_data, text, sizeof text);
     return make_error(
         Code::remote, Scope::peer,
-        format("rail %u (%s, %s): %s rank %u failed: %s (provider: %s, %d)%s", index_,
-               name_.c_str(), info_->fabric_attr->prov_name,
-               owner.control ? "a control message to" : "a put to", owner.peer,
-               library_.error_text(entry.err), vendor != nullptr ? vendor : "-", entry.prov_errno,
+        format("rail %u (%s, %s): %s %s failed: %s (provider: %s, %d)%s", index_, name_.c_str(),
+               info_->fabric_attr->prov_name, owner.control ? "a control message to" : "a put to",
+               peer_text(owner.peer).c_str(), library_.error_text(entry.err),
+               vendor != nullptr ? vendor : "-", entry.prov_errno,
                completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str()),
         entry.err);
 }

@@ -46,6 +46,9 @@ struct TxOwner {
     bool control = false;           // a control message, which nobody waits for
 };
 
+// In place of a peer's rank: it has none, the two are yet to meet.
+inline constexpr uint32_t no_rank = UINT32_MAX;
+
 struct TxOp : Op {
     TxOwner owner;
     RemoteEndpoint* to = nullptr;  // null once nobody uses it any more

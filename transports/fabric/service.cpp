@@ -126,8 +126,9 @@ void Service::tick() {
         active_ = now;
     }
     bool lively = hub_.unfinished() || now - active_ < active_for;
-    if (hub_.wait_fd() >= 0 && !hub_.unfinished()) {
-        return;  // the descriptor says when there is more
+    // The descriptor says when there is more, unless somebody begins to connect (ofi_rxm).
+    if (hub_.wait_fd() >= 0 && !hub_.unfinished() && !hub_.introductions().called_by_others()) {
+        return;
     }
     interval_ = found ? interval_shortest : std::min(2 * interval_, interval_longest);
     schedule(tick_timer_, lively ? interval_ : interval_idle, &Service::tick);
