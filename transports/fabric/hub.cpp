@@ -239,7 +239,9 @@ Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const Fabri
 
 // The service goes first, for it polls; then what the wires posted last gets its chance to leave.
 FabricHub::~FabricHub() {
-    service_.reset();
+    if (service_ != nullptr) {
+        service_->stop();
+    }
     drain();
 }
 
@@ -325,6 +327,7 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
             }
             caps_.needs_polling = waits_.fd() < 0;
             service_ = std::make_unique<Service>(*this, reactor_);
+            service_->start();
         }
     }
     return opened_[choice];

@@ -26,7 +26,7 @@ constexpr size_t buffers_to_send = 8;
 constexpr int controls_per_flush = 32;
 
 std::string peer_text(uint32_t peer) {
-    return peer == no_rank ? "a peer to connect to" : format("rank %u", peer);
+    return peer == no_rank ? "a peer not met yet" : format("rank %u", peer);
 }
 
 }  // namespace

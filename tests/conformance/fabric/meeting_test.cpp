@@ -1,5 +1,7 @@
 // Wires that meet by a handle: whoever begins, however many, and what ends a call in one line.
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "tests/conformance/fabric/world.h"
 #include "transports/fabric/hub.h"
@@ -143,6 +145,39 @@ TEST_CASE("fabric: sixteen pairs meet at once, over one listener and over many")
                          met->wire->address() == other.address;
               }) == 1);
     }
+}
+
+TEST_CASE("fabric: threads of one process meet at the same time") {
+    constexpr int threads_count = 4, meetings = 4;
+    Hubs hubs;
+    std::atomic<int> met{0};
+    const auto meet = [&] {
+        for (int i = 0; i < meetings; ++i) {
+            auto listener = hubs.listening->listen({});
+            auto call = hubs.calling->call({}, listener.value()->handle());
+            std::optional<Met> called, accepted;
+            const Nanos limit = clock_now() + 20 * nanos_per_s;
+            while (!(called && accepted) && clock_now() < limit) {
+                if (!called) {
+                    called = call.value()->advance(clock_now()).value();
+                }
+                if (!accepted) {
+                    accepted = listener.value()->accept(nullptr).value();
+                }
+                std::this_thread::yield();
+            }
+            const bool both = called && accepted;
+            met += both && called->address == accepted->wire->address();
+        }
+    };
+    std::vector<std::thread> threads;
+    for (int i = 0; i < threads_count; ++i) {
+        threads.emplace_back(meet);
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    CHECK(met == threads_count * meetings);
 }
 
 TEST_CASE("fabric: a call that asks again and again is accepted once") {
