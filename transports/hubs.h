@@ -38,7 +38,7 @@ class WireHub {
     // For wires that have no control plane to meet by (transports/meeting.h). Not every transport
     // does it.
     virtual Result<std::unique_ptr<Listener>> listen(const MeetConfig&) { return cannot_meet(); }
-    virtual Result<std::unique_ptr<Call>> call(const MeetConfig&, const MeetingHandle&) {
+    virtual Result<std::unique_ptr<PeerCall>> call(const MeetConfig&, const MeetingHandle&) {
         return cannot_meet();
     }
     // The process is about to end, on this thread: after return no other thread moves anything, for

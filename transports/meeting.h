@@ -51,9 +51,9 @@ class Listener {
     virtual Result<std::optional<Met>> accept(Doorbell* doorbell) = 0;
 };
 
-class Call {
+class PeerCall {
   public:
-    virtual ~Call() = default;
+    virtual ~PeerCall() = default;
     virtual Result<std::optional<Met>> advance(Nanos now) = 0;
 };
 

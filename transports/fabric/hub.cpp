@@ -397,8 +397,8 @@ Result<std::unique_ptr<Listener>> FabricHub::listen(const MeetConfig& config) {
     return std::unique_ptr<Listener>(new FabricListener(*this, config.rails, rails));
 }
 
-Result<std::unique_ptr<Call>> FabricHub::call(const MeetConfig& config,
-                                              const MeetingHandle& handle) {
+Result<std::unique_ptr<PeerCall>> FabricHub::call(const MeetConfig& config,
+                                                  const MeetingHandle& handle) {
     std::vector<Rail*> rails = TRY(rails_for(config.rails));
     return FabricCall::make(*this, config, std::move(rails), handle);
 }

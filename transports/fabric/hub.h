@@ -39,8 +39,8 @@ class FabricHub final : public WireHub {
     std::string features() const override;
     std::string concern() const override { return concern_; }
     Result<std::unique_ptr<Listener>> listen(const MeetConfig& config) override;
-    Result<std::unique_ptr<Call>> call(const MeetConfig& config,
-                                       const MeetingHandle& handle) override;
+    Result<std::unique_ptr<PeerCall>> call(const MeetConfig& config,
+                                           const MeetingHandle& handle) override;
     void process_ends() override;
 
     // For wires.

@@ -69,18 +69,19 @@ Result<std::optional<Met>> FabricListener::accept(Doorbell* doorbell) {
     return std::optional<Met>(std::move(met));
 }
 
-Result<std::unique_ptr<Call>> FabricCall::make(FabricHub& hub, const MeetConfig& config,
-                                               std::vector<Rail*> ridden,
-                                               const MeetingHandle& handle) {
+Result<std::unique_ptr<PeerCall>> FabricCall::make(FabricHub& hub, const MeetConfig& config,
+                                                   std::vector<Rail*> ridden,
+                                                   const MeetingHandle& handle) {
     PortAddress listener = TRY(handle_parse(handle));
     std::unique_ptr<FabricCall> call(
         new FabricCall(hub, std::move(listener), std::move(ridden), config.patience));
     call->wire_ =
         TRY(hub.attach({call->group_, rank_calling, ranks, config.doorbell, config.rails}));
-    return std::unique_ptr<Call>(std::move(call));
+    return std::unique_ptr<PeerCall>(std::move(call));
 }
 
-FabricCall::FabricCall(FabricHub& hub, PortAddress handle, std::vector<Rail*> ridden, Nanos patience)
+FabricCall::FabricCall(FabricHub& hub, PortAddress handle, std::vector<Rail*> ridden,
+                       Nanos patience)
     : hub_(hub),
       listener_(std::move(handle)),
       ridden_(std::move(ridden)),

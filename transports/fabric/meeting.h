@@ -29,11 +29,11 @@ class FabricListener final : public Listener {
     MeetingHandle handle_{};
 };
 
-class FabricCall final : public Call {
+class FabricCall final : public PeerCall {
   public:
-    static Result<std::unique_ptr<Call>> make(FabricHub& hub, const MeetConfig& config,
-                                              std::vector<Rail*> ridden,
-                                              const MeetingHandle& handle);
+    static Result<std::unique_ptr<PeerCall>> make(FabricHub& hub, const MeetConfig& config,
+                                                  std::vector<Rail*> ridden,
+                                                  const MeetingHandle& handle);
     ~FabricCall() override;
     FabricCall(const FabricCall&) = delete;
     FabricCall& operator=(const FabricCall&) = delete;

@@ -18,7 +18,7 @@ struct Hubs {
         listening = hub_open(*reactor, options);
     }
     std::unique_ptr<Listener> listen() { return std::move(listening->listen({})).value(); }
-    std::unique_ptr<Call> call(const MeetingHandle& handle, Nanos patience = 0) {
+    std::unique_ptr<PeerCall> call(const MeetingHandle& handle, Nanos patience = 0) {
         return std::move(calling->call({nullptr, {}, patience}, handle)).value();
     }
     std::unique_ptr<Reactor> reactor;
@@ -27,7 +27,7 @@ struct Hubs {
 
 // Asks both sides until each has its wire.
 struct Meeting {
-    bool advance(Listener& listener, Call& call) {
+    bool advance(Listener& listener, PeerCall& call) {
         if (!called) {
             called = value_of(call.advance(clock_now()));
         }
@@ -58,7 +58,7 @@ bool soon(const std::function<bool()>& done) {
 }
 
 // The error that ends the call.
-std::string end_of(Call& call, Nanos step = 0) {
+std::string end_of(PeerCall& call, Nanos step = 0) {
     Nanos now = clock_now();
     std::string end;
     REQUIRE(soon([&] {
@@ -118,7 +118,7 @@ TEST_CASE("fabric: sixteen pairs meet at once, over one listener and over many")
     for (size_t i = 0; i < listeners_count; ++i) {
         listeners.push_back(hubs.listen());
     }
-    std::vector<std::unique_ptr<Call>> calls;
+    std::vector<std::unique_ptr<PeerCall>> calls;
     for (size_t i = 0; i < pairs; ++i) {
         calls.push_back(hubs.call(listeners[i % listeners_count]->handle()));
     }
