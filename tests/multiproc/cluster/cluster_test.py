@@ -90,6 +90,14 @@ def case_kill(place, mode="kill"):
         assert not twice, f"said twice: {line}"
 
 
+def case_kill_two(place):
+    victim = ranks(place) - 1
+    done = run(place, "kill-two", victim, WEFT_RUN_GRACE="20")
+    assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
+    told = re.findall(r"result \d+ after", done.stdout)
+    assert len(told) == 2 * (ranks(place) - 1), f"{len(told)} operations of the survivors ended"
+
+
 def case_kill_init(place):
     case_kill(place, "kill-init")
 

@@ -320,6 +320,22 @@ TEST_CASE("rail: a peer that cannot be greeted is warned of once, with the rule 
     rail->endpoint_release(to.value());
 }
 
+TEST_CASE("rail: EFA's endpoint has an event queue, or libfabric would abort; it is emptied") {
+    World fake;
+    const auto rail = fake.rail();
+    CHECK(fake.world.events_bound == 1);
+    const std::lock_guard guard(rail->lock());
+    auto to = rail->endpoint_acquire("peer");
+    REQUIRE(to.ok());
+    fi_eq_err_entry entry{};
+    entry.err = FI_EIO;
+    entry.prov_errno = 15;
+    fake.world.events = {entry, entry, entry};
+    rail->control(*to.value(), MessageHeader{}, "hello", 5);
+    CHECK(fake.world.events.empty());
+    rail->endpoint_release(to.value());
+}
+
 TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted again") {
     World fake(using_receives);
     const auto rail = fake.rail();
