@@ -5,7 +5,6 @@
 #include <weft/nccl.h>
 #include <weft/weft.h>
 
-#include <cstdarg>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -16,31 +15,16 @@
 #include <string>
 #include <vector>
 
-#include "perf/launch_env.h"
+#include "tests/multiproc/rank.h"
+
+using namespace weft::multiproc;
 
 namespace {
 
 constexpr size_t mib = 1 << 20;
 
-weft::LaunchEnv env;
-ncclComm_t world = nullptr, comm = nullptr;  // the tests' own is a copy of the world
-uint64_t ops_called = 0;                     // on `comm`
-
-[[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* text, ...) {
-    va_list args;
-    va_start(args, text);
-    std::fprintf(stderr, "rank %d: ", env.rank);
-    std::vfprintf(stderr, text, args);
-    std::fprintf(stderr, "\n");
-    va_end(args);
-    std::_Exit(1);
-}
-
-void ok(ncclResult_t result, const char* what) {
-    if (result != ncclSuccess) {
-        fail("%s: %s: %s", what, ncclGetErrorString(result), ncclGetLastError(comm));
-    }
-}
+ncclComm_t world = nullptr;  // the tests use a copy of it: `comm`
+uint64_t ops_called = 0;     // on `comm`
 
 ncclComm_t comm_new() {
     ncclComm_t made = nullptr;
@@ -390,9 +374,7 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "usage: weft-run -n 2 -- memory-worker MODE\n");
         return 2;
     }
-    ncclUniqueId id;
-    ok(ncclGetUniqueId(&id), "ncclGetUniqueId");  // NCCL_COMM_ID is set: the id only says so
-    ok(ncclCommInitRank(&world, env.rank_count, id, env.rank), "ncclCommInitRank");
+    world = comm_of_all();
     comm = comm_new();
     found->second();
     ok(ncclCommDestroy(comm), "ncclCommDestroy");
