@@ -12,6 +12,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -162,11 +163,15 @@ int32_t* lib_new(size_t bytes) {
     return static_cast<int32_t*>(memory);
 }
 
+// Lives to the end of the process unless it is freed here: communicators go first.
+std::map<const void*, std::unique_ptr<void, decltype(&std::free)>> heap;
+
 int32_t* heap_new(size_t bytes) {
     void* memory = std::aligned_alloc(4096, bytes);
     if (memory == nullptr) {
         fail("no memory");
     }
+    heap.emplace(memory, std::unique_ptr<void, decltype(&std::free)>(memory, &std::free));
     std::memset(memory, 0, bytes);
     return static_cast<int32_t*>(memory);
 }
@@ -227,7 +232,7 @@ void mode_named() {
     expect_some("deregistrations by ncclCommDeregister", between(before, stats()).deregistrations);
     // The other one is left to ncclCommDestroy, and its memory is gone after that.
     ok(ncclCommDestroy(comm), "ncclCommDestroy");
-    std::free(out);
+    heap.erase(out);
     comm = comm_new();
     ops_called = 0;
     int32_t* again = heap_new(3 * mib);
