@@ -398,6 +398,8 @@ def case_efa():
     places = done.stdout.split()
     check(done.returncode == 0 and len(places) == 4 and len(set(places)) == 1, text_of(done))
     equal(reports(run, "-n", 1, "--efa=p5.48xlarge")[0]["env"]["WEFT_EFA_DEVICE"], "profile=p5.48xlarge")
+    # What the caller preloads stays first: the run-time library of a sanitizer insists on it.
+    equal(reports(run, "-n", 1, "--efa", LD_PRELOAD="libm.so.6")[0]["env"]["LD_PRELOAD"], "libm.so.6:" + library)
 
 
 RAILS = r"""
