@@ -67,7 +67,7 @@ const FakeInfo using_receives{"efa", "efa-direct", "rdmap0s6-rdm", 0, FI_RX_CQ_D
 
 TEST_CASE("rail: options are set before the endpoint is enabled") {
     World direct;
-    auto rail = direct.rail();
+    const auto direct_rail = direct.rail();
     CHECK(direct.world.enabled);
     CHECK_FALSE(direct.world.options_late);
     CHECK(direct.option<bool>(newer::opt_cuda_api_permitted) == false);
@@ -76,12 +76,12 @@ TEST_CASE("rail: options are set before the endpoint is enabled") {
     CHECK(direct.option<bool>(newer::opt_efa_write_in_order_128) == false);
     // The fabric `efa` retries in software.
     World software(plain);
-    rail = software.rail();
+    const auto software_rail = software.rail();
     CHECK_FALSE(software.option<size_t>(newer::opt_efa_rnr_retry).has_value());
     // Options it does not know are no failure.
     World old(plain, FI_VERSION(1, 17));
     old.world.newer_options = false;
-    rail = old.rail();
+    const auto old_rail = old.rail();
     CHECK(old.world.options_set.empty());
 }
 
