@@ -215,6 +215,7 @@ void Node::packet_schedule(uint32_t index, QueuePair& qp, uint64_t number, uint3
     header.rkey = request.rkey;
     header.message_bytes = message.bytes;
     header.remote_address = request.remote_address;
+    header.rnr_try = message.rnr_tries;
     const bool carries = header.kind != PacketKind::read_request;
     header.payload_bytes = carries ? packet_bytes(message.bytes, packet) : 0;
     departure.qpn = qp.qpn;
