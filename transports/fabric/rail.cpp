@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "src/base/machine.h"
+#include "transports/fabric/efa_file.h"
 #include "transports/fabric/newer.h"
 #include "transports/fabric/translate.h"
 
@@ -131,6 +132,9 @@ Result<void> Rail::open_endpoint() {
     size_t bytes = sizeof name;
     TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
     endpoint_name_.assign(name, bytes);
+    if (features.efa && library_.version() < FI_VERSION(1, 21)) {
+        efa_file_remove(endpoint_name_);
+    }
     return {};
 }
 
