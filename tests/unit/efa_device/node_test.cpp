@@ -459,6 +459,34 @@ TEST_CASE("a full ring is waited for, not lost") {
     CHECK(write.world.a().counters().reorders == 0);
 }
 
+TEST_CASE("a process that takes nothing from its ring is given up like one that does not answer") {
+    Pair world("reorder=300us,unresponsive=1s");
+    world.net.room = 3;
+    world.stopped = &world.b();
+    QueuePair* from = world.a().open(0);
+    QueuePair* to = world.b().open(0);
+    const SendRequest request = world.request(Operation::send, to);
+    for (uint32_t i = 0; i < 600; ++i) {  // more than leave at once
+        REQUIRE(world.a().node.post_send(from, request) == 0);
+    }
+    world.run(900 * ms);
+    CHECK(drain(world.a().sent).empty());
+    world.run(1100 * ms);
+    const auto done = drain(world.a().sent);
+    CHECK(done.size() == 600);
+    CHECK(std::all_of(done.begin(), done.end(),
+                      [](const Completion& one) { return one.status == Status::unreachable; }));
+    // It goes on, and is heard again.
+    world.stopped = nullptr;
+    world.b().node.post_receive(to, {1, {}});
+    world.run(1200 * ms);
+    drain(world.b().received);
+    world.b().node.post_receive(to, {2, {}});
+    REQUIRE(world.a().node.post_send(from, request) == 0);
+    world.run();
+    CHECK(drain(world.a().sent).at(0).status == Status::ok);
+}
+
 TEST_CASE("a NIC sends at its rate, and four at four times it") {
     const auto duration = [](uint32_t nics) {
         Pair world("nics=4,rate=100Mbit");
