@@ -16,6 +16,11 @@ namespace {
 
 constexpr uint32_t receives_of_messages = 128;  // where writes use up none
 constexpr int batch = 32;
+constexpr size_t events_kept = 256;
+// Completion status of EFA's NIC that say something of the peer (efa_io_defs.h): its queue pair is
+// gone, it is not ready, it does not answer.
+constexpr int efa_peer_first = 8;
+constexpr int efa_peer_last = 15;
 // What EFA runs out of without saying so.
 constexpr const char* queue_pairs_scarce =
     "; or the NIC has no queue pair left, for other processes of this host use it: end some";
@@ -86,10 +91,26 @@ Result<void> Rail::open_objects() {
     fid_domain* domain = nullptr;
     TRY(check(fi_domain(fabric, info_.get(), &domain, nullptr), "fi_domain"));
     domain_.reset(domain);
+    TRY(open_events());
     TRY(open_vector());
     TRY(open_queue());
     TRY(open_endpoint());
     make_parts();
+    return {};
+}
+
+// EFA's provider has packets of its own (handshakes, receipts). Where one of them fails it says so
+// here, and calls abort() if nobody listens: a peer's end would be ours (efa_eq_write_error).
+Result<void> Rail::open_events() {
+    if (!std::string_view(info_->fabric_attr->prov_name).starts_with("efa")) {
+        return {};
+    }
+    fi_eq_attr attributes{};
+    attributes.size = events_kept;
+    attributes.wait_obj = FI_WAIT_NONE;
+    fid_eq* events = nullptr;
+    TRY(check(fi_eq_open(fabric_.get(), &attributes, &events, nullptr), "fi_eq_open"));
+    events_.reset(events);
     return {};
 }
 
@@ -123,6 +144,9 @@ Result<void> Rail::open_endpoint() {
     endpoint_.reset(endpoint);
     TRY(check(fi_ep_bind(endpoint, &queue_.get()->fid, FI_TRANSMIT | FI_RECV), "binding the CQ"));
     TRY(check(fi_ep_bind(endpoint, &addresses_.get()->fid, 0), "binding the AV"));
+    if (events_) {
+        TRY(check(fi_ep_bind(endpoint, &events_.get()->fid, 0), "binding the EQ"));
+    }
     const EndpointFeatures features = endpoint_prepare(endpoint, *info_, library_.version());
     if (incarnation() == 0) {
         features_ = features;  // of the NIC: the same for every incarnation, and read by any thread
@@ -391,6 +415,9 @@ int Rail::poll(RailEvents& events) {
     if (!controls_.empty()) {
         controls_flush();
     }
+    if (count <= 0 && events_) {
+        events_read();
+    }
     return count == -FI_EAVAIL ? 1 : static_cast<int>(std::max<ssize_t>(count, 0));
 }
 
@@ -482,13 +509,35 @@ Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const {
 }
 
 void Rail::queue_failed(ssize_t rc) {
+    rail_failed(
+        format("reading completions failed: %s", library_.error_text(static_cast<int>(-rc))));
+}
+
+void Rail::rail_failed(const std::string& why) {
     if (!queue_broken_) {
         queue_broken_ = true;
-        log_warn(
-            format("rail %u (%s, %s): reading completions failed: %s; the rail is "
-                   "given up and opened again",
-                   index_, name_.c_str(), info_->fabric_attr->prov_name,
-                   library_.error_text(static_cast<int>(-rc))));
+        log_warn(format("rail %u (%s, %s): %s; the rail is given up and opened again", index_,
+                        name_.c_str(), info_->fabric_attr->prov_name, why.c_str()));
+    }
+}
+
+// What a peer's NIC refused or did not answer concerns that peer, and what we have under way to it
+// fails by itself. Anything else is a failure inside of the provider.
+void Rail::events_read() {
+    uint32_t event = 0;
+    fi_eq_err_entry entry{};
+    if (fi_eq_read(events_.get(), &event, &entry, sizeof entry, 0) != -FI_EAVAIL ||
+        fi_eq_readerr(events_.get(), &entry, 0) < 0) {
+        return;
+    }
+    const std::string what =
+        format("a packet of libfabric's own failed: %s (provider: %d)%s",
+               library_.error_text(entry.err), entry.prov_errno,
+               completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
+    if (entry.prov_errno >= efa_peer_first && entry.prov_errno <= efa_peer_last) {
+        LOG(info, net, "rail %u (%s): %s", index_, name_.c_str(), what.c_str());
+    } else {
+        rail_failed(what);
     }
 }
 

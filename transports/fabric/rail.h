@@ -98,7 +98,8 @@ class Rail {
     // `why` is said to the owners of what was under way. Where opening fails, everything that is
     // asked of the rail from now on fails. An error: it could not even be closed.
     Result<void> renew(RailEvents& events, const std::string& why);
-    // Completions cannot be read: it should be renewed, or nobody need say so again.
+    // Completions cannot be read, or the provider has failed: it should be renewed, or nobody need
+    // say so again.
     bool failing() const { return queue_broken_ && !failing_noted_; }
     void failing_noted() { failing_noted_ = true; }
     // Something of `inbox` to `peer` is under way.
@@ -143,6 +144,7 @@ class Rail {
     Result<fi_addr_t> address_insert(const std::string& name);
     void address_remove(fi_addr_t address);
     Result<void> open_objects();
+    Result<void> open_events();
     Result<void> open_vector();
     Result<void> open_queue();
     Result<void> open_endpoint();
@@ -165,6 +167,8 @@ class Rail {
     void complete_error(RailEvents& events);
     void control_lost(RemoteEndpoint* to, const Error& failure) const;
     void queue_failed(ssize_t rc);
+    void rail_failed(const std::string& why);
+    void events_read();
     Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const;
 
     const Library& library_;
@@ -176,6 +180,7 @@ class Rail {
     size_t key_bytes_ = 4;
     FidHandle<fid_fabric> fabric_;
     FidHandle<fid_domain> domain_;
+    FidHandle<fid_eq> events_;  // of EFA only
     FidHandle<fid_av> addresses_;
     FidHandle<fid_cq> queue_;
     FidHandle<fid_ep> endpoint_;
