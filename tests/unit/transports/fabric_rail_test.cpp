@@ -320,20 +320,30 @@ TEST_CASE("rail: a peer that cannot be greeted is warned of once, with the rule 
     rail->endpoint_release(to.value());
 }
 
-TEST_CASE("rail: EFA's endpoint has an event queue, or libfabric would abort; it is emptied") {
+TEST_CASE("rail: what fails inside of EFA's provider is heard, or libfabric would abort") {
     World fake;
     const auto rail = fake.rail();
     CHECK(fake.world.events_bound == 1);
     const std::lock_guard guard(rail->lock());
-    auto to = rail->endpoint_acquire("peer");
-    REQUIRE(to.ok());
     fi_eq_err_entry entry{};
     entry.err = FI_EIO;
     entry.prov_errno = 15;
     fake.world.events = {entry, entry, entry};
-    rail->control(*to.value(), MessageHeader{}, "hello", 5);
+    Events events;
+    for (int i = 0; i < 3; i++) {
+        rail->poll(events);
+    }
     CHECK(fake.world.events.empty());
-    rail->endpoint_release(to.value());
+    CHECK_FALSE(rail->failing());  // it was a peer's
+
+    entry.prov_errno = 4104;
+    fake.world.events = {entry};
+    rail->poll(events);
+    CHECK(rail->failing());
+    CHECK_THAT(log_last_error(), Catch::Contains("rail 0 (rdmap0s6-rdm, efa)") &&
+                                     Catch::Contains("a packet of libfabric's own failed") &&
+                                     Catch::Contains("4104") &&
+                                     Catch::Contains("given up and opened again"));
 }
 
 TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted again") {
