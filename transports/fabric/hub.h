@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "transports/fabric/inbox.h"
+#include "transports/fabric/introductions.h"
 #include "transports/fabric/memory_cache.h"
 #include "transports/fabric/processes.h"
 #include "transports/fabric/rail.h"
@@ -37,6 +38,9 @@ class FabricHub final : public WireHub {
     std::vector<std::string> nics() const override { return nics_; }
     std::string features() const override;
     std::string concern() const override { return concern_; }
+    Result<std::unique_ptr<Listener>> listen(const MeetConfig& config) override;
+    Result<std::unique_ptr<PeerCall>> call(const MeetConfig& config,
+                                           const MeetingHandle& handle) override;
     void process_ends() override;
 
     // For wires.
@@ -72,6 +76,7 @@ class FabricHub final : public WireHub {
     int wait_fd() const { return waits_.fd(); }
     WaitSet& waits() { return waits_; }
     Service& service() { return *service_; }
+    Introductions& introductions() { return introductions_; }
 
   private:
     class Dispatch;
@@ -124,6 +129,7 @@ class FabricHub final : public WireHub {
     TokenSpace tokens_;
     uint64_t wires_ever_ = 0;
     Processes processes_;
+    Introductions introductions_{*this};
 };
 
 }  // namespace weft::fabric

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "src/base/machine.h"
+#include "transports/fabric/efa_file.h"
 #include "transports/fabric/newer.h"
 #include "transports/fabric/translate.h"
 
@@ -24,6 +25,10 @@ constexpr const char* address_handles_scarce =
 // Where no more buffers can be had, receives leave so many to what is sent.
 constexpr size_t buffers_to_send = 8;
 constexpr int controls_per_flush = 32;
+
+std::string peer_text(uint32_t peer) {
+    return peer == no_rank ? "a peer not met yet" : format("rank %u", peer);
+}
 
 }  // namespace
 
@@ -133,6 +138,9 @@ Result<void> Rail::open_endpoint() {
     size_t bytes = sizeof name;
     TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
     endpoint_name_.assign(name, bytes);
+    if (features.efa && library_.version() < FI_VERSION(1, 21)) {
+        efa_file_remove(endpoint_name_);
+    }
     return {};
 }
 
@@ -288,9 +296,9 @@ Result<Post> Rail::posted(TxOp& op, ssize_t rc, const char* what) {
     }
     int code = static_cast<int>(-rc);
     return make_error(Code::remote, Scope::peer,
-                      format("rail %u (%s, %s): %s to rank %u failed: %s%s", index_, name_.c_str(),
-                             info_->fabric_attr->prov_name, what, peer, library_.error_text(code),
-                             hint_for(code)),
+                      format("rail %u (%s, %s): %s to %s failed: %s%s", index_, name_.c_str(),
+                             info_->fabric_attr->prov_name, what, peer_text(peer).c_str(),
+                             library_.error_text(code), hint_for(code)),
                       code);
 }
 
@@ -336,7 +344,6 @@ Result<Post> Rail::send(RemoteEndpoint& to, const MessageHeader& header, const v
 
 void Rail::control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,
                    uint32_t peer) {
-    events_read();
     controls_.push_back({&to, header, std::string(body), peer});
     controls_.back().header.bytes = static_cast<uint32_t>(body.size());
     controls_flush();
@@ -401,6 +408,9 @@ int Rail::poll(RailEvents& events) {
     }
     if (!controls_.empty()) {
         controls_flush();
+    }
+    if (count <= 0 && events_) {
+        events_read();
     }
     return count == -FI_EAVAIL ? 1 : static_cast<int>(std::max<ssize_t>(count, 0));
 }
@@ -498,20 +508,22 @@ Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
                      const std::string& cause) const {
     return make_error(
         Code::remote, Scope::peer,
-        format("rail %u (%s, %s): %s rank %u failed: %s", index_, name_.c_str(),
+        format("rail %u (%s, %s): %s %s failed: %s", index_, name_.c_str(),
                info_->fabric_attr->prov_name, owner.control ? "a control message to" : "a put to",
-               owner.peer, cause.c_str()),
+               peer_text(owner.peer).c_str(), cause.c_str()),
         entry.err);
 }
 
 void Rail::queue_failed(ssize_t rc) {
+    rail_failed(
+        format("reading completions failed: %s", library_.error_text(static_cast<int>(-rc))));
+}
+
+void Rail::rail_failed(const std::string& why) {
     if (!queue_broken_) {
         queue_broken_ = true;
-        log_warn(
-            format("rail %u (%s, %s): reading completions failed: %s; the rail is "
-                   "given up and opened again",
-                   index_, name_.c_str(), info_->fabric_attr->prov_name,
-                   library_.error_text(static_cast<int>(-rc))));
+        log_warn(format("rail %u (%s, %s): %s; the rail is given up and opened again", index_,
+                        name_.c_str(), info_->fabric_attr->prov_name, why.c_str()));
     }
 }
 

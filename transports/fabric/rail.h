@@ -47,6 +47,9 @@ struct TxOwner {
     bool control = false;           // a control message, which nobody waits for
 };
 
+// In place of a peer's rank: it has none, the two are yet to meet.
+inline constexpr uint32_t no_rank = UINT32_MAX;
+
 struct TxOp : Op {
     TxOwner owner;
     RemoteEndpoint* to = nullptr;  // null once nobody uses it any more
@@ -99,7 +102,8 @@ class Rail {
     // `why` is said to the owners of what was under way. Where opening fails, everything that is
     // asked of the rail from now on fails. An error: it could not even be closed.
     Result<void> renew(RailEvents& events, const std::string& why);
-    // Completions cannot be read: it should be renewed, or nobody need say so again.
+    // Completions cannot be read, or the provider has failed: it should be renewed, or nobody need
+    // say so again.
     bool failing() const { return queue_broken_ && !failing_noted_; }
     void failing_noted() { failing_noted_ = true; }
     // Something of `inbox` to `peer` is under way.
@@ -175,6 +179,7 @@ class Rail {
     std::string cause_of(const fi_cq_err_entry& entry) const;
     Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
                    const std::string& cause) const;
+    void rail_failed(const std::string& why);
 
     const Library& library_;
     const std::string name_;

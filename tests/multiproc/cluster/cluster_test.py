@@ -65,6 +65,20 @@ def case_staged(place):
     passes(place, "collectives", WEFT_CMA_DISABLE="1")
 
 
+def case_provider(place, provider):
+    done = passes(place, "collectives", WEFT_TRANSPORT="fabric", WEFT_PROVIDER=provider, NCCL_DEBUG="INFO")
+    used = re.findall(r"Using network fabric: provider (\S+),", done.stdout + done.stderr)
+    assert used == [provider] * ranks(place), used
+
+
+def case_over_shm(place):
+    case_provider(place, "shm")
+
+
+def case_over_tcp(place):
+    case_provider(place, "tcp;ofi_rxm")
+
+
 def case_kill(place, mode="kill"):
     victim = ranks(place) - 1
     done = run(place, mode, victim, WEFT_RUN_GRACE="20")

@@ -9,7 +9,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdarg>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -20,28 +19,11 @@
 #include <thread>
 #include <vector>
 
-#include "perf/launch_env.h"
+#include "tests/multiproc/rank.h"
+
+using namespace weft::multiproc;
 
 namespace {
-
-weft::LaunchEnv env;
-ncclComm_t comm = nullptr;
-
-[[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* text, ...) {
-    va_list args;
-    va_start(args, text);
-    std::fprintf(stderr, "rank %d: ", env.rank);
-    std::vfprintf(stderr, text, args);
-    std::fprintf(stderr, "\n");
-    va_end(args);
-    std::_Exit(1);
-}
-
-void ok(ncclResult_t result, const char* what) {
-    if (result != ncclSuccess) {
-        fail("%s: %s: %s", what, ncclGetErrorString(result), ncclGetLastError(comm));
-    }
-}
 
 double now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
@@ -53,12 +35,6 @@ double cpu_seconds() {
     getrusage(RUSAGE_SELF, &used);
     return static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
            1e-6 * static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
-}
-
-void init() {
-    ncclUniqueId id;
-    ok(ncclGetUniqueId(&id), "ncclGetUniqueId");  // NCCL_COMM_ID is set: the id only says so
-    ok(ncclCommInitRank(&comm, env.rank_count, id, env.rank), "ncclCommInitRank");
 }
 
 void barrier() {
@@ -523,7 +499,7 @@ int main(int argc, char** argv) {
         return 2;
     }
     if (mode != "kill-init") {
-        init();
+        comm = comm_of_all();
     }
     found->second();
     if (comm != nullptr) {

@@ -184,6 +184,9 @@ ssize_t cq_read(fid_cq* queue, void* entries, size_t room) {
     if (gone) {
         std::abort();
     }
+    if (world.read_error != 0) {
+        return -world.read_error;
+    }
     if (next_is_for(queue, world.errors)) {
         return -FI_EAVAIL;
     }

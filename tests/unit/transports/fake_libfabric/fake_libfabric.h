@@ -43,6 +43,7 @@ struct FakeLibfabric {
     int register_error = 0;                    // of every registration
     int registrations_max = INT32_MAX;         // open at a time: ENOMEM beyond
     int receive_error = 0;                     // of every fi_recv
+    int read_error = 0;                        // of every fi_cq_read
     int linger_ms = 0;                         // how long it takes to go when the process ends
     std::deque<fi_cq_data_entry> completions;  // what the queue is about to say
     std::deque<fi_cq_err_entry> errors;        // before those
