@@ -454,6 +454,25 @@ TEST_CASE("fabric: one line says what is missing") {
     CHECK_THAT(line(options), Catch::Contains("203.0.113.7"));
 }
 
+TEST_CASE("fabric: a peer whose process is gone before it was reached is failed at the limit") {
+    if (provider() != "tcp;ofi_rxm") {
+        return;
+    }
+    FabricOptions options = options_of(provider());
+    options.reach_limit = nanos_per_s / 2;
+    Pair pair(options);
+    const std::string address = pair.b.wire->address();
+    pair.b.wire.reset();
+    pair.hub_b.reset();
+    REQUIRE(pair.a.wire->connect(1, address, "hello").ok());
+    REQUIRE(drive({&pair.a}, [&] { return !pair.a.sink.failures.empty(); }));
+    CHECK(pair.a.wire->state(1) == PeerState::failed);
+    CHECK(pair.a.sink.failures[0].first == 1);
+    CHECK_THAT(pair.a.sink.failures[0].second,
+               Catch::Contains("rail 0 (127.0.0.1, tcp;ofi_rxm): nothing has reached rank 1 at") &&
+                   Catch::Contains("://127.0.0.1:") && Catch::Contains("WEFT_INIT_TIMEOUT"));
+}
+
 TEST_CASE("fabric: the feature line names provider and rails") {
     auto reactor = reactor_make();
     auto hub = hub_open(*reactor, options_of("tcp;ofi_rxm", 2));

@@ -320,6 +320,22 @@ TEST_CASE("rail: a peer that cannot be greeted is warned of once, with the rule 
     rail->endpoint_release(to.value());
 }
 
+TEST_CASE("rail: EFA's endpoint has an event queue, or libfabric would abort; it is emptied") {
+    World fake;
+    const auto rail = fake.rail();
+    CHECK(fake.world.events_bound == 1);
+    const std::lock_guard guard(rail->lock());
+    auto to = rail->endpoint_acquire("peer");
+    REQUIRE(to.ok());
+    fi_eq_err_entry entry{};
+    entry.err = FI_EIO;
+    entry.prov_errno = 15;
+    fake.world.events = {entry, entry, entry};
+    rail->control(*to.value(), MessageHeader{}, "hello", 5);
+    CHECK(fake.world.events.empty());
+    rail->endpoint_release(to.value());
+}
+
 TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted again") {
     World fake(using_receives);
     const auto rail = fake.rail();
@@ -335,6 +351,52 @@ TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted a
     CHECK((events.errors.empty() && events.writes.empty() && events.messages.empty()));
     CHECK(fake.world.receives.size() == posted.size() + 2);
     CHECK(fake.world.receives[posted.size()] == posted[3]);
+}
+
+TEST_CASE("rail: one whose completions cannot be read is opened again, and once only") {
+    World fake;
+    const auto rail = fake.rail();
+    const std::lock_guard guard(rail->lock());
+    auto to = rail->endpoint_acquire("peer");
+    REQUIRE(to.ok());
+    TxOwner owner;
+    owner.peer = 3;
+    const size_t receives = fake.world.receives.size();
+    REQUIRE(rail->send(*to.value(), MessageHeader{}, nullptr, owner).ok());
+    CHECK_FALSE(rail->failing());
+    Events events;
+    fake.world.read_error = FI_EOVERRUN;
+    rail->poll(events);
+    CHECK(rail->failing());
+    CHECK(events.errors.empty());
+    CHECK_THAT(log_last_error(), Catch::Contains("rail 0 (rdmap0s6-rdm, efa)") &&
+                                     Catch::Contains("reading completions failed"));
+
+    fake.world.read_error = 0;
+    REQUIRE(rail->renew(events, "its completions cannot be read").ok());
+    CHECK_FALSE(rail->failing());
+    CHECK(rail->incarnation() == 1);
+    CHECK(events.peers == std::vector<uint32_t>{3});
+    CHECK_THAT(events.errors.at(0), Catch::Contains("rank 3 ended with the rail") &&
+                                        Catch::Contains("completions cannot be read"));
+    CHECK_FALSE(rail->unfinished());
+    CHECK(fake.world.receives.size() == 2 * receives);
+    const auto sent = rail->send(*to.value(), MessageHeader{}, nullptr, owner);
+    REQUIRE(sent.ok());
+    CHECK(sent.value() == Post::accepted);
+
+    fake.world.read_error = FI_EOVERRUN;
+    rail->poll(events);
+    CHECK(rail->failing());
+    REQUIRE(rail->renew(events, "its completions cannot be read").ok());
+    CHECK(events.errors.size() == 2);
+    const auto lost = rail->endpoint_acquire("another");
+    REQUIRE_FALSE(lost.ok());
+    CHECK_THAT(lost.error().what, Catch::Contains("rail 0 (rdmap0s6-rdm) is lost") &&
+                                      Catch::Contains("failed again within 10 s"));
+    CHECK(rail->poll(events) == 0);
+    CHECK_FALSE(rail->failing());
+    rail->endpoint_release(to.value());
 }
 
 }  // namespace
