@@ -274,7 +274,7 @@ TEST_CASE("fabric: a peer killed while nothing is under way is noticed") {
     kill(child.pid, SIGKILL);
     if (connected_provider()) {
         REQUIRE(drive(
-            {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 5));
+            {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 30));
         CHECK_THAT(side.self.sink.failures[0].second, Catch::Contains("rank 1"));
     }
 }
