@@ -314,7 +314,7 @@ TEST_CASE("fabric: a small completion queue bounds what is granted and carries e
 }
 
 // What waits for room waits here, not in a socket, where small messages would queue behind it. On
-// EFA, whose packets overtake each other, nothing queues.
+// EFA nothing queues, for packets overtake each other, and the bound is a larger one.
 TEST_CASE("fabric: a rail has a bounded number of bytes on its way to a peer") {
     if (provider().starts_with("efa")) {
         return;
