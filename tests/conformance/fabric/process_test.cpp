@@ -166,7 +166,8 @@ TEST_CASE("fabric: a stopped peer delays, it is not a failure; leaving it is qui
         side.self.wire->conceal(side.region);
         side.self.wire.reset();
         side.hub.reset();
-        // A software NIC stands still with its process, and the last word of each rail is waited for.
+        // A software NIC stands still with its process, and the last word of each rail is waited
+        // for.
         CHECK(clock_now() - start < (provider().starts_with("efa") ? 60 : 10) * nanos_per_s);
     }
 }
