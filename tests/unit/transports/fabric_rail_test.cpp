@@ -320,6 +320,30 @@ TEST_CASE("rail: a peer that cannot be greeted is warned of once, with the rule 
     rail->endpoint_release(to.value());
 }
 
+// The rail gives up where the provider says this about a packet of its own.
+bool fails_by(int provider_errno) {
+    World world;
+    auto rail = world.rail();
+    Events events;
+    fi_eq_err_entry entry{};
+    entry.err = FI_EIO;
+    entry.prov_errno = provider_errno;
+    world.world.events.push_back(entry);
+    const std::lock_guard guard(rail->lock());
+    rail->poll(events);
+    CHECK(world.world.events.empty());
+    return rail->failing();
+}
+
+TEST_CASE("rail: a failure inside of the provider gives it up, what a peer's NIC says does not") {
+    for (const int of_peer : {8, 9, 10, 13, 15}) {
+        CHECK_FALSE(fails_by(of_peer));
+    }
+    for (const int inside : {1, 7, 16, 4104}) {
+        CHECK(fails_by(inside));
+    }
+}
+
 TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted again") {
     World fake(using_receives);
     const auto rail = fake.rail();

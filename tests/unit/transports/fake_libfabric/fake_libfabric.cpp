@@ -267,6 +267,21 @@ int cq_open(fid_domain*, fi_cq_attr*, fid_cq** queue, void*) {
     return 0;
 }
 
+int eq_open(fid_fabric*, fi_eq_attr*, fid_eq** events, void*) {
+    static fi_ops_eq ops{};
+    ops.size = sizeof ops;
+    ops.read = [](fid_eq*, uint32_t*, void*, size_t, uint64_t) -> ssize_t {
+        return world.events.empty() ? -FI_EAGAIN : -FI_EAVAIL;
+    };
+    ops.readerr = [](fid_eq*, fi_eq_err_entry* entry, uint64_t) -> ssize_t {
+        *entry = world.events.front();
+        world.events.pop_front();
+        return sizeof *entry;
+    };
+    *events = object_new<fid_eq>(FI_CLASS_EQ, &ops);
+    return 0;
+}
+
 int av_open(fid_domain*, fi_av_attr*, fid_av** addresses, void*) {
     static fi_ops_av ops{};
     ops.size = sizeof ops;
@@ -434,6 +449,7 @@ EXPORTED int fi_fabric(fi_fabric_attr*, fid_fabric** fabric, void*) {
     ops.size = sizeof ops;
     ops.domain = domain_open;
     ops.trywait = may_wait;
+    ops.eq_open = eq_open;
     *fabric = object_new<fid_fabric>(FI_CLASS_FABRIC, &ops);
     return 0;
 }

@@ -45,6 +45,7 @@ struct FakeLibfabric {
     int linger_ms = 0;                         // how long it takes to go when the process ends
     std::deque<fi_cq_data_entry> completions;  // what the queue is about to say
     std::deque<fi_cq_err_entry> errors;        // before those
+    std::deque<fi_eq_err_entry> events;        // failures of no operation's
 
     // What it was asked.
     int getinfo_calls = 0;
