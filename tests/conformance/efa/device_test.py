@@ -164,6 +164,8 @@ def pair(world, device, faults=("", ""), fabric="-", size=1 << 20, **more):
 
 
 def need_tool(name):
+    if "WEFT_TEST_SANITIZER" in os.environ:
+        raise Skip(f"SKIPPED: {name} brings no run-time library of the sanitizer that the device is built with")
     tool = shutil.which(name)
     if tool is None:
         raise Skip(f"SKIPPED: {name} is not installed (libfabric-bin)")

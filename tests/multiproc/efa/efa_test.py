@@ -1,7 +1,8 @@
 """Weft's ranks on virtual hosts that the software EFA device joins: efa_test.py PLACE LIBRARY FABRIC WORKER, LIBRARY as for
 tests/conformance/efa. The network reorders packets and places them twice and in pieces; the device's counters must say that it did. PLACE
-is "two" or "eight" ranks; "schedules:FROM:TO": every seed in it another device, number of ranks and unkindness; or "left": what a rank that
-was killed leaves in /dev/shm. 77: this machine does not allow virtual hosts, or has no such libfabric."""
+is "two" or "eight" ranks; "rails:N" (one rail in order, four that repeat, 32 that reorder); "schedules:FROM:TO": every seed in it another
+device, number of ranks and unkindness; or "left": what a rank that was killed leaves in /dev/shm. 77: this machine does not allow virtual
+hosts, or has no such libfabric."""
 
 import glob
 import json
@@ -16,6 +17,7 @@ BIN = os.environ["WEFT_TEST_BIN"]
 SOURCE = os.environ["WEFT_TEST_SOURCE"]
 PLACES = {"two": (2, 2), "eight": (8, 4)}  # ranks, hosts
 DEVICE = "nics=2,reorder=200us,duplicate=10%,twice=5%,torn,seed=11"
+RAILS = {1: "nics=1", 4: "nics=4,duplicate=10%,twice=5%", 32: "nics=32,reorder=200us"}
 SKIP = 77
 
 
@@ -40,6 +42,7 @@ def counters_of(folder):
             process = json.load(file)
         total = hosts.setdefault(process["host"], {"processes": 0})
         total["processes"] += 1
+        total["nics"] = len(process["nics"])
         for nic in process["nics"]:
             for key, value in nic.items():
                 if key != "name":
@@ -95,6 +98,18 @@ def schedules(seeds, library, fabric, more, worker):
     assert totals["reorders"] > 1000 * len(seeds) and totals["duplicates"] > 20 * len(seeds), totals
 
 
+def rails(count, library, fabric, more, worker):
+    job = Job(2, 2, RAILS[count], more, worker)
+    print(job.said)
+    assert job.networks() == [(fabric, "1" if library == "system" else "2")] * 2, job.networks()
+    assert job.said.count(f"rides {count} of {count} rails") == 2
+    for host, total in job.counters.items():
+        print(host, total)
+        assert total["nics"] == count, total
+        assert (total["reorders"] > 20) == (count == 32), total
+        assert (total["duplicates"] > 20) == (count == 4), total
+
+
 def left(more, worker):
     """Two hosts of two ranks, one of which is killed; each looks into its host's /dev/shm when it is over."""
     look = 'victim=1; "$0" kill $victim; code=$?; ls /dev/shm | sed "s/^/left: /"; echo looked; exit $code'
@@ -113,6 +128,8 @@ def main(place, library, fabric, worker):
     if place.startswith("schedules:"):
         first, last = map(int, place.split(":")[1:])
         return schedules(range(first, last), library, fabric, more, worker)
+    if place.startswith("rails:"):
+        return rails(int(place.split(":")[1]), library, fabric, more, worker)
     ranks, hosts = PLACES[place]
     job = Job(ranks, hosts, DEVICE, more, worker)
     print(job.said)
