@@ -166,13 +166,21 @@ TEST_CASE("fabric: a stopped peer delays, it is not a failure; leaving it is qui
         side.self.wire->conceal(side.region);
         side.self.wire.reset();
         side.hub.reset();
-        CHECK(clock_now() - start < 10 * nanos_per_s);
+        // A software NIC stands still with its process, and the last word of each rail is waited
+        // for.
+        CHECK(clock_now() - start < (provider().starts_with("efa") ? 60 : 10) * nanos_per_s);
     }
 }
 
-// A provider without connections cannot know of a death; the control plane tells then.
+// A provider that keeps no connection cannot know of the death of who is silent; the control plane
+// tells then.
 bool connected_provider() {
     return provider() != "shm" && provider() != "udp;ofi_rxd";
+}
+
+// EFA has no connections either, but a write that nobody answers fails.
+bool hears_silence() {
+    return connected_provider() && !provider().starts_with("efa");
 }
 
 volatile std::sig_atomic_t went_on = 0;
@@ -272,7 +280,7 @@ TEST_CASE("fabric: a peer killed while nothing is under way is noticed") {
         {&side.self}, [] { return false; }, 1);
     CHECK(side.self.sink.failures.empty());
     kill(child.pid, SIGKILL);
-    if (connected_provider()) {
+    if (hears_silence()) {
         REQUIRE(drive(
             {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 30));
         CHECK_THAT(side.self.sink.failures[0].second, Catch::Contains("rank 1"));
