@@ -10,6 +10,7 @@
 #include "src/base/reactor.h"
 #include "src/base/result.h"
 #include "transports/doorbell.h"
+#include "transports/meeting.h"
 #include "transports/wire.h"
 
 namespace weft {
@@ -34,9 +35,21 @@ class WireHub {
     virtual std::string features() const { return ""; }
     // What the user should hear of once a job, known with the first wire; mostly empty.
     virtual std::string concern() const { return ""; }
+    // For wires that have no control plane to meet by (transports/meeting.h). Not every transport
+    // does it.
+    virtual Result<std::unique_ptr<Listener>> listen(const MeetConfig&) { return cannot_meet(); }
+    virtual Result<std::unique_ptr<PeerCall>> call(const MeetConfig&, const MeetingHandle&) {
+        return cannot_meet();
+    }
     // The process is about to end, on this thread: after return no other thread moves anything, for
     // the libraries below are taken down next.
     virtual void process_ends() {}
+
+  private:
+    Error cannot_meet() const {
+        return make_error(Code::unsupported, Scope::call,
+                          "no connections by handle over " + describe());
+    }
 };
 
 // Peers in the same process (threads, or one thread with groups). Reactor unused.
@@ -71,6 +84,8 @@ struct FabricOptions {
     uint64_t registered_bytes = uint64_t{32} << 30;  // most known memory that stays registered
     int64_t stage_bytes = -1;                        // of wires' Caps::stage_below; -1: by provider
     bool device_memory = false;  // ask for GPU memory (FI_HMEM), go on without where refused
+    // A peer to which nothing gets through on a rail for so long has failed.
+    Nanos reach_limit = 600 * nanos_per_s;
     FabricLimits limits;
 };
 Result<std::unique_ptr<WireHub>> fabric_hub_make(Reactor& reactor, const FabricOptions& options);

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <sstream>
 #include <unordered_map>
 
 #include "src/base/bytes.h"
+#include "src/base/lines.h"
 #include "src/base/log.h"
 
 namespace weft {
@@ -166,30 +166,6 @@ Result<void> peers_agree(const std::vector<PeerInfo>& infos) {
     }
     return {};
 }
-
-namespace {
-
-// The first line of `a` that `b` has otherwise, and b's: of "name=value", the value.
-struct LineDifference {
-    std::string name, a, b;
-};
-LineDifference lines_differ(const std::string& a, const std::string& b) {
-    std::istringstream in_a(a), in_b(b);
-    std::string line_a, line_b;
-    do {
-        line_a.clear();
-        line_b.clear();
-        std::getline(in_a, line_a);
-        std::getline(in_b, line_b);
-    } while (line_a == line_b && !line_a.empty());
-    const auto value = [](const std::string& line) {
-        return line.substr(std::min(line.size(), line.find('=') + 1));
-    };
-    const std::string& named = line_a.empty() ? line_b : line_a;
-    return {named.substr(0, named.find('=')), value(line_a), value(line_b)};
-}
-
-}  // namespace
 
 Result<void> features_agree(const std::vector<std::string>& features,
                             const std::vector<PeerInfo>& infos) {

@@ -14,18 +14,10 @@ namespace {
 // stuck on, and before we give up ours.
 constexpr Nanos fence_limit = 300 * nanos_per_ms;
 constexpr Nanos fence_hard_limit = 700 * nanos_per_ms;
-constexpr size_t lost_text_max = 600;
 
 std::string_view body_of(const Event& event) {
     const std::byte* at = event.buffer->data + sizeof(MessageHeader);
     return {reinterpret_cast<const char*>(at), event.bytes};
-}
-
-std::string printable(std::string_view text) {
-    std::string kept(text.substr(0, lost_text_max));
-    std::replace_if(
-        kept.begin(), kept.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-    return kept;
 }
 
 }  // namespace
@@ -130,6 +122,7 @@ void FabricWire::on_moved(const Event& event) {
             return fail(event.peer, std::move(followed).error());
         }
         peer.incarnations[moved->rail] = moved->incarnation;
+        peer.greeted = clock_now();  // nothing was sent to that endpoint before
     }
     control(peer, moved->rail, MessageKind::moved_ack, {}, event.word);
 }
@@ -151,7 +144,7 @@ void FabricWire::on_failure(Event& event, WireSink& sink) {
     peer.state = PeerState::failed;
     if (event.word == failure_of_ours) {
         control_everywhere(peer, MessageKind::lost,
-                           std::string_view(event.error->what).substr(0, lost_text_max));
+                           std::string_view(event.error->what).substr(0, text_shown_max));
     }
     sink.on_failure(event.peer, std::move(*event.error));
 }

@@ -5,6 +5,7 @@
 
 #include "src/base/machine.h"
 #include "transports/fabric/fabric_wire.h"
+#include "transports/fabric/meeting.h"
 #include "transports/fabric/service.h"
 
 namespace weft::fabric {
@@ -75,6 +76,10 @@ class FabricHub::Dispatch final : public RailEvents {
         if (header && header->kind == MessageKind::probe) {
             return;
         }
+        if (header && header->kind == MessageKind::meet) {
+            const char* body = reinterpret_cast<const char*>(buffer->data + sizeof *header);
+            return hub_.introductions().heard(rail.index(), *header, {body, header->bytes});
+        }
         Inbox* inbox = header ? hub_.wire_find(header->to_wire) : nullptr;
         if (inbox == nullptr || header->from_rank >= inbox->rank_count() ||
             !inbox->rides(header->rail, rail.index())) {
@@ -110,6 +115,7 @@ class FabricHub::Dispatch final : public RailEvents {
             case MessageKind::lost:
                 return push(*inbox, Event::Kind::lost, *header, std::move(buffer));
             case MessageKind::probe:
+            case MessageKind::meet:
                 return;
         }
     }
@@ -217,6 +223,7 @@ FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
       library_(std::move(library)),
       process_uid_(process_uid),
       limits_(options.limits),
+      reach_limit_(options.reach_limit),
       memory_(windows_of(options.limits), options.registered_bytes),
       wires_(wire_slots),
       token_owners_(token_count_max / token_block) {
@@ -233,7 +240,9 @@ Result<std::unique_ptr<FabricHub>> FabricHub::open(Reactor& reactor, const Fabri
 
 // The service goes first, for it polls; then what the wires posted last gets its chance to leave.
 FabricHub::~FabricHub() {
-    service_.reset();
+    if (service_ != nullptr) {
+        service_->stop();
+    }
     drain();
 }
 
@@ -319,6 +328,7 @@ Result<Rail*> FabricHub::rail_open(size_t choice) {
             }
             caps_.needs_polling = waits_.fd() < 0;
             service_ = std::make_unique<Service>(*this, reactor_);
+            service_->start();
         }
     }
     return opened_[choice];
@@ -383,6 +393,17 @@ Result<std::unique_ptr<Wire>> FabricHub::attach(const WireConfig& config) {
     return FabricWire::make(*this, config, std::move(rails));
 }
 
+Result<std::unique_ptr<Listener>> FabricHub::listen(const MeetConfig& config) {
+    const std::vector<Rail*> rails = TRY(rails_for(config.rails));
+    return std::unique_ptr<Listener>(new FabricListener(*this, config.rails, rails));
+}
+
+Result<std::unique_ptr<PeerCall>> FabricHub::call(const MeetConfig& config,
+                                                  const MeetingHandle& handle) {
+    std::vector<Rail*> rails = TRY(rails_for(config.rails));
+    return FabricCall::make(*this, config, std::move(rails), handle);
+}
+
 // The slot in the low bits, the rest random: a stale message never meets a new wire.
 Result<uint64_t> FabricHub::wire_uid_reserve() {
     std::lock_guard guard(lock_);
@@ -407,6 +428,7 @@ void FabricHub::wire_withdraw(Inbox& inbox) {
         std::lock_guard guard(rail->lock());
         rail->orphan(&inbox);
     }
+    introductions_.wire_gone(inbox.uid());
 }
 
 Inbox* FabricHub::wire_find(uint64_t uid) const {
@@ -506,6 +528,9 @@ int FabricHub::poll(const Inbox* self) {
                 rail_broken(*rail);
             }
         }
+    }
+    if (introductions_.waiting()) {
+        introductions_.serve();
     }
     return found;
 }

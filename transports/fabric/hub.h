@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "transports/fabric/inbox.h"
+#include "transports/fabric/introductions.h"
 #include "transports/fabric/memory_cache.h"
 #include "transports/fabric/processes.h"
 #include "transports/fabric/rail.h"
@@ -37,6 +38,9 @@ class FabricHub final : public WireHub {
     std::vector<std::string> nics() const override { return nics_; }
     std::string features() const override;
     std::string concern() const override { return concern_; }
+    Result<std::unique_ptr<Listener>> listen(const MeetConfig& config) override;
+    Result<std::unique_ptr<PeerCall>> call(const MeetConfig& config,
+                                           const MeetingHandle& handle) override;
     void process_ends() override;
 
     // For wires.
@@ -47,6 +51,7 @@ class FabricHub final : public WireHub {
     uint64_t process_uid() const { return process_uid_; }
     const Caps& caps() const { return caps_; }
     const Window& rail_window() const { return rail_window_; }
+    Nanos reach_limit() const { return reach_limit_; }
     Result<uint64_t> wire_uid_reserve();
     void wire_publish(Inbox& inbox);
     // After return no dispatcher knows the inbox and its transmissions end without a report.
@@ -71,6 +76,7 @@ class FabricHub final : public WireHub {
     int wait_fd() const { return waits_.fd(); }
     WaitSet& waits() { return waits_; }
     Service& service() { return *service_; }
+    Introductions& introductions() { return introductions_; }
 
   private:
     class Dispatch;
@@ -93,6 +99,7 @@ class FabricHub final : public WireHub {
     Library library_;
     const uint64_t process_uid_;
     const FabricLimits limits_;
+    const Nanos reach_limit_;
     Caps caps_;
     Window rail_window_;
     PieceCredits pieces_;
@@ -122,6 +129,7 @@ class FabricHub final : public WireHub {
     TokenSpace tokens_;
     uint64_t wires_ever_ = 0;
     Processes processes_;
+    Introductions introductions_{*this};
 };
 
 }  // namespace weft::fabric

@@ -1,5 +1,6 @@
 #include "transports/fabric/message.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace weft::fabric {
@@ -41,11 +42,18 @@ std::optional<MessageHeader> message_parse(const std::byte* data, size_t bytes) 
         return std::nullopt;
     }
     std::memcpy(&header, data, sizeof header);
-    if (header.kind < MessageKind::hello || header.kind > MessageKind::lost ||
+    if (header.kind < MessageKind::hello || header.kind > MessageKind::meet ||
         header.rail >= rails_max || header.bytes != bytes - sizeof header) {
         return std::nullopt;
     }
     return header;
+}
+
+std::string printable(std::string_view text) {
+    std::string kept(text.substr(0, text_shown_max));
+    std::replace_if(
+        kept.begin(), kept.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    return kept;
 }
 
 std::string hello_encode(const Hello& hello) {

@@ -31,6 +31,7 @@ enum class MessageKind : uint8_t {
     moved,      // a rail of the sender's has a new endpoint: Moved
     moved_ack,  // the new endpoint with this word is known, and this came to it
     lost,       // the sender cannot go on with the receiver: why, as text
+    meet,       // between ports, not wires: the word is a MeetKind (handle.h)
 };
 
 struct MessageHeader {
@@ -52,6 +53,10 @@ inline constexpr size_t message_bytes_max = sizeof(MessageHeader) + value_bytes_
 
 // The header at the start of `bytes` if it is whole and agrees with their number.
 std::optional<MessageHeader> message_parse(const std::byte* data, size_t bytes);
+
+// What a peer says in words, fit for a line: cut, and nothing but printable characters.
+inline constexpr size_t text_shown_max = 600;
+std::string printable(std::string_view text);
 
 struct Hello {
     uint64_t group = 0;

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "transports/fabric/hub.h"
 
@@ -31,6 +32,9 @@ constexpr int polls_min = 4;  // where only polling moves packets; of all rails 
 
 Service::Service(FabricHub& hub, Reactor& reactor)
     : hub_(hub), reactor_(reactor), interval_(interval_idle) {
+}
+
+void Service::start() {
     if (hub_.wait_fd() >= 0) {
         std::lock_guard guard(lock_);  // the callback may come before the id
         watch_ = reactor_.add(hub_.wait_fd(), EPOLLIN, [this](uint32_t) { readable(); });
@@ -39,13 +43,15 @@ Service::Service(FabricHub& hub, Reactor& reactor)
     }
 }
 
-Service::~Service() {
+void Service::stop() {
+    Reactor::Id watch = 0;
     {
         std::lock_guard guard(lock_);
         stopping_ = true;
+        watch = std::exchange(watch_, 0);
     }
-    if (watch_ != 0) {
-        reactor_.remove(watch_);
+    if (watch != 0) {
+        reactor_.remove(watch);
     }
     reactor_.cancel(grace_timer_.id);
     reactor_.cancel(tick_timer_.id);
@@ -74,7 +80,9 @@ void Service::schedule(Timer& timer, Nanos delay, void (Service::*next)()) {
 
 void Service::watch_events(uint32_t events) {
     std::lock_guard guard(lock_);
-    reactor_.modify(watch_, events);
+    if (watch_ != 0) {
+        reactor_.modify(watch_, events);
+    }
 }
 
 void Service::stir() {
@@ -126,8 +134,9 @@ void Service::tick() {
         active_ = now;
     }
     bool lively = hub_.unfinished() || now - active_ < active_for;
-    if (hub_.wait_fd() >= 0 && !hub_.unfinished()) {
-        return;  // the descriptor says when there is more
+    // The descriptor says when there is more, unless somebody begins to connect (ofi_rxm).
+    if (hub_.wait_fd() >= 0 && !hub_.unfinished() && !hub_.introductions().called_by_others()) {
+        return;
     }
     interval_ = found ? interval_shortest : std::min(2 * interval_, interval_longest);
     schedule(tick_timer_, lively ? interval_ : interval_idle, &Service::tick);

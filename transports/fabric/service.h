@@ -1,8 +1,7 @@
 // Keeps the peers of a process served while the owners of its wires compute: polls the rails on the
 // service thread when nobody else does. Rails with a wait descriptor wake it, the others are looked
 // at with back-off; idle, it costs nothing or ten looks a second. Thread rule: driven() and stir()
-// from any thread, the rest on the service thread. Lifetime: reactor and hub before service; the
-// destructor waits for a running callback.
+// from any thread, the rest on the service thread. Lifetime: reactor and hub before service.
 #pragma once
 
 #include <atomic>
@@ -19,7 +18,10 @@ class FabricHub;
 class Service {
   public:
     Service(FabricHub& hub, Reactor& reactor);
-    ~Service();
+    ~Service() { stop(); }
+    // What it calls may use it: it is started when it can be found, and stopped while it can.
+    void start();
+    void stop();  // after return nothing of it runs; again is fine
     Service(const Service&) = delete;
     Service& operator=(const Service&) = delete;
 

@@ -65,6 +65,20 @@ def case_staged(place):
     passes(place, "collectives", WEFT_CMA_DISABLE="1")
 
 
+def case_provider(place, provider):
+    done = passes(place, "collectives", WEFT_TRANSPORT="fabric", WEFT_PROVIDER=provider, NCCL_DEBUG="INFO")
+    used = re.findall(r"Using network fabric: provider (\S+),", done.stdout + done.stderr)
+    assert used == [provider] * ranks(place), used
+
+
+def case_over_shm(place):
+    case_provider(place, "shm")
+
+
+def case_over_tcp(place):
+    case_provider(place, "tcp;ofi_rxm")
+
+
 def case_kill(place, mode="kill"):
     victim = ranks(place) - 1
     done = run(place, mode, victim, WEFT_RUN_GRACE="20")
@@ -74,6 +88,14 @@ def case_kill(place, mode="kill"):
     for line in told:
         twice = re.search(r"(rank \d+ of comm \S+): \1|rank (\d+) (died|failed): rank \2 ", line)
         assert not twice, f"said twice: {line}"
+
+
+def case_kill_two(place):
+    victim = ranks(place) - 1
+    done = run(place, "kill-two", victim, WEFT_RUN_GRACE="20")
+    assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
+    told = re.findall(r"result \d+ after", done.stdout)
+    assert len(told) == 2 * (ranks(place) - 1), f"{len(told)} operations of the survivors ended"
 
 
 def case_kill_init(place):
@@ -104,6 +126,11 @@ def case_idle(place):
 
 def case_late(place):
     passes(place, "late", WEFT_LATE_REPORT="1")
+
+
+# Before any rank has reached it, as by a debugger; the default deadline is far away.
+def case_stopped(place):
+    assert "failed" not in passes(place, "stopped-first", 4).stdout
 
 
 def case_big(place):
