@@ -67,7 +67,7 @@ TEST_CASE("one group on several streams begins after all of them and ends before
 
 TEST_CASE("operations of a communicator keep their order when the stream changes") {
     Job job(2);
-    Buffers first(job, Coll::all_reduce, 3000), second(job, Coll::all_reduce, 10);
+    Buffers first(job, Coll::all_reduce, 30000), second(job, Coll::all_reduce, 2500);
     for (uint64_t round = 0; round < 20; round++) {
         first.fill(round);
         second.fill(round);

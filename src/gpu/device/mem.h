@@ -158,7 +158,7 @@ WEFT_DEVICE_CODE bool block_any(void*, bool value) {
 // What the hardware traps on: misaligned addresses, and those that no memory of the device has,
 // which the stand-in driver knows.
 inline void (*access_check)(const void* at, uint64_t bytes) = nullptr;
-inline void require_access(const void* at, uint64_t bytes) {
+[[gnu::noinline]] inline void require_access(const void* at, uint64_t bytes) {
     if (reinterpret_cast<uintptr_t>(at) % bytes != 0) {
         __builtin_trap();
     }
