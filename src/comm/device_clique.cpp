@@ -17,24 +17,34 @@ void DeviceClique::join(std::unique_ptr<DeviceRank> rank) {
 Result<void> DeviceClique::connect(uint32_t rank, std::vector<std::string> names) {
     const std::lock_guard lock(mutex_);
     std::vector<uint64_t> memories;
-    auto blocks = static_cast<uint32_t>(ranks_[rank]->seat().facts().multiprocessors);
+    const gpu::DeviceFacts& own = ranks_[rank]->seat().facts();
     for (size_t peer = 0; peer < ranks_.size(); peer++) {
         if (ranks_[peer] == nullptr) {
             return make_error(Code::internal, Scope::communicator,
                               format("%s has no device memory here", names[peer].c_str()));
         }
+        const gpu::DeviceFacts& theirs = ranks_[peer]->seat().facts();
+        if (theirs.uuid != own.uuid) {
+            return make_error(
+                Code::unsupported, Scope::communicator,
+                format("%s is on CUDA device %d and %s on device %d: ranks of a communicator on "
+                       "device memory are for one device; set WEFT_DEVICE=host and use host memory",
+                       names[rank].c_str(), own.ordinal, names[peer].c_str(), theirs.ordinal));
+        }
         memories.push_back(ranks_[peer]->memory());
-        blocks =
-            std::min(blocks, static_cast<uint32_t>(ranks_[peer]->seat().facts().multiprocessors));
     }
-    // As if all were on the smallest device, a block to a multiprocessor: the same on every rank.
+    // A block to a multiprocessor.
+    const auto blocks = static_cast<uint32_t>(own.multiprocessors);
     const auto ranks = static_cast<uint32_t>(ranks_.size());
     ranks_[rank]->connect(memories, std::clamp(blocks / ranks, 1u, gpu::lane_max));
-    names_ = std::move(names);
+    if (names_.empty()) {  // ranks that are connected read them
+        names_ = std::move(names);
+    }
     return {};
 }
 
 bool DeviceClique::idle() const {
+    const std::lock_guard lock(mutex_);
     return std::ranges::all_of(ranks_,
                                [](const auto& rank) { return rank == nullptr || rank->idle(); });
 }

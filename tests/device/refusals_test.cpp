@@ -107,6 +107,27 @@ TEST_CASE("ranks that do not work on the same kind of memory") {
     CHECK(lines[0].find("WEFT_DEVICE alike") != std::string::npos);
 }
 
+TEST_CASE("ranks on two devices") {
+    Cuda cuda(2);
+    ncclUniqueId id;
+    NCCL(ncclGetUniqueId(&id));
+    ncclResult_t results[2] = {};
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < 2; rank++) {
+        threads.emplace_back([&, rank] {
+            const auto guard = cuda.use(rank);
+            ncclComm_t comm = nullptr;
+            results[rank] = ncclCommInitRank(&comm, 2, id, rank);
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    CHECK(results[0] == ncclInvalidUsage);
+    CHECK(results[1] == ncclInvalidUsage);
+    CHECK(Warnings().say({"CUDA device 0", "device 1", "WEFT_DEVICE=host"}));
+}
+
 TEST_CASE("a device that does not exist, named by ncclCommInitAll") {
     Cuda cuda;
     const auto guard = cuda.use();
