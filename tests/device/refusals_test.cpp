@@ -125,7 +125,7 @@ TEST_CASE("ranks on two devices") {
     }
     CHECK(results[0] == ncclInvalidUsage);
     CHECK(results[1] == ncclInvalidUsage);
-    CHECK(Warnings().say({"CUDA device 0", "device 1", "WEFT_DEVICE=host"}));
+    CHECK(Warnings().say({"is on CUDA device", "for one device", "WEFT_DEVICE=host"}));
 }
 
 TEST_CASE("a device that does not exist, named by ncclCommInitAll") {
