@@ -91,6 +91,8 @@ struct LinkConfig {
     uint32_t eager_bytes = 8192;
     uint32_t slots = 8;  // per channel; a power of two, at most 64
     uint32_t channels = 6;
+    // Open grants per link: more than any plan keeps, few enough for 15,000 links.
+    uint32_t grants = 48;
 };
 
 class Links {
@@ -117,6 +119,10 @@ class Links {
     // token free now, or the wire can hear of no more pieces until some have landed.
     bool grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes, uint64_t cookie,
                     GrantBody* body);
+    // The peer will put `bytes` only, fewer than granted, perhaps none: true when they have landed
+    // already, which ends the grant; else on_grant_filled says when. False for a grant that is no
+    // more, or of fewer bytes.
+    bool grant_expect(uint32_t peer, const GrantBody& body, uint64_t bytes);
     // Forgets the grant: later pieces are stale. Used when an op ends early.
     void grant_close(uint32_t peer, const GrantBody& body);
     // Puts all pieces, as fast as the wire takes them; on_put_delivered when all are delivered.

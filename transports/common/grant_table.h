@@ -61,6 +61,30 @@ class GrantTable {
     uint32_t pieces(uint32_t id) const { return grants_[id].pieces; }
     uint64_t cookie(uint32_t id) const { return grants_[id].cookie; }
 
+    struct Expected {
+        uint32_t returned = 0;  // pieces that need not be reserved any more
+        bool filled = false;    // ends the grant, as the last landing does
+    };
+    // The peer will put no more than the first `pieces` of an open grant; none when it is not open.
+    std::optional<Expected> expect(uint32_t id, uint32_t pieces) {
+        if (id >= grants_.size() || !grants_[id].open || pieces > grants_[id].pieces) {
+            return std::nullopt;
+        }
+        Grant& grant = grants_[id];
+        Expected expected{grant.pieces - pieces};
+        grant.pieces = pieces;
+        grant.landed = 0;
+        for (uint32_t i = 0; i < pieces; i++) {
+            grant.landed += grant.map[i / 64] >> i % 64 & 1;
+        }
+        expected.filled = grant.landed == pieces;
+        if (expected.filled) {
+            expected.returned += pieces;
+            free(id);
+        }
+        return expected;
+    }
+
     // Ends a grant early: how many pieces had landed; none when it is not open.
     std::optional<uint32_t> close(uint32_t id) {
         if (id >= grants_.size() || !grants_[id].open) {

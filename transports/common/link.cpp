@@ -14,8 +14,6 @@ namespace weft {
 namespace {
 
 constexpr uint32_t link_version = 2;
-constexpr uint32_t grant_tokens =
-    48;  // open grants per link: more than any plan keeps, few enough for 15,000 links
 
 // What both sides tell each other through the wire's hello.
 struct Hello {
@@ -94,7 +92,7 @@ struct Links::Impl final : WireSink {
     size_t puts_open = 0;
     LinkCounters counters;
 
-    uint32_t tokens_per_link() const { return config.channels * 2 + grant_tokens; }
+    uint32_t tokens_per_link() const { return config.channels * 2 + config.grants; }
 
     uint32_t wire_index(const Wire* wire) const {
         return static_cast<uint32_t>(std::find(wires.begin(), wires.end(), wire) - wires.begin());
@@ -109,7 +107,7 @@ struct Links::Impl final : WireSink {
         link.token_base = TRY(link.wire->tokens_reserve(tokens_per_link()));
         remember_tokens(link, peer);
         link.channels.assign(config.channels, LinkChannel(config.slots));
-        link.grants = GrantTable(grant_tokens);
+        link.grants = GrantTable(config.grants);
         Hello hello;
         hello.token_base = link.token_base;
         hello.slots = config.slots;
@@ -308,10 +306,27 @@ struct Links::Impl final : WireSink {
         return true;
     }
 
+    uint32_t grant_id(const Link& link, const GrantBody& body) const {
+        return Imm::unpack(body.imm_base).token - link.token_base - config.channels * 2;
+    }
+
+    bool grant_expect(uint32_t peer, const GrantBody& body, uint64_t bytes) {
+        Link& link = links[peer];
+        if (bytes > body.bytes) {
+            return false;
+        }
+        const uint64_t pieces = (bytes + body.piece_bytes - 1) / body.piece_bytes;
+        const auto expected =
+            link.grants.expect(grant_id(link, body), static_cast<uint32_t>(pieces));
+        if (expected) {
+            link.wire->pieces_return(peer, expected->returned);
+        }
+        return expected && expected->filled;
+    }
+
     void grant_close(uint32_t peer, const GrantBody& body) {
         Link& link = links[peer];
-        const uint32_t id =
-            Imm::unpack(body.imm_base).token - link.token_base - config.channels * 2;
+        const uint32_t id = grant_id(link, body);
         if (const auto landed = link.grants.close(id)) {
             link.wire->pieces_return(peer, *landed);  // the others may yet land
         }
@@ -515,6 +530,9 @@ void Links::slot_release(SlotRef slot) {
 bool Links::grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes,
                        uint64_t cookie, GrantBody* body) {
     return impl_->grant_open(peer, region, offset, bytes, cookie, body);
+}
+bool Links::grant_expect(uint32_t peer, const GrantBody& body, uint64_t bytes) {
+    return impl_->grant_expect(peer, body, bytes);
 }
 void Links::grant_close(uint32_t peer, const GrantBody& body) {
     impl_->grant_close(peer, body);
