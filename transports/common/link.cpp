@@ -66,6 +66,15 @@ uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes, uint32_t pieces_max) 
     return std::min<uint64_t>((piece + align - 1) & ~(align - 1), UINT32_MAX & ~(align - 1));
 }
 
+GrantBody shortened(const GrantBody& grant, uint64_t bytes) {
+    GrantBody body = grant;
+    Imm imm = Imm::unpack(grant.imm_base);
+    imm.piece += static_cast<uint32_t>((grant.bytes + grant.piece_bytes - 1) / grant.piece_bytes);
+    body.imm_base = imm.pack();
+    body.bytes = bytes;
+    return body;
+}
+
 bool GrantBody::read(GrantBody* body, const std::byte* from, size_t bytes) {
     constexpr size_t fixed = sizeof(GrantBody) - sizeof(RemoteRef);
     if (bytes < fixed || bytes > sizeof(GrantBody) || (bytes - fixed) % sizeof(uint64_t) != 0) {
@@ -270,8 +279,9 @@ struct Links::Impl final : WireSink {
 
     // How many pieces of which size; 0: cannot now. Where the wire allows fewer than the best
     // number, they are larger.
-    uint32_t pieces_reserve(uint32_t peer, Wire& wire, uint64_t bytes, uint64_t* piece) {
-        *piece = piece_bytes_for(wire.caps(), bytes);
+    uint32_t pieces_reserve(uint32_t peer, Wire& wire, uint64_t bytes, uint32_t pieces_max,
+                            uint64_t* piece) {
+        *piece = piece_bytes_for(wire.caps(), bytes, pieces_max);
         const auto wanted = static_cast<uint32_t>((bytes + *piece - 1) / *piece);
         const uint32_t allowed = wire.pieces_reserve(peer, wanted);
         if (allowed == wanted) {
@@ -289,15 +299,16 @@ struct Links::Impl final : WireSink {
     }
 
     bool grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes, uint64_t cookie,
-                    GrantBody* body) {
+                    GrantBody* body, bool may_be_short) {
         Link& link = links[peer];
         uint64_t piece = 0;
+        const uint32_t most = may_be_short ? piece_count_max / 2 : piece_count_max;
         const uint32_t pieces =
-            link.grants.full() ? 0 : pieces_reserve(peer, *link.wire, bytes, &piece);
+            link.grants.full() ? 0 : pieces_reserve(peer, *link.wire, bytes, most, &piece);
         if (pieces == 0) {
             return false;
         }
-        const auto [id, generation] = link.grants.open(pieces, cookie);
+        const auto [id, generation] = link.grants.open(pieces, cookie, may_be_short);
         body->ref = link.wire->ref(region, offset, peer);
         body->bytes = bytes;
         body->imm_base = Imm{link.token_base + config.channels * 2 + id, 0, generation}.pack();
@@ -371,7 +382,7 @@ struct Links::Impl final : WireSink {
             put.bytes = std::min<uint64_t>(job.to.piece_bytes, job.to.bytes - at);
             put.from_region = job.region;
             put.imm = Imm::unpack(job.to.imm_base);
-            put.imm.piece = job.posted;
+            put.imm.piece += job.posted;
             put.cookie = id;
             // A wire may report the delivery inside put(): count the piece as posted before.
             job.posted++;
@@ -529,7 +540,11 @@ void Links::slot_release(SlotRef slot) {
 }
 bool Links::grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes,
                        uint64_t cookie, GrantBody* body) {
-    return impl_->grant_open(peer, region, offset, bytes, cookie, body);
+    return impl_->grant_open(peer, region, offset, bytes, cookie, body, false);
+}
+bool Links::grant_open_short(uint32_t peer, Region region, uint64_t offset, uint64_t bytes,
+                             uint64_t cookie, GrantBody* body) {
+    return impl_->grant_open(peer, region, offset, bytes, cookie, body, true);
 }
 bool Links::grant_expect(uint32_t peer, const GrantBody& body, uint64_t bytes) {
     return impl_->grant_expect(peer, body, bytes);

@@ -27,7 +27,7 @@ uint64_t interface_speed(const std::string& name) {
                : std::strtoull(text.c_str(), nullptr, 10);
 }
 
-RailInfo describe(const RailChoice& choice) {
+RailInfo info_of(const RailChoice& choice) {
     RailInfo rail;
     rail.name = choice.name;
     rail.address = nic_address(*choice.info);
@@ -60,7 +60,7 @@ std::string nic_address(const fi_info& info) {
 std::vector<RailInfo> FabricHub::rails_info() const {
     std::vector<RailInfo> rails;
     for (const RailChoice& choice : choices_) {
-        rails.push_back(describe(choice));
+        rails.push_back(info_of(choice));
     }
     return rails;
 }
