@@ -2,7 +2,7 @@
 //
 // 1. Channel 0 carries data: a message of at most `eager` bytes, labelled with tag and ordinal.
 // 2. Channel 1 carries words, which are read at once, so it never stays full:
-//      room   receiver: a grant for this label; without a body: for no bytes
+//      room   receiver: a grant for this label; without a body: for no bytes, or too few
 //      size   sender: a put to the grant of this label is short, so many bytes; or too long
 //      want   sender: so many bytes of this label have waited long for a slot or a grant
 // 3. A receive larger than `eager` is granted when it is posted, a smaller one when it is wanted: a

@@ -65,11 +65,17 @@ void RecvComm::post(uint32_t id, const Buffer& into, Label label) {
         return links_.slot_release(held->slot);
     }
     if (wanted && *wanted > into.bytes) {
-        return fail(mismatch(label, *wanted, into.bytes));
+        return refuse(label, *wanted, into.bytes);
     }
     if (into.bytes > eager_bytes_ || wanted) {
         want(room);
     }
+}
+
+// The sender is told, if it can be, so that it need not wait.
+void RecvComm::refuse(Label label, uint64_t bytes, uint64_t room) {
+    static_cast<void>(tell(Word::room, label, room));
+    fail(mismatch(label, bytes, room));
 }
 
 void RecvComm::want(Room& room) {
@@ -80,7 +86,7 @@ void RecvComm::want(Room& room) {
 // A message, whatever else the room was offered for: its sender forgets the grant.
 void RecvComm::deliver(Room& room, const std::byte* payload, uint32_t bytes) {
     if (bytes > room.into.bytes) {
-        return fail(mismatch(room.label, bytes, room.into.bytes));
+        return refuse(room.label, bytes, room.into.bytes);
     }
     if (bytes != 0 && !room.into.host) {
         return fail(make_error(Code::unsupported, Scope::peer,
@@ -192,7 +198,7 @@ void RecvComm::size_heard(const MsgHeader& header) {
                                       static_cast<int>(header.args))));
     }
     if (header.root > room->into.bytes) {
-        return fail(mismatch(room->label, header.root, room->into.bytes));
+        return refuse(room->label, header.root, room->into.bytes);
     }
     room->sized = true;
     room->got = header.root;
@@ -213,7 +219,7 @@ void RecvComm::want_heard(const MsgHeader& header) {
         return;
     }
     if (header.root > room->into.bytes) {
-        return fail(mismatch(label, header.root, room->into.bytes));
+        return refuse(label, header.root, room->into.bytes);
     }
     if (room->state == Room::State::posted) {
         want(*room);

@@ -52,6 +52,7 @@ class RecvComm final : public Connection {
     void deliver(Room& room, const std::byte* payload, uint32_t bytes);
     void want(Room& room);
     bool grant(Room& room);  // false: not now
+    void refuse(Label label, uint64_t bytes, uint64_t room);
     void finish(Room& room, uint64_t bytes);
     Room* waiting_for(Label label);
     uint32_t id_of(const Room& room) const { return static_cast<uint32_t>(&room - rooms_.data()); }

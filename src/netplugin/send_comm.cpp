@@ -71,15 +71,16 @@ bool SendComm::start_by_slot(Send& send) {
 
 void SendComm::start_by_grant(Send& send, const GrantBody& grant) {
     send.state = Send::State::put;
+    const bool fits = send.from.bytes <= grant.bytes;
     send.owes_size = send.from.bytes != grant.bytes || grant.bytes == 0;
-    send.delivered = send.from.bytes == 0 || send.from.bytes > grant.bytes;
+    send.delivered = send.from.bytes == 0 || !fits;
     if (!send.delivered) {
         put(send, grant);
     }
     if (send.owes_size) {
         size_tell(send);
     }
-    if (send.from.bytes > grant.bytes) {  // the receiver, told, says the same
+    if (!fits) {  // the receiver, told, says the same
         fail(mismatch(send.label, send.from.bytes, grant.bytes));
     }
     finish(send);
@@ -159,6 +160,7 @@ void SendComm::on_message(const MsgHeader& header, const std::byte* payload, Slo
 void SendComm::room_heard(const MsgHeader& header, const std::byte* payload) {
     const Label label = label_of(header);
     GrantBody grant;
+    grant.bytes = header.root;
     if (header.bytes != 0 && (!GrantBody::read(&grant, payload, header.bytes) || grant.bytes == 0 ||
                               grant.piece_bytes == 0)) {
         return fail(make_error(Code::remote, Scope::peer,

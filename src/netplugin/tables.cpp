@@ -388,15 +388,25 @@ constexpr Net table_of_contexts() {
 
 }  // namespace weft::netplugin
 
-#define NET_EXPORT extern "C" __attribute__((visibility("default"))) const
+// NCCL reads them by dlsym; lib/netplugin.map exports no other names.
+extern "C" {
 
-NET_EXPORT weft::netplugin::NetV8 ncclNetPlugin_v8 =
+#define NET_EXPORT __attribute__((visibility("default"))) extern const
+
+NET_EXPORT weft::netplugin::NetV8 ncclNetPlugin_v8;
+NET_EXPORT weft::netplugin::NetV9 ncclNetPlugin_v9;
+NET_EXPORT weft::netplugin::NetV10 ncclNetPlugin_v10;
+NET_EXPORT weft::netplugin::NetV11 ncclNetPlugin_v11;
+NET_EXPORT weft::netplugin::NetV12 ncclNetPlugin_v12;
+
+const weft::netplugin::NetV8 ncclNetPlugin_v8 =
     weft::netplugin::with_common(weft::netplugin::table_up_to_v9<weft::netplugin::NetV8, int>());
-NET_EXPORT weft::netplugin::NetV9 ncclNetPlugin_v9 =
+const weft::netplugin::NetV9 ncclNetPlugin_v9 =
     weft::netplugin::with_common(weft::netplugin::table_up_to_v9<weft::netplugin::NetV9, size_t>());
-NET_EXPORT weft::netplugin::NetV10 ncclNetPlugin_v10 =
+const weft::netplugin::NetV10 ncclNetPlugin_v10 =
     weft::netplugin::with_common(weft::netplugin::table_v10());
-NET_EXPORT weft::netplugin::NetV11 ncclNetPlugin_v11 =
+const weft::netplugin::NetV11 ncclNetPlugin_v11 =
     weft::netplugin::with_common(weft::netplugin::table_of_contexts<weft::netplugin::NetV11>());
-NET_EXPORT weft::netplugin::NetV12 ncclNetPlugin_v12 =
+const weft::netplugin::NetV12 ncclNetPlugin_v12 =
     weft::netplugin::with_common(weft::netplugin::table_of_contexts<weft::netplugin::NetV12>());
+}

@@ -12,7 +12,7 @@ using netplugin::slots;
 constexpr const char* bad_wire = "seed=5,delay=0.2,reorder=0.3,dup=0.2,again=0.2";
 
 TEST_CASE("net plugin: every size arrives whole in a room as large or larger") {
-    const std::string fault = GENERATE("", bad_wire);
+    const std::string fault = GENERATE(as<std::string>{}, "", bad_wire);
     const bool receive_first = GENERATE(true, false);
     const size_t more = GENERATE(0, 1, 100'000);
     CAPTURE(fault, receive_first, more);
@@ -30,7 +30,7 @@ TEST_CASE("net plugin: every size arrives whole in a room as large or larger") {
 }
 
 TEST_CASE("net plugin: as many as may be under way, and no more") {
-    const std::string fault = GENERATE("", bad_wire);
+    const std::string fault = GENERATE(as<std::string>{}, "", bad_wire);
     CAPTURE(fault);
     Pair pair(fault);
     constexpr size_t receives = 32, group = 8;
@@ -73,25 +73,22 @@ TEST_CASE("net plugin: as many as may be under way, and no more") {
 
 // Any order within a group; groups and sends of a tag in order.
 TEST_CASE("net plugin: a tag selects among the buffers of the oldest receive") {
-    const std::string fault = GENERATE("", bad_wire);
+    const std::string fault = GENERATE(as<std::string>{}, "", bad_wire);
     CAPTURE(fault);
     Pair pair(fault);
     std::mt19937 random(11);
     for (int round = 0; round < 20; round++) {
         constexpr size_t group = 8;
         std::vector<std::string> from(group), into(group);
-        std::vector<int> tags(group), order(group);
+        std::vector<int> tags(group);
         std::vector<Buffer> buffers;
         for (size_t i = 0; i < group; i++) {
             const size_t bytes = random() % 2 == 0 ? random() % 8192 : random() % 100'000;
             from[i] = filled(bytes, random());
             into[i].resize(bytes + random() % 1000);
             tags[i] = static_cast<int>(random() % 3) - 1;  // some twice: then in order
-            order[i] = static_cast<int>(i);
             buffers.push_back(buffer_of(into[i]));
         }
-        std::ranges::shuffle(order, random);
-        std::ranges::stable_sort(order, {}, [&](int i) { return tags[static_cast<size_t>(i)]; });
         Request* receive = Pair::value_of(pair.recv->irecv(buffers, tags.data()));
         std::vector<Request*> sent;
         for (const int tag : {1, -1, 0}) {
@@ -113,7 +110,7 @@ TEST_CASE("net plugin: a tag selects among the buffers of the oldest receive") {
 }
 
 TEST_CASE("net plugin: messages that nobody receives hold all slots, and another tag passes them") {
-    const std::string fault = GENERATE("", bad_wire);
+    const std::string fault = GENERATE(as<std::string>{}, "", bad_wire);
     const size_t unreceived = GENERATE(slots - 1, slots, 3 * slots);
     const size_t bytes = GENERATE(0, 8, 100'000);
     const bool receive_first = GENERATE(true, false);
@@ -211,7 +208,7 @@ TEST_CASE("net plugin: a wire that fails ends every request with one cause") {
 
 TEST_CASE("net plugin: connections close with requests under way, in any order") {
     const bool receiver_first = GENERATE(true, false);
-    const std::string fault = GENERATE("", bad_wire);
+    const std::string fault = GENERATE(as<std::string>{}, "", bad_wire);
     std::vector<std::string> from(40, std::string(30'000, 'f')), into(40, std::string(40'000, 'x'));
     Pair pair(fault);
     for (size_t i = 0; i < from.size(); i++) {
