@@ -16,7 +16,7 @@ TEST_CASE("net plugin: every size arrives whole in a room as large or larger") {
     const bool receive_first = GENERATE(true, false);
     const size_t more = GENERATE(0, 1, 100'000);
     CAPTURE(fault, receive_first, more);
-    Pair pair(fault);
+    Connected pair(fault);
     for (const size_t bytes : {0, 1, 8192, 8193, 300'000, 2'500'001}) {
         std::string from = filled(bytes, bytes), into(bytes + more, 'x');
         Request* receive = receive_first ? pair.irecv(into, 3) : nullptr;
@@ -32,7 +32,7 @@ TEST_CASE("net plugin: every size arrives whole in a room as large or larger") {
 TEST_CASE("net plugin: as many as may be under way, and no more") {
     const std::string fault = GENERATE(as<std::string>{}, "", bad_wire);
     CAPTURE(fault);
-    Pair pair(fault);
+    Connected pair(fault);
     constexpr size_t receives = 32, group = 8;
     std::vector<std::string> from, into(receives * group);
     for (size_t i = 0; i < into.size(); i++) {
@@ -53,7 +53,7 @@ TEST_CASE("net plugin: as many as may be under way, and no more") {
             buffers[j] = buffer_of(into[i * group + j]);
             tags[j] = static_cast<int>(j);
         }
-        received.push_back(Pair::value_of(pair.recv->irecv(buffers, tags)));
+        received.push_back(Connected::value_of(pair.recv->irecv(buffers, tags)));
         REQUIRE(received.back() != nullptr);
     }
     CHECK(pair.irecv(one_more, 0) == nullptr);
@@ -75,7 +75,7 @@ TEST_CASE("net plugin: as many as may be under way, and no more") {
 TEST_CASE("net plugin: a tag selects among the buffers of the oldest receive") {
     const std::string fault = GENERATE(as<std::string>{}, "", bad_wire);
     CAPTURE(fault);
-    Pair pair(fault);
+    Connected pair(fault);
     std::mt19937 random(11);
     for (int round = 0; round < 20; round++) {
         constexpr size_t group = 8;
@@ -89,7 +89,7 @@ TEST_CASE("net plugin: a tag selects among the buffers of the oldest receive") {
             tags[i] = static_cast<int>(random() % 3) - 1;  // some twice: then in order
             buffers.push_back(buffer_of(into[i]));
         }
-        Request* receive = Pair::value_of(pair.recv->irecv(buffers, tags.data()));
+        Request* receive = Connected::value_of(pair.recv->irecv(buffers, tags.data()));
         std::vector<Request*> sent;
         for (const int tag : {1, -1, 0}) {
             for (size_t i = 0; i < group; i++) {
@@ -115,7 +115,7 @@ TEST_CASE("net plugin: messages that nobody receives hold all slots, and another
     const size_t bytes = GENERATE(0, 8, 100'000);
     const bool receive_first = GENERATE(true, false);
     CAPTURE(fault, unreceived, bytes, receive_first);
-    Pair pair(fault);
+    Connected pair(fault);
     std::vector<std::string> held(unreceived), rooms(unreceived, std::string(100, 'x'));
     std::vector<Request*> sent, received;
     for (size_t i = 0; i < unreceived; i++) {
@@ -154,13 +154,13 @@ TEST_CASE("net plugin: more than there is room for is an error that names both s
     const size_t room = GENERATE(0, 100, 4000);
     const bool receive_first = GENERATE(true, false);
     CAPTURE(bytes, room, receive_first);
-    Pair pair;
+    Connected pair;
     std::string from = filled(bytes, 1), into(4500, 'x');
     const Buffer buffer{reinterpret_cast<std::byte*>(into.data()), room, true};
     const int tag = 7;
     Request* receive = nullptr;
     if (receive_first) {
-        receive = Pair::value_of(pair.recv->irecv({&buffer, 1}, &tag));
+        receive = Connected::value_of(pair.recv->irecv({&buffer, 1}, &tag));
     }
     Request* send = pair.isend(from, tag);
     if (!receive_first) {
@@ -183,7 +183,7 @@ TEST_CASE("net plugin: more than there is room for is an error that names both s
 }
 
 TEST_CASE("net plugin: a wire that fails ends every request with one cause") {
-    Pair pair("seed=1,fail=40");
+    Connected pair("seed=1,fail=40");
     std::vector<std::string> from(30, std::string(50'000, 'f')), into(30, std::string(50'000, 'x'));
     std::vector<Request*> requests;
     for (size_t i = 0; i < from.size(); i++) {
@@ -210,7 +210,7 @@ TEST_CASE("net plugin: connections close with requests under way, in any order")
     const bool receiver_first = GENERATE(true, false);
     const std::string fault = GENERATE(as<std::string>{}, "", bad_wire);
     std::vector<std::string> from(40, std::string(30'000, 'f')), into(40, std::string(40'000, 'x'));
-    Pair pair(fault);
+    Connected pair(fault);
     for (size_t i = 0; i < from.size(); i++) {
         from[i].resize(i % 2 == 0 ? 100 : from[i].size());
         pair.isend(from[i], 1);
@@ -231,7 +231,7 @@ TEST_CASE("net plugin: connections close with requests under way, in any order")
 }
 
 TEST_CASE("net plugin: calls that cannot be are refused in one line") {
-    Pair pair;
+    Connected pair;
     Buffer huge;
     huge.bytes = netplugin::message_bytes_max + 1;
     const auto sent = pair.send->isend(huge, 1);

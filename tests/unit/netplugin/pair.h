@@ -37,9 +37,9 @@ inline std::string filled(size_t bytes, uint64_t seed) {
     return text;
 }
 
-struct Pair {
+struct Connected {
     // Over loopback, perhaps a bad one.
-    explicit Pair(const std::string& fault = "")
+    explicit Connected(const std::string& fault = "")
         : shared(std::make_shared<Shared>(nullptr, loopback_hub_make())) {
         device.name = "lo";
         std::vector<Met> met(2);
@@ -59,7 +59,7 @@ struct Pair {
         }
         begin(std::move(met[0]), std::move(met[1]));
     }
-    Pair(std::shared_ptr<Shared> made, const Device& on, Met sends, Met receives)
+    Connected(std::shared_ptr<Shared> made, const Device& on, Met sends, Met receives)
         : shared(std::move(made)), device(on) {
         begin(std::move(sends), std::move(receives));
     }
