@@ -71,17 +71,17 @@ bool SendComm::start_by_slot(Send& send) {
 
 void SendComm::start_by_grant(Send& send, const GrantBody& grant) {
     send.state = Send::State::put;
-    const bool fits = send.from.bytes <= grant.bytes;
+    if (send.from.bytes > grant.bytes) {
+        static_cast<void>(tell(Word::size, send.label, send.from.bytes));  // the receiver ends too
+        return fail(mismatch(send.label, send.from.bytes, grant.bytes));
+    }
     send.owes_size = send.from.bytes != grant.bytes || grant.bytes == 0;
-    send.delivered = send.from.bytes == 0 || !fits;
+    send.delivered = send.from.bytes == 0;
     if (!send.delivered) {
         put(send, grant);
     }
     if (send.owes_size) {
         size_tell(send);
-    }
-    if (!fits) {  // the receiver, told, says the same
-        fail(mismatch(send.label, send.from.bytes, grant.bytes));
     }
     finish(send);
 }
