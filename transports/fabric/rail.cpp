@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "src/base/machine.h"
+#include "transports/fabric/efa_file.h"
 #include "transports/fabric/newer.h"
 #include "transports/fabric/translate.h"
 
@@ -137,6 +138,9 @@ Result<void> Rail::open_endpoint() {
     size_t bytes = sizeof name;
     TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
     endpoint_name_.assign(name, bytes);
+    if (features.efa && library_.version() < FI_VERSION(1, 21)) {
+        efa_file_remove(endpoint_name_);
+    }
     return {};
 }
 
@@ -340,7 +344,6 @@ Result<Post> Rail::send(RemoteEndpoint& to, const MessageHeader& header, const v
 
 void Rail::control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,
                    uint32_t peer) {
-    events_read();
     controls_.push_back({&to, header, std::string(body), peer});
     controls_.back().header.bytes = static_cast<uint32_t>(body.size());
     controls_flush();
@@ -405,6 +408,9 @@ int Rail::poll(RailEvents& events) {
     }
     if (!controls_.empty()) {
         controls_flush();
+    }
+    if (count <= 0 && events_) {
+        events_read();
     }
     return count == -FI_EAVAIL ? 1 : static_cast<int>(std::max<ssize_t>(count, 0));
 }
@@ -509,13 +515,15 @@ Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
 }
 
 void Rail::queue_failed(ssize_t rc) {
+    rail_failed(
+        format("reading completions failed: %s", library_.error_text(static_cast<int>(-rc))));
+}
+
+void Rail::rail_failed(const std::string& why) {
     if (!queue_broken_) {
         queue_broken_ = true;
-        log_warn(
-            format("rail %u (%s, %s): reading completions failed: %s; the rail is "
-                   "given up and opened again",
-                   index_, name_.c_str(), info_->fabric_attr->prov_name,
-                   library_.error_text(static_cast<int>(-rc))));
+        log_warn(format("rail %u (%s, %s): %s; the rail is given up and opened again", index_,
+                        name_.c_str(), info_->fabric_attr->prov_name, why.c_str()));
     }
 }
 

@@ -41,7 +41,7 @@ struct TxOwner {
     uint64_t cookie = 0;
     bool notify = false;            // report on_delivered when it completes
     uint64_t rail_bytes = 0;        // counted in flow_rail
-    Nanos posted = 0;               // with them
+    Window::Mark mark;              // with them
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
     bool control = false;           // a control message, which nobody waits for
@@ -102,7 +102,8 @@ class Rail {
     // `why` is said to the owners of what was under way. Where opening fails, everything that is
     // asked of the rail from now on fails. An error: it could not even be closed.
     Result<void> renew(RailEvents& events, const std::string& why);
-    // Completions cannot be read: it should be renewed, or nobody need say so again.
+    // Completions cannot be read, or the provider has failed: it should be renewed, or nobody need
+    // say so again.
     bool failing() const { return queue_broken_ && !failing_noted_; }
     void failing_noted() { failing_noted_ = true; }
     // Something of `inbox` to `peer` is under way.
@@ -181,6 +182,7 @@ class Rail {
     std::string cause_of(const fi_cq_err_entry& entry) const;
     Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
                    const std::string& cause) const;
+    void rail_failed(const std::string& why);
 
     const Library& library_;
     const std::string name_;

@@ -9,6 +9,13 @@
 
 namespace weft::fabric {
 
+namespace {
+// Completion status of EFA's NIC that say something of the peer (efa_io_defs.h): its queue pair is
+// gone, it is not ready, it does not answer.
+constexpr int peer_first = 8;
+constexpr int peer_last = 15;
+}  // namespace
+
 void Rail::open_events() {
     if (!std::string_view(info_->fabric_attr->prov_name).starts_with("efa")) {
         return;
@@ -32,14 +39,21 @@ void Rail::events_bind(fid_ep* endpoint) {
     }
 }
 
-// The transfer that such a packet went before fails by itself, with its peer's name.
+// What a peer's NIC refused or did not answer concerns that peer, and what we have under way to it
+// fails by itself, with its name. Anything else is a failure inside of the provider.
 void Rail::events_read() {
     fi_eq_err_entry entry{};
-    while (events_ && fi_eq_readerr(events_.get(), &entry, 0) > 0) {
-        LOG(info, net, "rail %u (%s): a packet of libfabric's own failed: %s%s", index_,
-            name_.c_str(), library_.error_text(entry.err),
-            completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
-        entry = {};
+    if (fi_eq_readerr(events_.get(), &entry, 0) <= 0) {
+        return;
+    }
+    const std::string what =
+        format("a packet of libfabric's own failed: %s (provider: %d)%s",
+               library_.error_text(entry.err), entry.prov_errno,
+               completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
+    if (entry.prov_errno >= peer_first && entry.prov_errno <= peer_last) {
+        LOG(info, net, "rail %u (%s): %s", index_, name_.c_str(), what.c_str());
+    } else {
+        rail_failed(what);
     }
 }
 

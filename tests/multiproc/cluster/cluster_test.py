@@ -128,6 +128,11 @@ def case_late(place):
     passes(place, "late", WEFT_LATE_REPORT="1")
 
 
+# Before any rank has reached it, as by a debugger; the default deadline is far away.
+def case_stopped(place):
+    assert "failed" not in passes(place, "stopped-first", 4).stdout
+
+
 def case_big(place):
     passes(place, "big", limit=240)
 

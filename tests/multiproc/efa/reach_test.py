@@ -10,7 +10,7 @@ BIN = os.environ["WEFT_TEST_BIN"]
 SOURCE = os.environ["WEFT_TEST_SOURCE"]
 SKIP = 77
 RANKS = 4
-LIMIT = 3  # seconds, WEFT_INIT_TIMEOUT
+LIMIT = 10  # seconds, WEFT_INIT_TIMEOUT: init on a machine full of other work must fit
 
 
 def library_path(library, fabric):
@@ -33,9 +33,9 @@ class World:
     def run(self, *mode, faults=None, unresponsive="500ms", limit=LIMIT, status=0):
         command = [os.path.join(BIN, "weft-run"), "-n", str(RANKS), "--hosts", "2", "--require-hosts",
                    f"--efa=nics=2,unresponsive={unresponsive}", *([f"--efa-faults={faults}"] if faults else []), "--prefix", "all",
-                   "--timeout", "60", "--", self.worker, *map(str, mode)]
+                   "--timeout", "100", "--", self.worker, *map(str, mode)]
         env = {**self.env, "WEFT_INIT_TIMEOUT": str(limit)}
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=130, check=False)
         if "weft-run: no virtual hosts" in done.stderr:
             print(done.stderr)
             sys.exit(SKIP)
@@ -49,10 +49,10 @@ class World:
         said = self.run("unreached", faults=faults)
         lines = re.findall(r"result (\d+) after ([0-9.]+) s: (.*)", said)
         assert len(lines) == RANKS, f"{len(lines)} ranks ended"
-        for code, took, text in lines:
+        assert max(float(took) for _, took, _ in lines) >= LIMIT, "the peer was given up before its time"
+        for code, _, text in lines:
             assert code in ("2", "6"), f"result {code}: {text}"  # ncclSystemError, ncclRemoteError
-            assert float(took) >= LIMIT - 0.5, f"given up after {took} s: {text}"
-            for word in (rf"rail \d \({nic}", r"rank \d", r"fi_addr_efa://\[fe80::", "security group", r"for 3 s \(WEFT_INIT_TIMEOUT\)"):
+            for word in (rf"rail \d \({nic}", r"rank \d", r"fi_addr_efa://\[fe80::", "security group", rf"for {LIMIT} s \(WEFT_INIT_TIMEOUT\)"):
                 assert re.search(word, text), f"no {word}: {text}"
 
 
@@ -65,15 +65,16 @@ def case_rail(world):
 
 
 def case_late(world):
-    assert "failed" not in world.run("late-first", 3 * LIMIT)
+    assert "failed" not in world.run("late-first", LIMIT + 4)
 
 
 def case_stopped(world):
-    assert "failed" not in world.run("stopped-first", 3, unresponsive="10s", limit=20)
+    """This device's NIC stops with its process: greetings fail, which is told, and are sent again."""
+    assert "the link to" not in world.run("stopped-first", 4, unresponsive="1s", limit=30)
 
 
 def case_killed(world):
-    said = world.run("kill-two", RANKS - 1, status=137)
+    said = world.run("kill-two", RANKS - 1, limit=60, status=137)
     assert len(re.findall(r"result \d+ after", said)) == 2 * (RANKS - 1), "not every operation of the survivors ended"
 
 

@@ -67,7 +67,7 @@ const FakeInfo using_receives{"efa", "efa-direct", "rdmap0s6-rdm", 0, FI_RX_CQ_D
 
 TEST_CASE("rail: options are set before the endpoint is enabled") {
     World direct;
-    auto rail = direct.rail();
+    const auto direct_rail = direct.rail();
     CHECK(direct.world.enabled);
     CHECK_FALSE(direct.world.options_late);
     CHECK(direct.option<bool>(newer::opt_cuda_api_permitted) == false);
@@ -76,12 +76,12 @@ TEST_CASE("rail: options are set before the endpoint is enabled") {
     CHECK(direct.option<bool>(newer::opt_efa_write_in_order_128) == false);
     // The fabric `efa` retries in software.
     World software(plain);
-    rail = software.rail();
+    const auto software_rail = software.rail();
     CHECK_FALSE(software.option<size_t>(newer::opt_efa_rnr_retry).has_value());
     // Options it does not know are no failure.
     World old(plain, FI_VERSION(1, 17));
     old.world.newer_options = false;
-    rail = old.rail();
+    const auto old_rail = old.rail();
     CHECK(old.world.options_set.empty());
 }
 
@@ -320,20 +320,30 @@ TEST_CASE("rail: a peer that cannot be greeted is warned of once, with the rule 
     rail->endpoint_release(to.value());
 }
 
-TEST_CASE("rail: EFA's endpoint has an event queue, or libfabric would abort; it is emptied") {
+TEST_CASE("rail: what fails inside of EFA's provider is heard, or libfabric would abort") {
     World fake;
     const auto rail = fake.rail();
     CHECK(fake.world.events_bound == 1);
     const std::lock_guard guard(rail->lock());
-    auto to = rail->endpoint_acquire("peer");
-    REQUIRE(to.ok());
     fi_eq_err_entry entry{};
     entry.err = FI_EIO;
     entry.prov_errno = 15;
     fake.world.events = {entry, entry, entry};
-    rail->control(*to.value(), MessageHeader{}, "hello", 5);
+    Events events;
+    for (int i = 0; i < 3; i++) {
+        rail->poll(events);
+    }
     CHECK(fake.world.events.empty());
-    rail->endpoint_release(to.value());
+    CHECK_FALSE(rail->failing());  // it was a peer's
+
+    entry.prov_errno = 4104;
+    fake.world.events = {entry};
+    rail->poll(events);
+    CHECK(rail->failing());
+    CHECK_THAT(log_last_error(), Catch::Contains("rail 0 (rdmap0s6-rdm, efa)") &&
+                                     Catch::Contains("a packet of libfabric's own failed") &&
+                                     Catch::Contains("4104") &&
+                                     Catch::Contains("given up and opened again"));
 }
 
 TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted again") {
