@@ -84,6 +84,8 @@ struct FabricOptions {
     uint64_t registered_bytes = uint64_t{32} << 30;  // most known memory that stays registered
     int64_t stage_bytes = -1;                        // of wires' Caps::stage_below; -1: by provider
     bool device_memory = false;  // ask for GPU memory (FI_HMEM), go on without where refused
+    // A peer to which nothing gets through on a rail for so long has failed.
+    Nanos reach_limit = 600 * nanos_per_s;
     FabricLimits limits;
 };
 Result<std::unique_ptr<WireHub>> fabric_hub_make(Reactor& reactor, const FabricOptions& options);

@@ -15,6 +15,7 @@
 
 #include "perf/link/processes.h"
 #include "perf/link/raw_fabric.h"
+#include "perf/link/wire_end.h"
 #include "transports/hubs.h"
 #include "transports/link.h"
 
@@ -24,6 +25,7 @@ using namespace weft;
 using bench::must;
 using bench::now_us;
 using bench::stop;
+using bench::WireEnd;
 
 constexpr size_t put_bytes = 1 << 20;
 constexpr uint64_t in_flight = 4;
@@ -36,7 +38,7 @@ class LinkSide final : public LinkSink {
   public:
     LinkSide(int end, uint32_t rank, WireHub& hub, void* memory)
         : rank_(rank), memory_(memory), bell_(must(Doorbell::create())) {
-        wire_ = must(hub.attach({1, rank, 2, &bell_, {}}));
+        wire_ = must(hub.attach({bench::link_group, rank, 2, &bell_, {}}));
         std::vector<Links::Peer> peers(2);
         peers[peer()] = {wire_.get(), bench::swap(end, wire_->address())};
         links_ = std::make_unique<Links>(LinkConfig{rank, 2}, std::move(peers));
@@ -100,58 +102,42 @@ class LinkSide final : public LinkSink {
 };
 
 // One rank of two, over the wire alone: what a put costs once it is allowed.
-class WireSide final : public WireSink {
+class WireSide {
   public:
-    WireSide(int end, uint32_t rank, WireHub& hub, void* memory)
-        : peer_(1 - rank), memory_(memory), bell_(must(Doorbell::create())) {
-        wire_ = must(hub.attach({2, rank, 2, &bell_, {}}));
-        token_ = must(wire_->tokens_reserve(1));
-        region_ = must(wire_->expose(memory, sizeof(uint64_t)));
-        const std::string address = bench::swap(end, wire_->address());
-        const RemoteRef mine = wire_->ref(region_, 0, peer_);
+    WireSide(int pipe, uint32_t rank, WireHub& hub, void* memory)
+        : memory_(memory), end_(pipe, rank, hub, WireEnd::Time::real) {
+        const uint32_t token = must(end_.wire().tokens_reserve(1));
+        region_ = must(end_.wire().expose(memory, sizeof(uint64_t)));
+        const RemoteRef mine = end_.wire().ref(region_, 0, end_.peer());
         std::string told(reinterpret_cast<const char*>(&mine), sizeof mine);
-        told.append(reinterpret_cast<const char*>(&token_), sizeof token_);
-        told = bench::swap(end, told);
+        told.append(reinterpret_cast<const char*>(&token), sizeof token);
+        told = end_.swap(told);
         std::memcpy(&to_, told.data(), sizeof to_);
         std::memcpy(&to_token_, told.data() + sizeof to_, sizeof to_token_);
-        const auto begun = wire_->connect(peer_, address, {});
-        if (!begun.ok()) {
-            stop(begun.error().what);
-        }
-        while (wire_->state(peer_) != PeerState::up) {
-            drive();
-        }
-        bench::swap(end, ".");
     }
-    ~WireSide() override { wire_->conceal(region_); }
+    ~WireSide() { end_.wire().conceal(region_); }
+    WireSide(const WireSide&) = delete;
+    WireSide& operator=(const WireSide&) = delete;
 
-    void drive() { wire_->progress(*this, clock_now(), 64); }
+    uint64_t arrived() const { return end_.arrived; }
+    uint64_t delivered() const { return end_.delivered; }
+    void drive() { end_.drive(); }
     void put_word() {
         Put put;
-        put.peer = peer_;
+        put.peer = end_.peer();
         put.to = to_;
         put.from = memory_;
         put.bytes = sizeof(uint64_t);
         put.from_region = region_;
         put.imm.token = to_token_;
-        while (wire_->put(put) == Post::again) {
-            drive();
-        }
+        end_.post(put);
     }
 
-    uint64_t arrived = 0, delivered = 0;
-
   private:
-    void on_arrival(Imm, const std::byte*, uint32_t) override { arrived++; }
-    void on_delivered(uint64_t) override { delivered++; }
-    void on_failure(uint32_t, Error error) override { stop(error.what); }
-
-    const uint32_t peer_;
     void* memory_;
-    Doorbell bell_;
-    std::unique_ptr<Wire> wire_;
+    WireEnd end_;
     Region region_;
-    uint32_t token_ = 0, to_token_ = 0;
+    uint32_t to_token_ = 0;
     RemoteRef to_;
 };
 
@@ -242,14 +228,14 @@ void raw_deliveries(bench::RawFabric& raw, bool sender) {
 }
 
 void our_deliveries(WireSide& wire, bool sender) {
-    const uint64_t arrived = wire.arrived, delivered = wire.delivered;
+    const uint64_t arrived = wire.arrived(), delivered = wire.delivered();
     for (uint64_t i = 0; sender && i < pings; i++) {
         wire.put_word();
-        while (wire.delivered < delivered + i + 1) {
+        while (wire.delivered() < delivered + i + 1) {
             wire.drive();
         }
     }
-    while (!sender && wire.arrived < arrived + pings) {
+    while (!sender && wire.arrived() < arrived + pings) {
         wire.drive();
     }
 }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "perf/link/processes.h"
+#include "perf/link/wire_end.h"
 #include "transports/hubs.h"
 #include "transports/memory.h"
 
@@ -24,58 +26,14 @@ using namespace weft;
 using bench::must;
 using bench::now_us;
 using bench::Pipes;
-using bench::stop;
+using bench::WireEnd;
 
 constexpr int rounds = 100'000;
 constexpr int samples = 200;  // short ones: the best were not interrupted
 constexpr size_t put_bytes = 1 << 20;
 constexpr int puts = 1000;
 
-class BenchSide final : public WireSink {
-  public:
-    BenchSide(Pipes& pipes, int index, WireHub& hub)
-        : pipes_(pipes), index_(index), bell_(must(Doorbell::create())) {
-        WireConfig config;
-        config.group = 1;
-        config.rank = static_cast<uint32_t>(index);
-        config.rank_count = 2;
-        config.doorbell = &bell_;
-        wire_ = must(hub.attach(config));
-        const std::string theirs = swap(wire_->address());
-        const auto connected = wire_->connect(peer(), theirs, "bench");
-        if (!connected.ok()) {
-            stop(connected.error().what);
-        }
-        while (wire_->state(peer()) != PeerState::up) {
-            drive();
-        }
-    }
-
-    uint32_t peer() const { return static_cast<uint32_t>(1 - index_); }
-    int index() const { return index_; }
-    Wire& wire() { return *wire_; }
-    void drive() { wire_->progress(*this, 0, 64); }
-    std::string swap(const std::string& mine) { return bench::swap(pipes_.end[index_], mine); }
-    void post(const Put& put) {
-        while (wire_->put(put) == Post::again) {
-            drive();
-        }
-    }
-
-    uint64_t arrived = 0, delivered = 0;
-
-  private:
-    void on_arrival(Imm, const std::byte*, uint32_t) override { arrived++; }
-    void on_delivered(uint64_t) override { delivered++; }
-    void on_failure(uint32_t, Error error) override { stop(error.what); }
-
-    Pipes& pipes_;
-    const int index_;
-    Doorbell bell_;
-    std::unique_ptr<Wire> wire_;
-};
-
-void ping_pong(BenchSide& side, const char* name) {
+void ping_pong(WireEnd& side, const char* name) {
     Put put;
     put.peer = side.peer();
     uint64_t word = 0;
@@ -89,13 +47,13 @@ void ping_pong(BenchSide& side, const char* name) {
         const double begin = now_us();
         for (int i = 0; i < rounds / samples; i++) {
             wanted++;
-            if (side.index() == 0) {
+            if (side.rank() == 0) {
                 side.post(put);
             }
             while (side.arrived < wanted) {
                 side.drive();
             }
-            if (side.index() == 1) {
+            if (side.rank() == 1) {
                 side.post(put);
             }
         }
@@ -107,7 +65,7 @@ void ping_pong(BenchSide& side, const char* name) {
         side.drive();
     }
     const double idle = (now_us() - begin) * 1e3 / rounds;
-    if (side.index() == 0) {
+    if (side.rank() == 0) {
         std::printf(
             "%-10s 8 B by value, one way: median %.0f ns, best %.0f ns; idle progress "
             "%.1f ns\n",
@@ -121,7 +79,15 @@ void* memory_of(bool library) {
     return at;
 }
 
-void bandwidth(BenchSide& side, const char* name, bool library) {
+void memory_free(void* memory, bool library) {
+    if (!library) {
+        std::free(memory);
+    } else if (const auto freed = shared_free(memory); !freed.ok()) {
+        bench::stop(freed.error().what);
+    }
+}
+
+void bandwidth(WireEnd& side, const char* name, bool library) {
     void* memory = memory_of(library);
     const Region region = must(side.wire().expose(memory, put_bytes));
     const RemoteRef mine = side.wire().ref(region, 0, side.peer());
@@ -141,16 +107,16 @@ void bandwidth(BenchSide& side, const char* name, bool library) {
         const double begin = now_us();
         delivered += puts / samples;
         arrived += puts / samples;
-        for (int i = 0; side.index() == 0 && i < puts / samples; i++) {
+        for (int i = 0; side.rank() == 0 && i < puts / samples; i++) {
             side.post(put);
         }
-        while (side.index() == 0 ? side.delivered < delivered : side.arrived < arrived) {
+        while (side.rank() == 0 ? side.delivered < delivered : side.arrived < arrived) {
             side.drive();
         }
         rates.push_back(put_bytes * (puts / samples) / (now_us() - begin) / 1e3);
     }
     std::sort(rates.begin(), rates.end());
-    if (side.index() == 0) {
+    if (side.rank() == 0) {
         std::printf(
             "%-10s 1 MiB puts into %s memory: median %.1f GB/s, best %.1f GB/s, copied "
             "twice %.0f%%\n",
@@ -160,10 +126,11 @@ void bandwidth(BenchSide& side, const char* name, bool library) {
     }
     side.swap(".");
     side.wire().conceal(region);
+    memory_free(memory, library);
 }
 
-void both(Pipes& pipes, int index, WireHub& hub, const char* name) {
-    BenchSide side(pipes, index, hub);
+void both(const Pipes& pipes, uint32_t rank, WireHub& hub, const char* name) {
+    WireEnd side(pipes.end[rank], rank, hub, WireEnd::Time::none);
     ping_pong(side, name);
     bandwidth(side, name, true);
     bandwidth(side, name, false);

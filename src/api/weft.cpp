@@ -123,8 +123,6 @@ WEFT_EXPORT ncclResult_t weftCommStats(ncclComm_t comm, weftStats_t* stats) {
             own.registrations += nics ? wire.registrations : 0;
             own.deregistrations += nics ? wire.deregistrations : 0;
             own.registrationHits += nics ? wire.registration_hits : 0;
-        }
-        for (const auto& [name, wire] : now.wires) {
             own.copiedBytes += wire.copied_bytes;
             own.retries += wire.again;
         }

@@ -52,7 +52,9 @@ constexpr SettingRow rows[] = {
      "file with that secret, readable by its owner only (mode 0600 or stricter); goes before "
      "WEFT_SECRET"},
     {control, "WEFT_INIT_TIMEOUT", &S::init_timeout_s,
-     "seconds after which a communicator that misses ranks fails", nullptr, 1, 1000000},
+     "seconds after which a communicator fails that misses ranks, or that gets nothing through to "
+     "one of them on one of its rails",
+     nullptr, 1, 1000000},
 
     {communicators, "NCCL_COMM_BLOCKING", &S::comm_blocking,
      "1 or 0 overrides `blocking` of every communicator's configuration", nullptr, 0, 1},

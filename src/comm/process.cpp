@@ -49,7 +49,8 @@ Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
                     .allow_tcp = settings.allow_tcp,
                     .memory_bytes = static_cast<uint64_t>(settings.memory_budget_mb) << 20,
                     .registered_bytes = static_cast<uint64_t>(settings.registered_mb) << 20,
-                    .stage_bytes = settings.stage_bytes});
+                    .stage_bytes = settings.stage_bytes,
+                    .reach_limit = settings.init_timeout_s * nanos_per_s});
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }

@@ -93,8 +93,9 @@ void Efa::environment_set(std::map<std::string, std::string>& values, const Plac
     values.try_emplace("WEFT_PROVIDER", "efa");
     values.try_emplace("FI_EFA_USE_DATA_PATH_DIRECT", "0");
     values.erase("WEFT_RAILS");
+    // Behind what the caller preloads: the run-time library of a sanitizer must come first.
     const std::string before = values["LD_PRELOAD"];
-    values["LD_PRELOAD"] = library_ + (before.empty() ? "" : ":" + before);
+    values["LD_PRELOAD"] = (before.empty() ? "" : before + ":") + library_;
     values["WEFT_EFA_DEVICE"] = device_;
     values["WEFT_EFA_DEVICE_HOST"] = std::to_string(place.host);
     values["WEFT_EFA_DEVICE_PROCESS"] = std::to_string(place.local_rank);

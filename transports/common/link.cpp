@@ -1,12 +1,13 @@
 #include "transports/link.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 #include <deque>
 
 #include "src/base/log.h"
+#include "transports/common/grant_table.h"
+#include "transports/common/link_channel.h"
 
 namespace weft {
 
@@ -15,9 +16,6 @@ namespace {
 constexpr uint32_t link_version = 2;
 constexpr uint32_t grant_tokens =
     48;  // open grants per link: more than any plan keeps, few enough for 15,000 links
-constexpr uint32_t slot_seq_bits =
-    12;  // piece (8) and generation (4) together carry a message's slot sequence
-constexpr uint32_t slot_seq_mask = (1u << slot_seq_bits) - 1;
 
 // What both sides tell each other through the wire's hello.
 struct Hello {
@@ -36,41 +34,14 @@ uint32_t imm_seq(Imm imm) {
     return imm.piece | imm.generation << 8;
 }
 
-struct Slot {
-    std::vector<std::byte> bytes;
-    bool held = false;
-};
-
-// One direction pair of eager slots.
-struct Channel {
-    // sending
-    uint32_t sent = 0;      // messages ever sent
-    uint32_t released = 0;  // of those, released by the peer (absolute, from credits)
-    // receiving
-    uint32_t taken = 0;  // messages ever released by this side, in slot order
-    uint32_t told = 0;   // value of `taken` last told to the peer
-    uint64_t seen = 0;   // bit i: slot sequence taken + i arrived
-    uint64_t done = 0;   // bit i: arrived and released
-    std::vector<Slot> slots;
-};
-
-struct Grant {
-    bool open = false;
-    uint8_t generation = 0;
-    uint32_t pieces = 0, landed = 0;
-    uint64_t cookie = 0;
-    std::array<uint64_t, piece_count_max / 64> map{};
-};
-
 struct Link {
     Wire* wire = nullptr;
     std::string address;
     PeerState state = PeerState::idle;
     uint32_t token_base = 0;  // ours: 2 per channel, then grants
     uint32_t peer_token_base = 0;
-    std::vector<Channel> channels;
-    std::vector<Grant> grants;
-    std::vector<uint16_t> grants_free;
+    std::vector<LinkChannel> channels;
+    GrantTable grants;
     bool credit_due = false;
     uint32_t pieces_out = 0;  // posted, not delivered
     uint64_t bytes_out = 0;
@@ -137,14 +108,8 @@ struct Links::Impl final : WireSink {
         ASSERT(link.wire != nullptr);
         link.token_base = TRY(link.wire->tokens_reserve(tokens_per_link()));
         remember_tokens(link, peer);
-        link.channels.resize(config.channels);
-        for (Channel& channel : link.channels) {
-            channel.slots.resize(config.slots);
-        }
-        link.grants.resize(grant_tokens);
-        for (uint32_t i = grant_tokens; i > 0; i--) {
-            link.grants_free.push_back(static_cast<uint16_t>(i - 1));
-        }
+        link.channels.assign(config.channels, LinkChannel(config.slots));
+        link.grants = GrantTable(grant_tokens);
         Hello hello;
         hello.token_base = link.token_base;
         hello.slots = config.slots;
@@ -223,20 +188,18 @@ struct Links::Impl final : WireSink {
 
     Post send(uint32_t peer, MsgHeader& header, const void* payload, uint32_t bytes) {
         Link& link = links[peer];
-        Channel& channel = link.channels[header.channel];
-        if (channel.sent - channel.released >= config.slots) {
+        LinkChannel& channel = link.channels[header.channel];
+        if (!channel.may_send()) {
             counters.again++;
             return Post::again;
         }
         header.bytes = bytes;
-        header.credit = channel.taken;
-        const Imm imm =
-            seq_imm(link.peer_token_base + header.channel * 2u, channel.sent & slot_seq_mask);
+        header.credit = channel.credit();
+        const Imm imm = seq_imm(link.peer_token_base + header.channel * 2u, channel.next_seq());
         if (post_message(link, peer, header, payload, imm) == Post::again) {
             return Post::again;
         }
-        channel.sent++;
-        channel.told = channel.taken;
+        channel.message_sent();
         counters.messages++;
         counters.eager_bytes += bytes;
         counters.copied_bytes += header.kind == MsgKind::data ? bytes : 0;
@@ -265,15 +228,9 @@ struct Links::Impl final : WireSink {
     // any.
     void slot_release(SlotRef ref) {
         Link& link = links[ref.peer];
-        Channel& channel = link.channels[ref.channel];
-        const uint32_t distance = (ref.slot - channel.taken) & (config.slots - 1);
-        channel.slots[ref.slot].held = false;
-        channel.done |= 1ull << distance;
-        const auto run = static_cast<uint32_t>(std::countr_one(channel.done));
-        channel.taken += run;
-        channel.done = run >= 64 ? 0 : channel.done >> run;
-        channel.seen = run >= 64 ? 0 : channel.seen >> run;
-        if (channel.taken - channel.told >= config.slots / 2 && !link.credit_due) {
+        LinkChannel& channel = link.channels[ref.channel];
+        channel.release(ref.slot);
+        if (channel.credit_owed() && !link.credit_due) {
             link.credit_due = true;
             credits_due.push_back(ref.peer);
         }
@@ -295,19 +252,19 @@ struct Links::Impl final : WireSink {
 
     bool send_link_credits(uint32_t peer, Link& link) {
         for (uint32_t c = 0; c < config.channels; c++) {
-            Channel& channel = link.channels[c];
-            if (channel.taken - channel.told < config.slots / 2) {
+            LinkChannel& channel = link.channels[c];
+            if (!channel.credit_owed()) {
                 continue;
             }
             MsgHeader header;
             header.kind = MsgKind::credit;
             header.channel = static_cast<uint8_t>(c);
-            header.credit = channel.taken;
+            header.credit = channel.credit();
             if (post_message(link, peer, header, nullptr,
                              Imm{link.peer_token_base + c * 2 + 1, 0, 0}) == Post::again) {
                 return false;
             }
-            channel.told = channel.taken;
+            channel.credit_told();
             counters.credits_sent++;
         }
         return true;
@@ -338,23 +295,14 @@ struct Links::Impl final : WireSink {
         Link& link = links[peer];
         uint64_t piece = 0;
         const uint32_t pieces =
-            link.grants_free.empty() ? 0 : pieces_reserve(peer, *link.wire, bytes, &piece);
+            link.grants.full() ? 0 : pieces_reserve(peer, *link.wire, bytes, &piece);
         if (pieces == 0) {
             return false;
         }
-        const uint16_t id = link.grants_free.back();
-        link.grants_free.pop_back();
-        Grant& grant = link.grants[id];
-        grant.open = true;
-        grant.generation = (grant.generation + 1) & 0xf;
-        grant.pieces = pieces;
-        grant.landed = 0;
-        grant.cookie = cookie;
-        grant.map = {};
+        const auto [id, generation] = link.grants.open(pieces, cookie);
         body->ref = link.wire->ref(region, offset, peer);
         body->bytes = bytes;
-        body->imm_base =
-            Imm{link.token_base + config.channels * 2 + id, 0, grant.generation}.pack();
+        body->imm_base = Imm{link.token_base + config.channels * 2 + id, 0, generation}.pack();
         body->piece_bytes = static_cast<uint32_t>(piece);
         counters.grants++;
         return true;
@@ -364,16 +312,9 @@ struct Links::Impl final : WireSink {
         Link& link = links[peer];
         const uint32_t id =
             Imm::unpack(body.imm_base).token - link.token_base - config.channels * 2;
-        if (id < link.grants.size() && link.grants[id].open) {
-            link.wire->pieces_return(peer, link.grants[id].landed);  // the others may yet land
-            grant_free(link, static_cast<uint16_t>(id));
+        if (const auto landed = link.grants.close(id)) {
+            link.wire->pieces_return(peer, *landed);  // the others may yet land
         }
-    }
-
-    void grant_free(Link& link, uint16_t id) {
-        link.grants[id].open = false;
-        // Oldest-first reuse keeps a token's generations far apart in time.
-        link.grants_free.insert(link.grants_free.begin(), id);
     }
 
     void put_start(uint32_t peer, const GrantBody& to, const void* from, Region region,
@@ -454,31 +395,28 @@ struct Links::Impl final : WireSink {
         Link& link = links[peer];
         const uint32_t local = imm.token - link.token_base;
         if (local >= config.channels * 2) {
-            piece_landed(peer, static_cast<uint16_t>(local - config.channels * 2), imm);
+            piece_landed(peer, local - config.channels * 2, imm);
         } else {
             message_arrived(link, peer, local, imm, value, value_bytes);
         }
     }
 
-    void piece_landed(uint32_t peer, uint16_t id, Imm imm) {
+    void piece_landed(uint32_t peer, uint32_t id, Imm imm) {
         Link& link = links[peer];
-        Grant& grant = link.grants[id];
-        if (!grant.open || grant.generation != imm.generation || imm.piece >= grant.pieces) {
-            counters.stale_dropped++;
-            return;
-        }
-        uint64_t& word = grant.map[imm.piece / 64];
-        const uint64_t bit = 1ull << (imm.piece % 64);
-        if ((word & bit) != 0) {
-            counters.duplicates_dropped++;
-            return;
-        }
-        word |= bit;
-        if (++grant.landed == grant.pieces) {
-            const uint64_t cookie = grant.cookie;
-            link.wire->pieces_return(peer, grant.pieces);
-            grant_free(link, id);
-            sink->on_grant_filled(cookie);
+        switch (link.grants.land(id, imm)) {
+            case GrantTable::Landing::counted:
+                return;
+            case GrantTable::Landing::stale:
+                counters.stale_dropped++;
+                return;
+            case GrantTable::Landing::repeated:
+                counters.duplicates_dropped++;
+                return;
+            case GrantTable::Landing::filled: {
+                const uint64_t cookie = link.grants.cookie(id);
+                link.wire->pieces_return(peer, link.grants.pieces(id));
+                sink->on_grant_filled(cookie);
+            }
         }
     }
 
@@ -491,41 +429,26 @@ struct Links::Impl final : WireSink {
         }
         std::memcpy(&header, value, sizeof header);
         const uint32_t c = local / 2;
-        Channel& channel = link.channels[c];
+        LinkChannel& channel = link.channels[c];
         if (header.channel != c || header.bytes != value_bytes - sizeof header ||
             header.bytes > config.eager_bytes + sizeof(GrantBody)) {
             counters.stale_dropped++;
             return;
         }
-        credit_heard(channel, header.credit);
+        channel.credit_heard(header.credit);
         if (local % 2 == 1) {
             return;
         }
-        const uint32_t distance = (imm_seq(imm) - channel.taken) & slot_seq_mask;
-        if (distance >= config.slots || (channel.seen >> distance & 1) != 0) {
+        const auto slot = channel.arrived(imm_seq(imm));
+        if (!slot) {
             counters.duplicates_dropped++;
             return;
         }
-        channel.seen |= 1ull << distance;
-        const auto slot = static_cast<uint16_t>((channel.taken + distance) & (config.slots - 1));
-        Slot& kept = channel.slots[slot];
-        if (kept.bytes.size() < header.bytes) {
-            kept.bytes.resize(std::bit_ceil(std::max<size_t>(header.bytes, 64)));
-        }
+        std::byte* const kept = channel.slot_memory(*slot, header.bytes);
         if (header.bytes > 0) {
-            std::memcpy(kept.bytes.data(), value + sizeof header, header.bytes);
+            std::memcpy(kept, value + sizeof header, header.bytes);
         }
-        kept.held = true;
-        sink->on_message(header, kept.bytes.data(), SlotRef{peer, static_cast<uint16_t>(c), slot});
-    }
-
-    // Absolute and monotone: an old or repeated count changes nothing, an impossible one is
-    // ignored.
-    void credit_heard(Channel& channel, uint32_t credit) {
-        const uint32_t forward = credit - channel.released;
-        if (forward <= channel.sent - channel.released) {
-            channel.released = credit;
-        }
+        sink->on_message(header, kept, SlotRef{peer, static_cast<uint16_t>(c), *slot});
     }
 
     int progress(LinkSink& to, Nanos now, int budget) {
@@ -556,7 +479,7 @@ struct Links::Impl final : WireSink {
 };
 
 Links::Links(LinkConfig config, std::vector<Peer> peers) : impl_(std::make_unique<Impl>()) {
-    ASSERT(std::has_single_bit(config.slots) && config.slots <= 64);
+    ASSERT(std::has_single_bit(config.slots) && config.slots <= LinkChannel::slots_max);
     impl_->config = config;
     impl_->links.resize(peers.size());
     impl_->staging.resize(sizeof(MsgHeader) + config.eager_bytes + sizeof(GrantBody));

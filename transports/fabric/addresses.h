@@ -34,6 +34,9 @@ struct RemoteEndpoint {
     std::atomic<uint32_t> granted{0};
     Nanos used = 0;          // last sent to or heard from
     bool lost_told = false;  // a loss of a control message has been warned of
+    // Of control messages, under the rail's lock:
+    Nanos reached = 0;    // when one last came there, 0: never
+    std::string trouble;  // why the last that failed since did, empty: none
 };
 
 struct AddressLimits {

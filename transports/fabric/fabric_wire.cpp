@@ -10,8 +10,6 @@ namespace weft::fabric {
 
 namespace {
 
-constexpr Nanos hello_repeat_first = 1 * nanos_per_s;
-constexpr Nanos hello_repeat_longest = 16 * nanos_per_s;
 // How long own puts may take to finish when their wire or region goes; beyond it their reports are
 // dropped (a peer that stopped does not hold up an abort).
 constexpr Nanos drain_limit = 200 * nanos_per_ms;
@@ -138,8 +136,9 @@ Result<void> FabricWire::connect(uint32_t rank, std::string_view address, std::s
         }
     }
     peer.state = PeerState::connecting;
+    peer.greeted = clock_now();
     connecting_.push_back(rank);
-    hellos_send(peer, clock_now());
+    hellos_send(peer, peer.greeted);
     hub_.service().stir();
     return {};
 }
@@ -161,48 +160,6 @@ void FabricWire::control(const Peer& peer, size_t rail, MessageKind kind, std::s
     std::lock_guard guard(rails_[rail]->lock());
     rails_[rail]->control(*peer.paths[rail]->endpoint, header, body,
                           static_cast<uint32_t>(&peer - peers_.data()));
-}
-
-// The first message of every (rail, peer) pair is small: it warms the pair up, and efa of 1.17
-// picks a wrong protocol when a large write comes first.
-void FabricWire::hellos_send(Peer& peer, Nanos now) {
-    for (size_t i = 0; i < peer.paths.size(); ++i) {
-        if ((peer.hellos_acknowledged >> i & 1) == 0) {
-            control(peer, i, MessageKind::hello, peer.hello_out);
-        }
-    }
-    moved_send(peer);
-    peer.hello_wait = std::clamp(2 * peer.hello_wait, hello_repeat_first, hello_repeat_longest);
-    peer.hello_again = now + peer.hello_wait;
-}
-
-void FabricWire::connecting_advance(Nanos now) {
-    for (size_t i = 0; i < connecting_.size();) {
-        Peer& peer = peers_[connecting_[i]];
-        const bool moving = peer.state == PeerState::up && peer.moved_waiting != 0;
-        if (peer.state != PeerState::connecting && !moving) {
-            connecting_[i] = connecting_.back();
-            connecting_.pop_back();
-            continue;
-        }
-        if (now >= peer.hello_again) {
-            hellos_send(peer, now);
-        }
-        ++i;
-    }
-}
-
-void FabricWire::up_check(uint32_t rank) {
-    Peer& peer = peers_[rank];
-    if (peer.state != PeerState::connecting) {
-        return;
-    }
-    uint64_t all = (uint64_t{1} << peer.paths.size()) - 1;
-    if ((peer.hellos_received & peer.hellos_acknowledged & all) == all) {
-        peer.state = PeerState::up;
-        peer.process->up.store(true);
-        peer.hello_out.clear();
-    }
 }
 
 Result<Region> FabricWire::expose(void* memory, size_t bytes) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -46,6 +47,7 @@ class FabricWire final : public Wire {
         uint64_t wire = 0;
         std::string hello_out;
         std::string hello_in;
+        Nanos greeted = 0;      // when first
         Nanos hello_again = 0;  // when to repeat what was not acknowledged
         Nanos hello_wait = 0;
         uint64_t fence_acknowledged = 0;
@@ -79,6 +81,8 @@ class FabricWire final : public Wire {
     void hellos_send(Peer& peer, Nanos now);
     void connecting_advance(Nanos now);
     void up_check(uint32_t peer);
+    void reach_check(uint32_t rank, Nanos now);
+    std::optional<Error> unreached(uint32_t rank, size_t at, Nanos now) const;
 
     void region_end(Region id, bool revoke);
     void reads_end(LocalRegion& region);

@@ -122,6 +122,7 @@ void FabricWire::on_moved(const Event& event) {
             return fail(event.peer, std::move(followed).error());
         }
         peer.incarnations[moved->rail] = moved->incarnation;
+        peer.greeted = clock_now();  // nothing was sent to that endpoint before
     }
     control(peer, moved->rail, MessageKind::moved_ack, {}, event.word);
 }

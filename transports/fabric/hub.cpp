@@ -223,6 +223,7 @@ FabricHub::FabricHub(Reactor& reactor, Library library, uint64_t process_uid,
       library_(std::move(library)),
       process_uid_(process_uid),
       limits_(options.limits),
+      reach_limit_(options.reach_limit),
       memory_(windows_of(options.limits), options.registered_bytes),
       wires_(wire_slots),
       token_owners_(token_count_max / token_block) {

@@ -51,6 +51,7 @@ class FabricHub final : public WireHub {
     uint64_t process_uid() const { return process_uid_; }
     const Caps& caps() const { return caps_; }
     const Window& rail_window() const { return rail_window_; }
+    Nanos reach_limit() const { return reach_limit_; }
     Result<uint64_t> wire_uid_reserve();
     void wire_publish(Inbox& inbox);
     // After return no dispatcher knows the inbox and its transmissions end without a report.
@@ -98,6 +99,7 @@ class FabricHub final : public WireHub {
     Library library_;
     const uint64_t process_uid_;
     const FabricLimits limits_;
+    const Nanos reach_limit_;
     Caps caps_;
     Window rail_window_;
     PieceCredits pieces_;

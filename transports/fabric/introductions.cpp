@@ -5,6 +5,7 @@
 #include "src/base/machine.h"
 #include "transports/fabric/hub.h"
 #include "transports/fabric/service.h"
+#include "transports/fabric/translate.h"
 
 namespace weft::fabric {
 
@@ -173,6 +174,17 @@ void Introductions::leave(Rail& rail, size_t at, const std::string& endpoint, ui
 std::optional<Introductions::Reply> Introductions::reply_take(uint64_t port) {
     std::lock_guard guard(lock_);
     return std::exchange(ports_.at(port).reply, std::nullopt);
+}
+
+std::string Introductions::trouble(Rail& rail, const std::string& endpoint) {
+    std::lock_guard guard(lock_);
+    std::lock_guard rail_guard(rail.lock());
+    const RemoteEndpoint* to = acquainted(rail, endpoint);
+    if (to == nullptr) {
+        return "no address handle for it";
+    }
+    const char* silence = silence_hint(rail.info().fabric_attr->prov_name);
+    return rail.address_text(*to) + ": " + (to->trouble.empty() ? silence : to->trouble.c_str());
 }
 
 void Introductions::tell(const Caller& caller, MeetKind kind, std::string_view text) {

@@ -59,6 +59,8 @@ class Introductions {
     void leave(Rail& rail, size_t at, const std::string& endpoint, uint64_t listener,
                uint64_t port);
     std::optional<Reply> reply_take(uint64_t port);
+    // "ADDRESS: why nothing gets there", of an endpoint that was asked.
+    std::string trouble(Rail& rail, const std::string& endpoint);
 
   private:
     struct Message {

@@ -5,7 +5,6 @@
 #include "src/base/lines.h"
 #include "src/base/machine.h"
 #include "transports/fabric/service.h"
-#include "transports/fabric/translate.h"
 
 namespace weft::fabric {
 
@@ -120,13 +119,14 @@ Result<std::optional<Met>> FabricCall::replied(const Introductions::Reply& reply
     return std::optional<Met>(std::move(met));
 }
 
-Error FabricCall::unanswered() const {
-    const Rail& rail = *ridden_[0];
+Error FabricCall::unanswered() {
+    Rail& rail = *ridden_[0];
     return make_error(
         Code::remote, Scope::peer,
-        format("rail %u (%s, %s): the peer to connect to has not answered for %lld s%s",
+        format("rail %u (%s, %s): nothing was heard for %lld s of the peer to connect to at %s",
                rail.index(), rail.name().c_str(), rail.info().fabric_attr->prov_name,
-               static_cast<long long>(patience_ / nanos_per_s), hint_for(FI_ETIMEDOUT)),
+               static_cast<long long>(patience_ / nanos_per_s),
+               hub_.introductions().trouble(rail, listener_.rails[0]).c_str()),
         FI_ETIMEDOUT);
 }
 

@@ -43,7 +43,7 @@ class FabricCall final : public PeerCall {
     FabricCall(FabricHub& hub, PortAddress handle, std::vector<Rail*> ridden, Nanos patience);
     void ask(Nanos now);
     Result<std::optional<Met>> replied(const Introductions::Reply& reply);
-    Error unanswered() const;
+    Error unanswered();
 
     FabricHub& hub_;
     const PortAddress listener_;

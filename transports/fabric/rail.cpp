@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "src/base/machine.h"
+#include "transports/fabric/efa_file.h"
 #include "transports/fabric/newer.h"
 #include "transports/fabric/translate.h"
 
@@ -86,6 +87,7 @@ Result<void> Rail::open_objects() {
     fid_fabric* fabric = nullptr;
     TRY(check(library_.open_fabric(info_->fabric_attr, &fabric, nullptr), "fi_fabric"));
     fabric_.reset(fabric);
+    open_events();
     fid_domain* domain = nullptr;
     TRY(check(fi_domain(fabric, info_.get(), &domain, nullptr), "fi_domain"));
     domain_.reset(domain);
@@ -126,6 +128,7 @@ Result<void> Rail::open_endpoint() {
     endpoint_.reset(endpoint);
     TRY(check(fi_ep_bind(endpoint, &queue_.get()->fid, FI_TRANSMIT | FI_RECV), "binding the CQ"));
     TRY(check(fi_ep_bind(endpoint, &addresses_.get()->fid, 0), "binding the AV"));
+    events_bind(endpoint);
     const EndpointFeatures features = endpoint_prepare(endpoint, *info_, library_.version());
     if (incarnation() == 0) {
         features_ = features;  // of the NIC: the same for every incarnation, and read by any thread
@@ -135,6 +138,9 @@ Result<void> Rail::open_endpoint() {
     size_t bytes = sizeof name;
     TRY(check(fi_getname(&endpoint->fid, name, &bytes), "fi_getname"));
     endpoint_name_.assign(name, bytes);
+    if (features.efa && library_.version() < FI_VERSION(1, 21)) {
+        efa_file_remove(endpoint_name_);
+    }
     return {};
 }
 
@@ -212,6 +218,17 @@ void Rail::address_remove(fi_addr_t address) {
         LOG(info, net, "rail %s: removing a peer's address failed: %s", name_.c_str(),
             library_.error_text(-rc));
     }
+}
+
+std::string Rail::address_text(const RemoteEndpoint& endpoint) const {
+    if (!addresses_) {
+        return "an unknown address";
+    }
+    char text[128] = "";
+    size_t bytes = sizeof text;
+    fi_av_straddr(addresses_.get(), endpoint.name.data(), text, &bytes);
+    text[sizeof text - 1] = '\0';
+    return text;
 }
 
 Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
@@ -345,6 +362,7 @@ void Rail::controls_flush() {
         if (post.ok() && post.value() == Post::again) {
             controls_.push_back(std::move(control));
         } else if (!post.ok()) {
+            control.to->trouble = post.error().what;
             LOG(info, net, "%s", post.error().what.c_str());
         }
     }
@@ -391,6 +409,9 @@ int Rail::poll(RailEvents& events) {
     if (!controls_.empty()) {
         controls_flush();
     }
+    if (count <= 0 && events_) {
+        events_read();
+    }
     return count == -FI_EAVAIL ? 1 : static_cast<int>(std::max<ssize_t>(count, 0));
 }
 
@@ -425,6 +446,10 @@ void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
     if (op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
         TxOwner owner = transmit.owner;
+        if (owner.control && transmit.to != nullptr) {
+            transmit.to->reached = clock_now();
+            transmit.to->trouble.clear();
+        }
         tx_give(transmit);
         events.on_finished(*this, owner, nullptr);
         return;
@@ -444,9 +469,11 @@ void Rail::complete_error(RailEvents& events) {
     if (op != nullptr && op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
         TxOwner owner = transmit.owner;
-        Error failure = error_of(entry, owner);
-        if (owner.control) {
-            control_lost(transmit.to, failure);
+        const std::string cause = cause_of(entry);
+        Error failure = error_of(entry, owner, cause);
+        if (owner.control && transmit.to != nullptr) {
+            transmit.to->trouble = cause;
+            control_lost(*transmit.to, failure);
         }
         tx_give(transmit);
         events.on_finished(*this, owner, &failure);
@@ -460,35 +487,43 @@ void Rail::complete_error(RailEvents& events) {
         completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
 }
 
-void Rail::control_lost(RemoteEndpoint* to, const Error& failure) const {
-    if (features_.efa && to != nullptr && !to->lost_told) {
-        to->lost_told = true;
+void Rail::control_lost(RemoteEndpoint& to, const Error& failure) const {
+    if (features_.efa && !to.lost_told) {
+        to.lost_told = true;
         log_warn(failure.what + "; it is sent again");
     }
 }
 
-Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const {
+std::string Rail::cause_of(const fi_cq_err_entry& entry) const {
     char text[128] = "";
     const char* vendor =
         fi_cq_strerror(queue_.get(), entry.prov_errno, entry.err_data, text, sizeof text);
+    return format(
+        "%s (provider: %s, %d)%s", library_.error_text(entry.err), vendor != nullptr ? vendor : "-",
+        entry.prov_errno,
+        completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
+}
+
+Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
+                     const std::string& cause) const {
     return make_error(
         Code::remote, Scope::peer,
-        format("rail %u (%s, %s): %s %s failed: %s (provider: %s, %d)%s", index_, name_.c_str(),
+        format("rail %u (%s, %s): %s %s failed: %s", index_, name_.c_str(),
                info_->fabric_attr->prov_name, owner.control ? "a control message to" : "a put to",
-               peer_text(owner.peer).c_str(), library_.error_text(entry.err),
-               vendor != nullptr ? vendor : "-", entry.prov_errno,
-               completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str()),
+               peer_text(owner.peer).c_str(), cause.c_str()),
         entry.err);
 }
 
 void Rail::queue_failed(ssize_t rc) {
+    rail_failed(
+        format("reading completions failed: %s", library_.error_text(static_cast<int>(-rc))));
+}
+
+void Rail::rail_failed(const std::string& why) {
     if (!queue_broken_) {
         queue_broken_ = true;
-        log_warn(
-            format("rail %u (%s, %s): reading completions failed: %s; the rail is "
-                   "given up and opened again",
-                   index_, name_.c_str(), info_->fabric_attr->prov_name,
-                   library_.error_text(static_cast<int>(-rc))));
+        log_warn(format("rail %u (%s, %s): %s; the rail is given up and opened again", index_,
+                        name_.c_str(), info_->fabric_attr->prov_name, why.c_str()));
     }
 }
 

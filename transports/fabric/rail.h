@@ -12,6 +12,7 @@
 #include <rdma/fi_cm.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
+#include <rdma/fi_eq.h>
 #include <rdma/fi_rma.h>
 
 #include <atomic>
@@ -101,7 +102,8 @@ class Rail {
     // `why` is said to the owners of what was under way. Where opening fails, everything that is
     // asked of the rail from now on fails. An error: it could not even be closed.
     Result<void> renew(RailEvents& events, const std::string& why);
-    // Completions cannot be read: it should be renewed, or nobody need say so again.
+    // Completions cannot be read, or the provider has failed: it should be renewed, or nobody need
+    // say so again.
     bool failing() const { return queue_broken_ && !failing_noted_; }
     void failing_noted() { failing_noted_ = true; }
     // Something of `inbox` to `peer` is under way.
@@ -110,6 +112,8 @@ class Rail {
     // A peer's endpoint, counted; good until the last release.
     Result<RemoteEndpoint*> endpoint_acquire(const std::string& endpoint_name);
     void endpoint_release(RemoteEndpoint* endpoint);
+    // As the provider writes addresses.
+    std::string address_text(const RemoteEndpoint& endpoint) const;
     // Something was heard from it: its address handle is in use.
     static void heard(RemoteEndpoint& endpoint, Nanos now) { endpoint.used = now; }
     Result<FidHandle<fid_mr>> memory_register(void* memory, size_t bytes);
@@ -148,6 +152,9 @@ class Rail {
     Result<void> open_objects();
     Result<void> open_vector();
     Result<void> open_queue();
+    void open_events();
+    void events_bind(fid_ep* endpoint);
+    void events_read();
     Result<void> open_endpoint();
     void make_parts();
     Result<void> usable() const;
@@ -166,9 +173,13 @@ class Rail {
     bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
-    void control_lost(RemoteEndpoint* to, const Error& failure) const;
+    void control_lost(RemoteEndpoint& to, const Error& failure) const;
     void queue_failed(ssize_t rc);
-    Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner) const;
+    // Error, the provider's own code and what both mean.
+    std::string cause_of(const fi_cq_err_entry& entry) const;
+    Error error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
+                   const std::string& cause) const;
+    void rail_failed(const std::string& why);
 
     const Library& library_;
     const std::string name_;
@@ -181,6 +192,7 @@ class Rail {
     FidHandle<fid_domain> domain_;
     FidHandle<fid_av> addresses_;
     FidHandle<fid_cq> queue_;
+    FidHandle<fid_eq> events_;  // null: not on EFA, or not offered
     FidHandle<fid_ep> endpoint_;
     std::unique_ptr<BufferPool> buffers_;
     std::unique_ptr<Addresses> peers_;

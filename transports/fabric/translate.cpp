@@ -106,6 +106,18 @@ std::string completion_hint(std::string_view provider, int error, int provider_c
     return *known->action == '\0' ? text : text + "; " + known->action;
 }
 
+const char* silence_hint(std::string_view provider) {
+    return provider.starts_with("efa") ? "no answer and no error; its host is down, its process "
+                                         "does not run, or the network "
+                                         "drops the packets: let the security group of the "
+                                         "instances pass all traffic from and to itself, in "
+                                         "both directions"
+                                       : "no answer and no error; its host is down, its process "
+                                         "does not run, or a firewall "
+                                         "or security group drops the packets: let all ports pass "
+                                         "between the hosts, in both directions";
+}
+
 const char* hint_for(int error) {
     switch (error) {
         case FI_ECONNRESET:

@@ -28,4 +28,7 @@ const EfaError* efa_error(int code);     // null: unknown
 // code is known, else by errno.
 std::string completion_hint(std::string_view provider, int error, int provider_code);
 
+// The same for a peer that has taken nothing, where no error tells why.
+const char* silence_hint(std::string_view provider);
+
 }  // namespace weft::fabric

@@ -5,8 +5,6 @@
 #include <sys/socket.h>
 
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <set>
 #include <thread>
 
@@ -14,139 +12,14 @@
 #include "src/base/log.h"
 #include "src/base/machine.h"
 #include "src/bootstrap/address.h"
-#include "src/bootstrap/control.h"
 #include "src/bootstrap/unique_id.h"
 #include "tests/catch.h"
+#include "tests/conformance/bootstrap/job.h"
 
 using namespace weft;
+using namespace weft::control_test;
 
 namespace {
-
-constexpr auto patience = std::chrono::seconds(30);
-
-// Collects what comes from service threads.
-template <class T>
-class Box {
-  public:
-    void put(T value) {
-        const std::lock_guard lock(mutex_);
-        items_.push_back(std::move(value));
-        changed_.notify_all();
-    }
-    // Waits until there are `count`, and takes them all.
-    std::vector<T> take(size_t count) {
-        std::unique_lock lock(mutex_);
-        const bool came = changed_.wait_for(lock, patience, [&] { return items_.size() >= count; });
-        if (!came) {
-            FAIL("waited for " << count << ", got " << items_.size());
-        }
-        return std::exchange(items_, {});
-    }
-    size_t size() {
-        const std::lock_guard lock(mutex_);
-        return items_.size();
-    }
-
-  private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::vector<T> items_;
-};
-
-Settings loopback_settings() {
-    Settings settings;
-    settings.socket_ifname = "lo";
-    settings.socket_family = "AF_INET";
-    return settings;
-}
-
-struct Process {
-    explicit Process(const Settings& settings = loopback_settings())
-        : reactor(reactor_make()), hub(control_hub_make(*reactor, settings)) {}
-    std::unique_ptr<Reactor> reactor;
-    std::unique_ptr<ControlHub> hub;
-};
-
-using Group = std::unique_ptr<ControlGroup>;
-
-struct Job {
-    std::vector<std::unique_ptr<Process>> processes;
-    std::vector<Group> groups;  // by rank
-
-    Process& process_of(int rank) {
-        return *processes[static_cast<size_t>(rank) % processes.size()];
-    }
-};
-
-std::string info_of(int rank) {
-    return "info " + std::to_string(rank);
-}
-
-Job job_make(int ranks, int processes, const Settings& settings = loopback_settings()) {
-    Job job;
-    for (int i = 0; i < processes; ++i) {
-        job.processes.push_back(std::make_unique<Process>(settings));
-    }
-    auto id = job.processes[0]->hub->unique_id_make();
-    REQUIRE(id.ok());
-    auto box = std::make_shared<Box<Result<Group>>>();
-    for (int rank = 0; rank < ranks; ++rank) {
-        JoinRequest request;
-        request.id = id.value();
-        request.rank = rank;
-        request.rank_count = ranks;
-        request.info = info_of(rank);
-        const auto joined = job.process_of(rank).hub->join(
-            request, [box](Result<Group> group) { box->put(std::move(group)); });
-        REQUIRE(joined.ok());
-    }
-    job.groups.resize(static_cast<size_t>(ranks));
-    for (auto& group : box->take(static_cast<size_t>(ranks))) {
-        INFO((group.ok() ? "" : group.error().what));
-        REQUIRE(group.ok());
-        const auto rank = static_cast<size_t>(group.value()->rank());
-        job.groups[rank] = std::move(group).value();
-    }
-    return job;
-}
-
-using Gathered = Result<std::vector<std::string>>;
-
-std::vector<Gathered> gather_all(std::vector<Group>& groups, const std::string& word) {
-    Box<Gathered> box;
-    for (auto& group : groups) {
-        group->all_gather(word + std::to_string(group->rank()),
-                          [&](Gathered result) { box.put(std::move(result)); });
-    }
-    return box.take(groups.size());
-}
-
-void check_group(std::vector<Group>& groups, const std::string& word) {
-    for (const auto& result : gather_all(groups, word)) {
-        REQUIRE(result.ok());
-        REQUIRE(result.value().size() == groups.size());
-        for (size_t rank = 0; rank < groups.size(); ++rank) {
-            CHECK(result.value()[rank] == word + std::to_string(rank));
-        }
-    }
-}
-
-std::vector<Group> derive_all(Job& job, const std::vector<int32_t>& members, uint64_t tag) {
-    Box<Result<Group>> box;
-    for (const int32_t rank : members) {
-        job.groups[static_cast<size_t>(rank)]->derive(
-            members, tag, "child of " + std::to_string(rank),
-            [&](Result<Group> group) { box.put(std::move(group)); });
-    }
-    std::vector<Group> children(members.size());
-    for (auto& group : box.take(members.size())) {
-        INFO((group.ok() ? "" : group.error().what));
-        REQUIRE(group.ok());
-        const auto rank = static_cast<size_t>(group.value()->rank());
-        children[rank] = std::move(group).value();
-    }
-    return children;
-}
 
 // A TCP connection of no library of ours.
 Fd raw_connect(uint16_t port) {

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,13 @@ def library_folder(library):
     return done.stdout.strip()
 
 
+def shm_file(endpoint):
+    """Where libfabric 1.17 keeps 16 MiB for an endpoint with this raw address, used or not, until the endpoint is closed."""
+    raw = bytes.fromhex(endpoint)
+    qpn, qkey = struct.unpack_from("<H2xI", raw, 16)
+    return f"/dev/shm/{socket.inet_ntop(socket.AF_INET6, raw[:16])}_{qpn:04x}_{qkey:08x}_{os.getuid():04x}"
+
+
 class World:
     """A folder for the wire, and every process started in it; nothing of either outlives the test."""
 
@@ -42,6 +50,7 @@ class World:
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk that is busy would stop the NICs
         self.folder = tempfile.mkdtemp(prefix="weft-efa-test-", dir=memory)
         self.started = []
+        self.endpoints = []  # raw addresses in hexadecimal
 
     def __enter__(self):
         return self
@@ -52,10 +61,13 @@ class World:
                 process.kill()
                 process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+        for endpoint in self.endpoints:
+            file = shm_file(endpoint)
+            if os.path.exists(file):
+                os.unlink(file)
 
     def environment(self, host, device, faults="", **more):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "FI_", "LD_PRELOAD"))}
-        # Without libfabric's own shared memory, of which a killed process leaves names behind.
         env.update(LD_PRELOAD=DEVICE, FI_PROVIDER="efa", FI_EFA_ENABLE_SHM_TRANSFER="0", WEFT_EFA_DEVICE=device, WEFT_EFA_DEVICE_HOST=str(host),
                    WEFT_EFA_DEVICE_DIR=os.path.join(self.folder, "wire"),
                    WEFT_EFA_DEVICE_COUNTERS=os.path.join(self.folder, "counters-%h-%p"))
@@ -91,6 +103,7 @@ class World:
 
 class Puppet:
     def __init__(self, world, host, device, faults="", fabric="-", **more):
+        self.world = world
         self.process = world.start([sys.argv[3], fabric], host, device, faults, **more)
         self.lines = queue.Queue()
         threading.Thread(target=self.listen, daemon=True).start()
@@ -122,6 +135,7 @@ class Puppet:
     def ready(self, nic=0, size=1 << 20, receives=64):
         self.name = self.ask("open", nic, answers=["opened"])[1]
         self.names[nic] = self.name
+        self.world.endpoints.append(self.name)
         _, self.address, self.key = self.ask("memory", nic, size, answers=["memory"])
         self.ask("receive", nic, receives, answers=["receives"])
         return self
@@ -150,6 +164,8 @@ def pair(world, device, faults=("", ""), fabric="-", size=1 << 20, **more):
 
 
 def need_tool(name):
+    if "WEFT_TEST_SANITIZER" in os.environ:
+        raise Skip(f"SKIPPED: {name} brings no run-time library of the sanitizer that the device is built with")
     tool = shutil.which(name)
     if tool is None:
         raise Skip(f"SKIPPED: {name} is not installed (libfabric-bin)")

@@ -67,8 +67,9 @@ TEST_CASE("fabric: a flush reads a word of this process and ends once") {
 }
 
 TEST_CASE("fabric: a flush of memory that may not be read is an error") {
-    if (provider() == "shm") {
-        return;  // reads what it can reach
+    // shm reads what it can reach; efa lets everything be read where the NIC can (efa_mr.c).
+    if (provider() == "shm" || provider().starts_with("efa")) {
+        return;
     }
     OneRail one;
     fabric::Rail& rail = *one.rail;

@@ -166,30 +166,49 @@ TEST_CASE("fabric: a stopped peer delays, it is not a failure; leaving it is qui
         side.self.wire->conceal(side.region);
         side.self.wire.reset();
         side.hub.reset();
-        CHECK(clock_now() - start < 10 * nanos_per_s);
+        // A software NIC stands still with its process, and the last word of each rail is waited
+        // for.
+        CHECK(clock_now() - start < (provider().starts_with("efa") ? 60 : 10) * nanos_per_s);
     }
 }
 
-// A provider without connections cannot know of a death; the control plane tells then.
+// A provider that keeps no connection cannot know of the death of who is silent; the control plane
+// tells then.
 bool connected_provider() {
     return provider() != "shm" && provider() != "udp;ofi_rxd";
 }
 
-// Writes into the other side's memory without end, from the first word on.
+// EFA has no connections either, but a write that nobody answers fails.
+bool hears_silence() {
+    return connected_provider() && !provider().starts_with("efa");
+}
+
+volatile std::sig_atomic_t went_on = 0;
+
+// Writes into the other side's memory until it is stopped, and posts nothing once it goes on: a
+// wire may put to the other side's new rails as soon as it hears of them, and what lands there is
+// not what was under way. Says how that ended.
 TEST_CASE("fabric writing child", "[.]") {
     int in = 0, out = 0;
     REQUIRE(std::sscanf(std::getenv("WEFT_TEST_PIPES"), "%d,%d", &in, &out) == 2);
+    std::signal(SIGCONT, [](int) { went_on = 1; });
     Side side(1, in, out, 'c');
-    while (side.self.sink.failures.empty()) {
-        [[maybe_unused]] const Post post =
-            side.self.wire->put(side.memory_put(0, 0, memory_bytes / 4));
+    const auto& seen = side.self.sink;
+    size_t posted = 0;
+    while (seen.failures.empty() && (went_on == 0 || seen.delivered.size() < posted)) {
+        if (went_on == 0) {
+            const Put put = side.memory_put(0, 0, memory_bytes / 4);
+            posted += side.self.wire->put(put) == Post::accepted;
+        }
         side.self.progress();
     }
-    pipe_send(out, side.self.sink.failures[0].second);
+    pipe_send(out,
+              seen.failures.empty() ? format("%zu placed, all", posted) : seen.failures[0].second);
 }
 
 // The sender is stopped in the middle of writes: it cannot answer, and what it has under way would
-// land as soon as it goes on.
+// land as soon as it goes on. Where machines are slow, little is, and it may have been placed whole
+// before the fence ended: then there was nothing to lose, and still nothing may land.
 TEST_CASE("fabric: nothing of a stopped peer lands after a fence, when it goes on") {
     if (!connected_provider()) {
         return;
@@ -212,15 +231,29 @@ TEST_CASE("fabric: nothing of a stopped peer lands after a fence, when it goes o
     };
     const size_t before = progress();  // what was read before the fence
     kill(child.pid, SIGCONT);
-    // It notices that its writes have nowhere to go.
     pollfd said_something{child.in, POLLIN, 0};
     // Asleep in between: where cores are short, the other side needs ours.
     REQUIRE(drive(
         {&side.self}, [&] { return ::poll(&said_something, 1, 10) > 0; }, 60));
     const std::string said = pipe_receive(child.in);
-    CHECK_THAT(said, Catch::Contains("rail ") && Catch::Contains("rank 0"));
+    if (said != format("%zu placed, all", before)) {
+        CHECK_THAT(said, Catch::Contains("rail ") && Catch::Contains("rank 0"));
+    }
     CHECK(progress() == before);
     CHECK((side.memory == std::string(memory_bytes, 'n')));
+}
+
+TEST_CASE("fabric: a peer killed in the middle of a write is reported, and harms nobody") {
+    if (!connected_provider()) {
+        return;
+    }
+    Child child("fabric writing child");
+    Side side(0, child.in, child.out, 'p');
+    REQUIRE(drive({&side.self}, [&] { return side.self.sink.arrivals.size() > 8; }));
+    kill(child.pid, SIGKILL);
+    REQUIRE(drive(
+        {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 20));
+    CHECK_THAT(side.self.sink.failures[0].second, Catch::Contains("rank 1"));
 }
 
 TEST_CASE("fabric: a stopped peer is not gone after a fence, and goes on") {
@@ -247,9 +280,9 @@ TEST_CASE("fabric: a peer killed while nothing is under way is noticed") {
         {&side.self}, [] { return false; }, 1);
     CHECK(side.self.sink.failures.empty());
     kill(child.pid, SIGKILL);
-    if (connected_provider()) {
+    if (hears_silence()) {
         REQUIRE(drive(
-            {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 5));
+            {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 30));
         CHECK_THAT(side.self.sink.failures[0].second, Catch::Contains("rank 1"));
     }
 }

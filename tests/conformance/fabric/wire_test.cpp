@@ -313,8 +313,12 @@ TEST_CASE("fabric: a small completion queue bounds what is granted and carries e
     pair.b.wire->conceal(to);
 }
 
-// What waits for room waits here, not in a socket, where small messages would queue behind it.
+// What waits for room waits here, not in a socket, where small messages would queue behind it. On
+// EFA nothing queues, for packets overtake each other, and the bound is a larger one.
 TEST_CASE("fabric: a rail has a bounded number of bytes on its way to a peer") {
+    if (provider().starts_with("efa")) {
+        return;
+    }
     constexpr size_t bytes = 256 << 10;
     MemoryPair pair(options_of(provider(), 2), bytes);
     const size_t rails = pair.a.wire->counters().rail_bytes.size();
@@ -331,8 +335,15 @@ TEST_CASE("fabric: a rail has a bounded number of bytes on its way to a peer") {
     CHECK(drive(pair.both(), [&] { return pair.a.sink.delivered.size() == accepted + 1; }));
 }
 
-// A sanitizer's own thread takes a few per cent of one.
-#if defined(__SANITIZE_THREAD__)
+// A sanitizer's own thread takes a few per cent of one. g++ says by a macro, clang by a feature.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WEFT_TEST_THREAD_SANITIZER
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define WEFT_TEST_THREAD_SANITIZER
+#endif
+#if defined(WEFT_TEST_THREAD_SANITIZER)
 constexpr double idle_cpu_most = 0.1;
 #else
 constexpr double idle_cpu_most = 0.03;
@@ -445,6 +456,25 @@ TEST_CASE("fabric: one line says what is missing") {
     CHECK_THAT(line(options), Catch::Contains("rail no_such_if0") && Catch::Contains("lo"));
     options.rails = {"203.0.113.7"};
     CHECK_THAT(line(options), Catch::Contains("203.0.113.7"));
+}
+
+TEST_CASE("fabric: a peer whose process is gone before it was reached is failed at the limit") {
+    if (provider() != "tcp;ofi_rxm") {
+        return;
+    }
+    FabricOptions options = options_of(provider());
+    options.reach_limit = nanos_per_s / 2;
+    Pair pair(options);
+    const std::string address = pair.b.wire->address();
+    pair.b.wire.reset();
+    pair.hub_b.reset();
+    REQUIRE(pair.a.wire->connect(1, address, "hello").ok());
+    REQUIRE(drive({&pair.a}, [&] { return !pair.a.sink.failures.empty(); }));
+    CHECK(pair.a.wire->state(1) == PeerState::failed);
+    CHECK(pair.a.sink.failures[0].first == 1);
+    CHECK_THAT(pair.a.sink.failures[0].second,
+               Catch::Contains("rail 0 (127.0.0.1, tcp;ofi_rxm): nothing has reached rank 1 at") &&
+                   Catch::Contains("://127.0.0.1:") && Catch::Contains("WEFT_INIT_TIMEOUT"));
 }
 
 TEST_CASE("fabric: the feature line names provider and rails") {

@@ -90,6 +90,14 @@ def case_kill(place, mode="kill"):
         assert not twice, f"said twice: {line}"
 
 
+def case_kill_two(place):
+    victim = ranks(place) - 1
+    done = run(place, "kill-two", victim, WEFT_RUN_GRACE="20")
+    assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
+    told = re.findall(r"result \d+ after", done.stdout)
+    assert len(told) == 2 * (ranks(place) - 1), f"{len(told)} operations of the survivors ended"
+
+
 def case_kill_init(place):
     case_kill(place, "kill-init")
 
@@ -118,6 +126,11 @@ def case_idle(place):
 
 def case_late(place):
     passes(place, "late", WEFT_LATE_REPORT="1")
+
+
+# Before any rank has reached it, as by a debugger; the default deadline is far away.
+def case_stopped(place):
+    assert "failed" not in passes(place, "stopped-first", 4).stdout
 
 
 def case_big(place):

@@ -9,7 +9,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdarg>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -20,28 +19,11 @@
 #include <thread>
 #include <vector>
 
-#include "perf/launch_env.h"
+#include "tests/multiproc/rank.h"
+
+using namespace weft::multiproc;
 
 namespace {
-
-weft::LaunchEnv env;
-ncclComm_t comm = nullptr;
-
-[[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* text, ...) {
-    va_list args;
-    va_start(args, text);
-    std::fprintf(stderr, "rank %d: ", env.rank);
-    std::vfprintf(stderr, text, args);
-    std::fprintf(stderr, "\n");
-    va_end(args);
-    std::_Exit(1);
-}
-
-void ok(ncclResult_t result, const char* what) {
-    if (result != ncclSuccess) {
-        fail("%s: %s: %s", what, ncclGetErrorString(result), ncclGetLastError(comm));
-    }
-}
 
 double now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
@@ -53,12 +35,6 @@ double cpu_seconds() {
     getrusage(RUSAGE_SELF, &used);
     return static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
            1e-6 * static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
-}
-
-void init() {
-    ncclUniqueId id;
-    ok(ncclGetUniqueId(&id), "ncclGetUniqueId");  // NCCL_COMM_ID is set: the id only says so
-    ok(ncclCommInitRank(&comm, env.rank_count, id, env.rank), "ncclCommInitRank");
 }
 
 void barrier() {
@@ -158,20 +134,24 @@ void mode_collectives(bool lib) {
 }
 
 // Loops until an error; it must come within `limit` seconds of the cause and name `named`.
-void until_error(double cause, double limit, const std::string& named) {
+void until_error(ncclComm_t on, double cause, double limit, const std::string& named) {
     std::vector<float> data(100'000, 1.0f);
     ncclResult_t result = ncclSuccess;
     while (result == ncclSuccess && now() - cause < 60) {
         result =
-            ncclAllReduce(data.data(), data.data(), data.size(), ncclFloat, ncclMax, comm, nullptr);
+            ncclAllReduce(data.data(), data.data(), data.size(), ncclFloat, ncclMax, on, nullptr);
     }
     const double took = now() - cause;
-    const std::string text = ncclGetLastError(comm);
+    const std::string text = ncclGetLastError(on);
     if (result == ncclSuccess || took > limit || text.find(named) == std::string::npos) {
         fail("result %d after %.1f s, said '%s', wanted an error naming '%s' within %.0f s", result,
              took, text.c_str(), named.c_str(), limit);
     }
     std::printf("result %d after %.2f s: %s\n", result, took, text.c_str());
+}
+
+void until_error(double cause, double limit, const std::string& named) {
+    until_error(comm, cause, limit, named);
 }
 
 // A child that inherits everything, does nothing with it and outlives its parent.
@@ -197,6 +177,56 @@ void mode_kill(int victim, bool has_child) {
     until_error(now(), 5, "rank " + std::to_string(victim));
     ok(ncclCommAbort(comm), "ncclCommAbort");
     comm = nullptr;
+}
+
+// Two communicators, each with an operation in flight that waits for the victim: both end.
+void mode_kill_two(int victim) {
+    ncclComm_t other = nullptr;
+    ok(ncclCommSplit(comm, 0, env.rank, &other, nullptr), "ncclCommSplit");
+    barrier();
+    if (env.rank == victim) {
+        all_out_of_barrier();
+        raise(SIGKILL);
+    }
+    const std::string named = "rank " + std::to_string(victim);
+    std::thread second([&] { until_error(other, now(), 5, named); });
+    until_error(now(), 5, named);
+    second.join();
+    ok(ncclCommAbort(other), "ncclCommAbort");
+    ok(ncclCommAbort(comm), "ncclCommAbort");
+    comm = nullptr;
+}
+
+// The network does not let the first operation through: it ends, on every rank, and says what to
+// do. Each rank stays until all have heard: one that goes is a cause of its own.
+void mode_unreached() {
+    until_error(now(), 45, "WEFT_INIT_TIMEOUT");
+    std::fflush(stdout);
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    ok(ncclCommAbort(comm), "ncclCommAbort");
+    comm = nullptr;
+}
+
+// The last rank comes to the first operation, which connects, later than any rank may be cut off.
+void mode_late_first(int seconds) {
+    if (env.rank == env.rank_count - 1) {
+        std::this_thread::sleep_for(std::chrono::seconds(seconds));
+    }
+    barrier();
+}
+
+// The same, stopped with all its threads as by a debugger; a child lets it go on.
+void mode_stopped_first(int seconds) {
+    if (env.rank == env.rank_count - 1) {
+        const pid_t stopped = getpid();
+        if (fork() == 0) {
+            std::this_thread::sleep_for(std::chrono::seconds(seconds));
+            kill(stopped, SIGCONT);
+            std::_Exit(0);
+        }
+        raise(SIGSTOP);
+    }
+    barrier();
 }
 
 // A rank dies while it waits in init for rank 1, which comes 3 s later: those who wait hear of it
@@ -449,6 +479,10 @@ int main(int argc, char** argv) {
         {"kill-init", [&] { mode_kill_init(argument); }},
         {"kill", [&] { mode_kill(argument, false); }},
         {"kill-parent", [&] { mode_kill(argument, true); }},
+        {"kill-two", [&] { mode_kill_two(argument); }},
+        {"unreached", [] { mode_unreached(); }},
+        {"late-first", [&] { mode_late_first(argument); }},
+        {"stopped-first", [&] { mode_stopped_first(argument); }},
         {"abort", [&] { mode_abort(argument); }},
         {"mismatch", [] { mode_mismatch(); }},
         {"computing", [] { mode_computing(); }},
@@ -465,7 +499,7 @@ int main(int argc, char** argv) {
         return 2;
     }
     if (mode != "kill-init") {
-        init();
+        comm = comm_of_all();
     }
     found->second();
     if (comm != nullptr) {

@@ -1,7 +1,8 @@
 """Weft's ranks on virtual hosts that the software EFA device joins: efa_test.py PLACE LIBRARY FABRIC WORKER, LIBRARY as for
 tests/conformance/efa. The network reorders packets and places them twice and in pieces; the device's counters must say that it did. PLACE
-is "two" or "eight" ranks, "rails:N" (one rail in order, four that repeat, 32 that reorder), or "schedules:FROM:TO": every seed in it another device, number of ranks and unkindness. 77: this machine does
-not allow virtual hosts, or has no such libfabric."""
+is "two" or "eight" ranks; "rails:N" (one rail in order, four that repeat, 32 that reorder); "schedules:FROM:TO": every seed in it another
+device, number of ranks and unkindness; or "left": what a rank that was killed leaves in /dev/shm. 77: this machine does not allow virtual
+hosts, or has no such libfabric."""
 
 import glob
 import json
@@ -49,21 +50,27 @@ def counters_of(folder):
     return hosts
 
 
+def launched(ranks, hosts, device, more, program):
+    """What weft-run's subprocess was."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "FI_", "OMPI_", "PMI", "LD_"))}
+    env.update(NCCL_DEBUG="INFO", NCCL_DEBUG_SUBSYS="INIT,NET")
+    command = [os.path.join(BIN, "weft-run"), "-n", str(ranks), "--hosts", str(hosts), "--require-hosts", f"--efa={device}", *more,
+               "--prefix", "all", "--timeout", "120", "--", *program]
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150, check=False)
+    if "weft-run: no virtual hosts" in done.stderr:
+        print(done.stderr)
+        sys.exit(SKIP)
+    return done
+
+
 class Job:
     """What a job of ranks said, and what the device counted."""
 
     def __init__(self, ranks, hosts, device, more, worker):
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "FI_", "OMPI_", "PMI", "LD_"))}
-        env.update(NCCL_DEBUG="INFO", NCCL_DEBUG_SUBSYS="INIT,NET")
         with tempfile.TemporaryDirectory(prefix="weft-efa-test-") as folder:
-            command = [os.path.join(BIN, "weft-run"), "-n", str(ranks), "--hosts", str(hosts), "--require-hosts", f"--efa={device}",
-                       "--env", f"WEFT_EFA_DEVICE_COUNTERS={folder}/counters-%h-%p", *more, "--prefix", "all", "--timeout", "120", "--",
-                       worker, "collectives"]
-            done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150, check=False)
+            counters = ["--env", f"WEFT_EFA_DEVICE_COUNTERS={folder}/counters-%h-%p"]
+            done = launched(ranks, hosts, device, [*counters, *more], [worker, "collectives"])
             self.counters = counters_of(folder)
-        if "weft-run: no virtual hosts" in done.stderr:
-            print(done.stderr)
-            sys.exit(SKIP)
         self.said = done.stdout + done.stderr
         assert done.returncode == 0, f"exit status {done.returncode} with --efa={device}\n{self.said}"
         assert sorted(self.counters) == list(range(hosts)), sorted(self.counters)
@@ -103,8 +110,21 @@ def rails(count, library, fabric, more, worker):
         assert (total["duplicates"] > 20) == (count == 4), total
 
 
+def left(more, worker):
+    """Two hosts of two ranks, one of which is killed; each looks into its host's /dev/shm when it is over."""
+    look = 'victim=1; "$0" kill $victim; code=$?; ls /dev/shm | sed "s/^/left: /"; echo looked; exit $code'
+    done = launched(4, 2, "nics=2", more, ["sh", "-c", look, worker])
+    said = done.stdout + done.stderr
+    assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's\n{said}"
+    assert said.count("looked") == 4, said
+    names = set(re.findall(r"left: (?!weft-efa-of-)(\S+)", said))  # that one is the device's, and there until weft-run ends
+    assert not names, f"in /dev/shm: {sorted(names)}\n{said}"
+
+
 def main(place, library, fabric, worker):
     more = ["--env", f"WEFT_PROVIDER={fabric}", *library_path(library, fabric)]
+    if place == "left":
+        return left(more, worker)
     if place.startswith("schedules:"):
         first, last = map(int, place.split(":")[1:])
         return schedules(range(first, last), library, fabric, more, worker)

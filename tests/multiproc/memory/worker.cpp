@@ -5,7 +5,6 @@
 #include <weft/nccl.h>
 #include <weft/weft.h>
 
-#include <cstdarg>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -13,34 +12,20 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "perf/launch_env.h"
+#include "tests/multiproc/rank.h"
+
+using namespace weft::multiproc;
 
 namespace {
 
 constexpr size_t mib = 1 << 20;
 
-weft::LaunchEnv env;
-ncclComm_t world = nullptr, comm = nullptr;  // the tests' own is a copy of the world
-uint64_t ops_called = 0;                     // on `comm`
-
-[[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* text, ...) {
-    va_list args;
-    va_start(args, text);
-    std::fprintf(stderr, "rank %d: ", env.rank);
-    std::vfprintf(stderr, text, args);
-    std::fprintf(stderr, "\n");
-    va_end(args);
-    std::_Exit(1);
-}
-
-void ok(ncclResult_t result, const char* what) {
-    if (result != ncclSuccess) {
-        fail("%s: %s: %s", what, ncclGetErrorString(result), ncclGetLastError(comm));
-    }
-}
+ncclComm_t world = nullptr;  // the tests use a copy of it: `comm`
+uint64_t ops_called = 0;     // on `comm`
 
 ncclComm_t comm_new() {
     ncclComm_t made = nullptr;
@@ -178,11 +163,15 @@ int32_t* lib_new(size_t bytes) {
     return static_cast<int32_t*>(memory);
 }
 
+// Lives to the end of the process unless it is freed here: communicators go first.
+std::map<const void*, std::unique_ptr<void, decltype(&std::free)>> heap;
+
 int32_t* heap_new(size_t bytes) {
     void* memory = std::aligned_alloc(4096, bytes);
     if (memory == nullptr) {
         fail("no memory");
     }
+    heap.emplace(memory, std::unique_ptr<void, decltype(&std::free)>(memory, &std::free));
     std::memset(memory, 0, bytes);
     return static_cast<int32_t*>(memory);
 }
@@ -243,7 +232,7 @@ void mode_named() {
     expect_some("deregistrations by ncclCommDeregister", between(before, stats()).deregistrations);
     // The other one is left to ncclCommDestroy, and its memory is gone after that.
     ok(ncclCommDestroy(comm), "ncclCommDestroy");
-    std::free(out);
+    heap.erase(out);
     comm = comm_new();
     ops_called = 0;
     int32_t* again = heap_new(3 * mib);
@@ -390,9 +379,7 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "usage: weft-run -n 2 -- memory-worker MODE\n");
         return 2;
     }
-    ncclUniqueId id;
-    ok(ncclGetUniqueId(&id), "ncclGetUniqueId");  // NCCL_COMM_ID is set: the id only says so
-    ok(ncclCommInitRank(&world, env.rank_count, id, env.rank), "ncclCommInitRank");
+    world = comm_of_all();
     comm = comm_new();
     found->second();
     ok(ncclCommDestroy(comm), "ncclCommDestroy");

@@ -178,6 +178,30 @@ TEST_CASE("a process that was killed is not alive, and what it left goes with th
     CHECK(folder.has("00000000-00.ring"));
 }
 
+TEST_CASE("a ring that a killed process left full is not in the way of the next one at its place") {
+    const Folder folder;
+    const auto wire = open(folder, 0);
+    const auto stays = [&](Child& parent) {
+        const auto mine = open(folder, 1);
+        parent.say('o');
+        parent.hear();
+    };
+    Child first(stays);
+    REQUIRE(first.hear() == 'o');
+    Pushed last = Pushed::absent;
+    while (last != Pushed::full) {
+        last = push(*wire, 1, 0, "ab");
+    }
+    first.end(SIGKILL);
+    Child second(stays);
+    REQUIRE(second.hear() == 'o');
+    const Nanos limit = clock_now() + 20 * nanos_per_s;
+    while (last != Pushed::yes && clock_now() < limit) {
+        last = push(*wire, 1, 0, "ab");
+    }
+    CHECK(last == Pushed::yes);
+}
+
 TEST_CASE("a place that is taken is not given twice, and a name ends with its owner") {
     const Folder folder;
     auto wire = open(folder, 0);

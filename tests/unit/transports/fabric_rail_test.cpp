@@ -67,7 +67,7 @@ const FakeInfo using_receives{"efa", "efa-direct", "rdmap0s6-rdm", 0, FI_RX_CQ_D
 
 TEST_CASE("rail: options are set before the endpoint is enabled") {
     World direct;
-    auto rail = direct.rail();
+    const auto direct_rail = direct.rail();
     CHECK(direct.world.enabled);
     CHECK_FALSE(direct.world.options_late);
     CHECK(direct.option<bool>(newer::opt_cuda_api_permitted) == false);
@@ -76,12 +76,12 @@ TEST_CASE("rail: options are set before the endpoint is enabled") {
     CHECK(direct.option<bool>(newer::opt_efa_write_in_order_128) == false);
     // The fabric `efa` retries in software.
     World software(plain);
-    rail = software.rail();
+    const auto software_rail = software.rail();
     CHECK_FALSE(software.option<size_t>(newer::opt_efa_rnr_retry).has_value());
     // Options it does not know are no failure.
     World old(plain, FI_VERSION(1, 17));
     old.world.newer_options = false;
-    rail = old.rail();
+    const auto old_rail = old.rail();
     CHECK(old.world.options_set.empty());
 }
 
@@ -320,6 +320,32 @@ TEST_CASE("rail: a peer that cannot be greeted is warned of once, with the rule 
     rail->endpoint_release(to.value());
 }
 
+TEST_CASE("rail: what fails inside of EFA's provider is heard, or libfabric would abort") {
+    World fake;
+    const auto rail = fake.rail();
+    CHECK(fake.world.events_bound == 1);
+    const std::lock_guard guard(rail->lock());
+    fi_eq_err_entry entry{};
+    entry.err = FI_EIO;
+    entry.prov_errno = 15;
+    fake.world.events = {entry, entry, entry};
+    Events events;
+    for (int i = 0; i < 3; i++) {
+        rail->poll(events);
+    }
+    CHECK(fake.world.events.empty());
+    CHECK_FALSE(rail->failing());  // it was a peer's
+
+    entry.prov_errno = 4104;
+    fake.world.events = {entry};
+    rail->poll(events);
+    CHECK(rail->failing());
+    CHECK_THAT(log_last_error(), Catch::Contains("rail 0 (rdmap0s6-rdm, efa)") &&
+                                     Catch::Contains("a packet of libfabric's own failed") &&
+                                     Catch::Contains("4104") &&
+                                     Catch::Contains("given up and opened again"));
+}
+
 TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted again") {
     World fake(using_receives);
     const auto rail = fake.rail();
@@ -335,6 +361,52 @@ TEST_CASE("rail: a failure of a receive is nobody's, and the receive is posted a
     CHECK((events.errors.empty() && events.writes.empty() && events.messages.empty()));
     CHECK(fake.world.receives.size() == posted.size() + 2);
     CHECK(fake.world.receives[posted.size()] == posted[3]);
+}
+
+TEST_CASE("rail: one whose completions cannot be read is opened again, and once only") {
+    World fake;
+    const auto rail = fake.rail();
+    const std::lock_guard guard(rail->lock());
+    auto to = rail->endpoint_acquire("peer");
+    REQUIRE(to.ok());
+    TxOwner owner;
+    owner.peer = 3;
+    const size_t receives = fake.world.receives.size();
+    REQUIRE(rail->send(*to.value(), MessageHeader{}, nullptr, owner).ok());
+    CHECK_FALSE(rail->failing());
+    Events events;
+    fake.world.read_error = FI_EOVERRUN;
+    rail->poll(events);
+    CHECK(rail->failing());
+    CHECK(events.errors.empty());
+    CHECK_THAT(log_last_error(), Catch::Contains("rail 0 (rdmap0s6-rdm, efa)") &&
+                                     Catch::Contains("reading completions failed"));
+
+    fake.world.read_error = 0;
+    REQUIRE(rail->renew(events, "its completions cannot be read").ok());
+    CHECK_FALSE(rail->failing());
+    CHECK(rail->incarnation() == 1);
+    CHECK(events.peers == std::vector<uint32_t>{3});
+    CHECK_THAT(events.errors.at(0), Catch::Contains("rank 3 ended with the rail") &&
+                                        Catch::Contains("completions cannot be read"));
+    CHECK_FALSE(rail->unfinished());
+    CHECK(fake.world.receives.size() == 2 * receives);
+    const auto sent = rail->send(*to.value(), MessageHeader{}, nullptr, owner);
+    REQUIRE(sent.ok());
+    CHECK(sent.value() == Post::accepted);
+
+    fake.world.read_error = FI_EOVERRUN;
+    rail->poll(events);
+    CHECK(rail->failing());
+    REQUIRE(rail->renew(events, "its completions cannot be read").ok());
+    CHECK(events.errors.size() == 2);
+    const auto lost = rail->endpoint_acquire("another");
+    REQUIRE_FALSE(lost.ok());
+    CHECK_THAT(lost.error().what, Catch::Contains("rail 0 (rdmap0s6-rdm) is lost") &&
+                                      Catch::Contains("failed again within 10 s"));
+    CHECK(rail->poll(events) == 0);
+    CHECK_FALSE(rail->failing());
+    rail->endpoint_release(to.value());
 }
 
 }  // namespace

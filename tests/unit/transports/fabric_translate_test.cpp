@@ -54,5 +54,12 @@ TEST_CASE("translate: other providers' numbers are not EFA's") {
     CHECK(completion_hint("efa-direct", 0, 15) == completion_hint("efa", 0, 15));
 }
 
+TEST_CASE("translate: a silent peer is looked for where its network is guarded") {
+    CHECK_THAT(silence_hint("efa"), Catch::Contains("security group of the instances") &&
+                                        Catch::Contains("both directions"));
+    CHECK_THAT(silence_hint("tcp;ofi_rxm"),
+               Catch::Contains("firewall") && Catch::Contains("ports"));
+}
+
 }  // namespace
 }  // namespace weft::fabric

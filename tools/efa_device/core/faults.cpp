@@ -214,7 +214,7 @@ bool on_nic(const Fault& fault, uint32_t nic) {
 
 }  // namespace
 
-FaultPlan::FaultPlan(const Faults& faults, uint32_t host, uint32_t process) : host_(host) {
+FaultPlan::FaultPlan(const Faults& faults, uint32_t host, uint32_t process) {
     for (const Fault& fault : faults) {
         const bool here = (!fault.host || *fault.host == host) &&
                           (!fault.process || *fault.process == process) &&

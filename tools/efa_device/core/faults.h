@@ -84,7 +84,6 @@ class FaultPlan {
 
   private:
     Faults mine_;
-    uint32_t host_ = 0;
 };
 
 }  // namespace weft::efa

@@ -287,7 +287,7 @@ void Node::turn_add(Nic& nic, const QueuePair& qp) {
 bool Node::quiet() {
     const std::lock_guard lock(mutex_);
     const bool arrived = wire_.front().header != nullptr;
-    return !arrived && waiting_.empty() && held_.empty() && wire_.drained();
+    return !arrived && waiting_.empty() && !held_any() && wire_.drained();
 }
 
 void Node::close() {

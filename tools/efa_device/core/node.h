@@ -115,6 +115,13 @@ class Node {
         }
     };
 
+    // What waits for room in the ring of one process, and since when that takes nothing.
+    struct Held {
+        std::deque<Departure> queue;
+        Nanos since = 0;
+    };
+    enum class Gone : uint8_t { yes, no_room, unwanted };  // unwanted: nobody waits for it any more
+
     // node.cpp
     FaultPlan::Moment moment(const Nic& nic, Nanos now) const;
     uint64_t sent_all() const;
@@ -137,7 +144,10 @@ class Node {
     void answer(uint32_t index, const PacketHeader& to, Status status, Nanos now);
     bool departures(Nanos now);
     bool held_go(Nanos now);
-    bool depart(Departure& departure, Nanos now);
+    bool held_try(Held& held, Nanos now);
+    void give_up(const Departure& departure);
+    bool held_any() const;
+    Gone depart(Departure& departure, Nanos now);
     bool lost(Nic& nic, const Departure& departure, Nanos now);
     Departure copy_of(const Departure& departure, std::span<const Bytes> payload, Nanos due);
     void arrive_twice(const Departure& departure, std::span<const Bytes> payload, Nanos now);
@@ -171,8 +181,8 @@ class Node {
     mutable std::mutex mutex_;
     std::vector<std::unique_ptr<Nic>> nics_;
     std::priority_queue<Departure> waiting_;
-    using PeerName = std::pair<uint32_t, uint32_t>;   // host, process
-    std::map<PeerName, std::deque<Departure>> held_;  // due, but the ring was full
+    using PeerName = std::pair<uint32_t, uint32_t>;  // host, process
+    std::map<PeerName, Held> held_;                  // due, but the ring was full
     Nanos held_until_ = 0;
     bool closed_ = false;
     uint64_t epochs_ = 0;

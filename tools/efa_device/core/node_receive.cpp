@@ -4,7 +4,8 @@
 //    sender finds the peer unresponsive. Reads and writes need an address handle of the sender.
 // 2. Payload is placed before it is counted, and counted before it is answered. A packet that comes
 //    again before its message is complete is placed again; after that it is only answered.
-// 3. A receive that is not there is answered with RNR, and the packet counts as never arrived.
+// 3. A receive that is not there is answered with RNR, and the packet counts as never arrived; so
+//    do all copies of it, until its sender has heard that and tries once more.
 #include <algorithm>
 #include <numeric>
 
@@ -16,7 +17,7 @@ namespace weft::efa {
 namespace {
 
 constexpr Nanos rnr_wait = 50'000;  // doubled with every try, up to a limit
-constexpr uint32_t rnr_doublings = 7;
+constexpr uint64_t rnr_doublings = 7;
 constexpr uint32_t rnr_for_ever = 7;
 
 // Walks the pieces of [offset, offset + length) of a scatter list that do not cross an aligned
@@ -150,6 +151,9 @@ void Node::receive_ack(Nic& nic, QueuePair& qp, const PacketHeader& header, Nano
     Message& message = found->second;
     message.heard = now;
     if (header.status == Status::rnr) {
+        if (header.rnr_try != message.rnr_tries) {
+            return;  // of a copy; its try was answered before
+        }
         count(nic.counters.rnrs);
         retry_later(qp, message, header, now);
         return;
@@ -174,7 +178,7 @@ void Node::retry_later(QueuePair& qp, Message& message, const PacketHeader& head
         complete(qp, header.message, Status::rnr);
         return;
     }
-    const uint32_t doublings = std::min(message.rnr_tries++, rnr_doublings);
+    const uint64_t doublings = std::min(message.rnr_tries++, rnr_doublings);
     std::erase_if(qp.flights, [&](const Flight& flight) {
         return flight.message == header.message && flight.packet == header.packet;
     });
@@ -193,15 +197,20 @@ Status Node::receive_send(Nic& nic, QueuePair& qp, const PacketHeader& header,
         count(nic.counters.duplicates);
         return Status::ok;
     }
-    if (qp.receives.empty()) {
-        count(nic.counters.drops, qp.init.type == QpType::ud ? 1 : 0);
+    const bool unreliable = qp.init.type == QpType::ud;
+    if (unreliable && qp.receives.empty()) {
+        count(nic.counters.drops);
+        return Status::rnr;
+    }
+    if (qp.receives.empty() || inbound.refuses(header.message, header.rnr_try)) {
+        inbound.refuse(header.message, header.rnr_try);
         return Status::rnr;
     }
     const ReceiveRequest receive = std::move(qp.receives.front());
     qp.receives.pop_front();
     Completion completion = arrival(header, qp, nic.ahs.find(header.source));
     completion.wr_id = receive.wr_id;
-    const uint64_t before = qp.init.type == QpType::ud ? grh_bytes : 0;
+    const uint64_t before = unreliable ? grh_bytes : 0;
     completion.bytes += static_cast<uint32_t>(before);
     Status status = Status::ok;
     for (const Sge& sge : receive.sges) {
@@ -266,9 +275,12 @@ Status Node::write_count(Nic& nic, QueuePair& qp, Inbound& inbound, const Packet
     Inbound::Partial& partial = inbound.partial[header.message];
     partial.placed.resize(packets);
     if (partial.count + 1 == packets) {
-        const Status status = write_finish(nic, qp, header);
+        const bool refused = inbound.refuses(header.message, header.rnr_try);
+        const Status status = refused ? Status::rnr : write_finish(nic, qp, header);
         if (status == Status::ok) {
             inbound.finish(header.message);
+        } else {
+            inbound.refuse(header.message, header.rnr_try);
         }
         return status;
     }

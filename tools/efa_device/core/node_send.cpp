@@ -90,7 +90,7 @@ std::optional<Nanos> Node::due(Nanos now) {
     if (!waiting_.empty()) {
         offer(waiting_.top().due);
     }
-    if (!held_.empty()) {
+    if (held_any()) {
         offer(held_until_);
     }
     for (const auto& nic : nics_) {
@@ -215,6 +215,7 @@ void Node::packet_schedule(uint32_t index, QueuePair& qp, uint64_t number, uint3
     header.rkey = request.rkey;
     header.message_bytes = message.bytes;
     header.remote_address = request.remote_address;
+    header.rnr_try = message.rnr_tries;
     const bool carries = header.kind != PacketKind::read_request;
     header.payload_bytes = carries ? packet_bytes(message.bytes, packet) : 0;
     departure.qpn = qp.qpn;
@@ -317,10 +318,13 @@ bool Node::departures(Nanos now) {
         waiting_.pop();
         any = true;
         const PeerName to = target_of(departure.header);
-        if (held_.count(to) != 0) {
-            held_[to].push_back(std::move(departure));
-        } else if (!depart(departure, now)) {
-            held_[to].push_back(std::move(departure));
+        const auto held = held_.find(to);
+        if (held != held_.end()) {
+            held->second.queue.push_back(std::move(departure));
+        } else if (depart(departure, now) == Gone::no_room) {
+            Held& first = held_[to];
+            first.since = now;
+            first.queue.push_back(std::move(departure));
             held_until_ = now + full_again;
         }
     }
@@ -334,35 +338,71 @@ bool Node::held_go(Nanos now) {
     }
     bool any = false;
     for (auto entry = held_.begin(); entry != held_.end();) {
-        auto& queue = entry->second;
-        while (!queue.empty() && depart(queue.front(), now)) {
-            queue.pop_front();
-            any = true;
-        }
-        entry = queue.empty() ? held_.erase(entry) : std::next(entry);
+        Held& held = entry->second;
+        any = held_try(held, now) || any;
+        const bool stuck = now - held.since >= spec_.unresponsive;
+        entry = held.queue.empty() && !stuck ? held_.erase(entry) : std::next(entry);
     }
     held_until_ = now + full_again;
     return any;
 }
 
-// False: there is no room for it.
-bool Node::depart(Departure& departure, Nanos now) {
+// A process that is stopped takes nothing from its ring, and answers as little as one that is not
+// heard: what is for it is given up after the same time, all at once.
+bool Node::held_try(Held& held, Nanos now) {
+    const size_t before = held.queue.size();
+    while (!held.queue.empty()) {
+        const Gone gone = depart(held.queue.front(), now);
+        if (gone == Gone::no_room) {
+            break;
+        }
+        held.since = gone == Gone::yes ? now : held.since;
+        held.queue.pop_front();
+    }
+    if (now - held.since >= spec_.unresponsive) {
+        const std::deque<Departure> all = std::move(held.queue);
+        held.queue.clear();
+        for (const Departure& departure : all) {
+            give_up(departure);
+        }
+    }
+    return held.queue.size() != before;
+}
+
+void Node::give_up(const Departure& departure) {
+    const PacketHeader& header = departure.header;
+    QueuePair* qp = qp_find(departure.nic, departure.qpn);
+    const bool answer = header.kind == PacketKind::ack || header.kind == PacketKind::read_response;
+    if (answer || qp == nullptr || qp->epoch != departure.epoch ||
+        qp->messages.count(header.message) == 0) {
+        return;
+    }
+    const bool before = qp->heard.count({header.target, header.target_qpn}) != 0;
+    complete(*qp, header.message, before ? Status::unresponsive : Status::unreachable);
+}
+
+bool Node::held_any() const {
+    return std::any_of(held_.begin(), held_.end(),
+                       [](const auto& entry) { return !entry.second.queue.empty(); });
+}
+
+Node::Gone Node::depart(Departure& departure, Nanos now) {
     Nic& nic = *nics_[departure.nic];
     std::vector<Bytes> payload;
     const PacketHeader& header = departure.header;
     if (!payload_of(departure, payload)) {
-        return true;
+        return Gone::unwanted;
     }
     if (lost(nic, departure, now)) {
         count(nic.counters.drops);
         keep_stale(nic, departure, payload, now);
         departed(nic, departure, now);
-        return true;
+        return Gone::yes;
     }
     switch (wire_.push(header, payload)) {
         case Pushed::full:
             count(nic.counters.backpressure);
-            return false;
+            return Gone::no_room;
         case Pushed::absent:
             count(nic.counters.drops);
             break;
@@ -371,7 +411,7 @@ bool Node::depart(Departure& departure, Nanos now) {
             break;
     }
     departed(nic, departure, now);
-    return true;
+    return Gone::yes;
 }
 
 // False: nobody waits for this packet any more.

@@ -78,8 +78,9 @@ struct PacketHeader {
     uint64_t message_bytes = 0;
     uint64_t remote_address = 0;  // of the message's first byte
     uint64_t decision = 0;        // what chance decided, for the receiver's part of it
+    uint64_t rnr_try = 0;         // how often the receiver was not ready, as far as the sender knew
 };
-static_assert(sizeof(PacketHeader) == 104);
+static_assert(sizeof(PacketHeader) == 112);
 
 constexpr uint32_t packet_count(uint64_t bytes) {
     return bytes == 0

@@ -71,7 +71,7 @@ struct Message {
     std::vector<bool> done;
     uint32_t done_count = 0;
     uint32_t sent = 0;  // packets that left and were not answered
-    uint32_t rnr_tries = 0;
+    uint64_t rnr_tries = 0;
     Nanos heard = -1;  // of its target, or its first departure
 
     // A read is asked for until all of it is here.
@@ -89,7 +89,8 @@ struct Flight {
 };
 
 // What has arrived of one sender: complete messages below `floor` and in `above`; the others by
-// packet.
+// packet. A try that found no receive is refused for good: its sender may have reported the message
+// as not received, so no copy of a packet of that try may be delivered, though a receive has come.
 struct Inbound {
     struct Partial {
         std::vector<bool> placed;
@@ -98,7 +99,12 @@ struct Inbound {
     uint64_t floor = 0;
     std::set<uint64_t> above;
     std::map<uint64_t, Partial> partial;
+    std::map<uint64_t, uint64_t> refused;  // message -> the last try
 
+    bool refuses(uint64_t message, uint64_t rnr_try) const {
+        const auto found = refused.find(message);
+        return found != refused.end() && rnr_try <= found->second;
+    }
     bool complete(uint64_t message) const { return message < floor || above.count(message) != 0; }
     bool placed(uint64_t message, uint32_t packet) const {
         const auto found = partial.find(message);
@@ -107,14 +113,23 @@ struct Inbound {
     }
     void finish(uint64_t message) {
         partial.erase(message);
+        refused.erase(message);
         above.insert(message);
-        const uint64_t newest = *above.rbegin();
-        floor = std::max(floor, newest > message_spread ? newest - message_spread : 0);
-        above.erase(above.begin(), above.lower_bound(floor));
-        partial.erase(partial.begin(), partial.lower_bound(floor));
+        forget_before(*above.rbegin());
         while (above.erase(floor) != 0) {
             ++floor;
         }
+    }
+    void refuse(uint64_t message, uint64_t rnr_try) {
+        uint64_t& last = refused[message];
+        last = std::max(last, rnr_try);
+        forget_before(message);
+    }
+    void forget_before(uint64_t newest) {
+        floor = std::max(floor, newest > message_spread ? newest - message_spread : 0);
+        above.erase(above.begin(), above.lower_bound(floor));
+        partial.erase(partial.begin(), partial.lower_bound(floor));
+        refused.erase(refused.begin(), refused.lower_bound(floor));
     }
 };
 

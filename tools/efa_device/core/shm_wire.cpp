@@ -52,6 +52,7 @@ struct Peer {
     int fd = -1;
     uint64_t pushed = 0;  // the ring's tail after our last packet
     Nanos absent_until = 0;
+    Nanos asked_again = 0;  // whether it lives
 };
 
 using PeerName = std::pair<uint32_t, uint32_t>;
@@ -208,6 +209,22 @@ struct ShmWire::State {
         return &peer;
     }
 
+    // A ring that stays full may be a dead process's, whose place another one has taken since. The
+    // kernel is asked now and then.
+    bool dead(Peer& peer) {
+        const Nanos now = clock_now();
+        if (peer.ring == ring || now < peer.asked_again) {
+            return false;
+        }
+        peer.asked_again = now + absent_again;
+        return !lock_held(peer.fd);
+    }
+
+    static void forget(Peer& peer) {
+        unmap(peer.ring, peer.fd);
+        peer = {};
+    }
+
     static void unmap(Ring* mapped, int file) {
         if (mapped != nullptr) {
             ::munmap(mapped, sizeof(Ring));
@@ -305,6 +322,10 @@ Pushed ShmWire::push(const PacketHeader& packet, std::span<const Bytes> payload)
     }
     pthread_mutex_unlock(&ring.producers);
     wake(ring);
+    if (full && state_->dead(*peer)) {
+        State::forget(*peer);
+        return Pushed::absent;
+    }
     return full ? Pushed::full : Pushed::yes;
 }
 
@@ -319,8 +340,7 @@ bool ShmWire::alive(uint32_t host, uint32_t process) {
     if (lock_held(peer->fd)) {
         return true;
     }
-    State::unmap(peer->ring, peer->fd);
-    *peer = {};
+    State::forget(*peer);
     return false;
 }
 

@@ -149,6 +149,15 @@ int bind_nothing(fid*, fid*, uint64_t) {
     return 0;
 }
 
+// An endpoint knows its queue by it.
+int bind(fid* object, fid* other, uint64_t) {
+    if (other->fclass == FI_CLASS_CQ) {
+        object->context = other;
+    }
+    world.events_bound += other->fclass == FI_CLASS_EQ && !world.enabled;
+    return 0;
+}
+
 int control(fid*, int command, void* argument) {
     if (command == FI_GETWAIT) {
         static const int silent = eventfd(0, EFD_CLOEXEC);
@@ -159,26 +168,38 @@ int control(fid*, int command, void* argument) {
     return command == FI_ENABLE ? -world.enable_error : -FI_ENOSYS;
 }
 
-fi_ops object_ops = {sizeof(fi_ops), close_nothing, bind_nothing, control,
-                     nullptr,        nullptr,       nullptr};
+fi_ops object_ops = {sizeof(fi_ops), close_nothing, bind, control, nullptr, nullptr, nullptr};
 
-ssize_t cq_read(fid_cq*, void* entries, size_t room) {
+// Of several queues, each says what belongs to its endpoint's sends; the rest is for any.
+template <class Entries>
+bool next_is_for(const fid_cq* queue, const Entries& entries) {
+    if (entries.empty()) {
+        return false;
+    }
+    const auto sent = world.sent_by.find(entries.front().op_context);
+    return sent == world.sent_by.end() || sent->second == &queue->fid;
+}
+
+ssize_t cq_read(fid_cq* queue, void* entries, size_t room) {
     if (gone) {
         std::abort();
     }
-    if (!world.errors.empty()) {
+    if (world.read_error != 0) {
+        return -world.read_error;
+    }
+    if (next_is_for(queue, world.errors)) {
         return -FI_EAVAIL;
     }
-    const size_t count = std::min(room, world.completions.size());
-    for (size_t i = 0; i < count; i++) {
-        static_cast<fi_cq_data_entry*>(entries)[i] = world.completions.front();
+    size_t count = 0;
+    for (; count < room && next_is_for(queue, world.completions); count++) {
+        static_cast<fi_cq_data_entry*>(entries)[count] = world.completions.front();
         world.completions.pop_front();
     }
     return count != 0 ? static_cast<ssize_t>(count) : -FI_EAGAIN;
 }
 
-ssize_t cq_read_error(fid_cq*, fi_cq_err_entry* entry, uint64_t) {
-    if (world.errors.empty()) {
+ssize_t cq_read_error(fid_cq* queue, fi_cq_err_entry* entry, uint64_t) {
+    if (!next_is_for(queue, world.errors)) {
         return -FI_EAGAIN;
     }
     *entry = world.errors.front();
@@ -223,14 +244,18 @@ ssize_t receive(fid_ep*, void*, size_t, void*, fi_addr_t, void* context) {
     return -world.receive_error;
 }
 
-ssize_t send(fid_ep*, const void*, size_t, void*, fi_addr_t, void* context) {
+ssize_t transmit(fid_ep* endpoint, void* context) {
     world.transmits.push_back(context);
+    world.sent_by[context] = endpoint->fid.context;
     return 0;
 }
 
-ssize_t write_message(fid_ep*, const fi_msg_rma* message, uint64_t) {
-    world.transmits.push_back(message->context);
-    return 0;
+ssize_t send(fid_ep* endpoint, const void*, size_t, void*, fi_addr_t, void* context) {
+    return transmit(endpoint, context);
+}
+
+ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t) {
+    return transmit(endpoint, message->context);
 }
 
 int may_wait(fid_fabric*, fid**, int) {
@@ -248,6 +273,11 @@ int av_remove(fid_av*, fi_addr_t*, size_t, uint64_t) {
     return 0;
 }
 
+const char* av_text(fid_av*, const void* address, char* text, size_t* bytes) {
+    std::snprintf(text, *bytes, "fake://%.4s", static_cast<const char*>(address));
+    return text;
+}
+
 template <class T, class Ops>
 T* object_new(size_t fclass, Ops* ops) {
     T* object = zeroed<T>();
@@ -255,6 +285,23 @@ T* object_new(size_t fclass, Ops* ops) {
     object->fid.ops = &object_ops;
     object->ops = ops;
     return object;
+}
+
+ssize_t eq_read_error(fid_eq*, fi_eq_err_entry* entry, uint64_t) {
+    if (world.events.empty()) {
+        return -FI_EAGAIN;
+    }
+    *entry = world.events.front();
+    world.events.pop_front();
+    return sizeof *entry;
+}
+
+int eq_open(fid_fabric*, fi_eq_attr*, fid_eq** queue, void*) {
+    static fi_ops_eq ops{};
+    ops.size = sizeof ops;
+    ops.readerr = eq_read_error;
+    *queue = object_new<fid_eq>(FI_CLASS_EQ, &ops);
+    return 0;
 }
 
 int cq_open(fid_domain*, fi_cq_attr*, fid_cq** queue, void*) {
@@ -272,6 +319,7 @@ int av_open(fid_domain*, fi_av_attr*, fid_av** addresses, void*) {
     ops.size = sizeof ops;
     ops.insert = av_insert;
     ops.remove = av_remove;
+    ops.straddr = av_text;
     *addresses = object_new<fid_av>(FI_CLASS_AV, &ops);
     return 0;
 }
@@ -434,6 +482,7 @@ EXPORTED int fi_fabric(fi_fabric_attr*, fid_fabric** fabric, void*) {
     ops.size = sizeof ops;
     ops.domain = domain_open;
     ops.trywait = may_wait;
+    ops.eq_open = eq_open;
     *fabric = object_new<fid_fabric>(FI_CLASS_FABRIC, &ops);
     return 0;
 }

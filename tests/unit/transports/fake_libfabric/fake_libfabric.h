@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -42,18 +43,22 @@ struct FakeLibfabric {
     int register_error = 0;                    // of every registration
     int registrations_max = INT32_MAX;         // open at a time: ENOMEM beyond
     int receive_error = 0;                     // of every fi_recv
+    int read_error = 0;                        // of every fi_cq_read
     int linger_ms = 0;                         // how long it takes to go when the process ends
     std::deque<fi_cq_data_entry> completions;  // what the queue is about to say
     std::deque<fi_cq_err_entry> errors;        // before those
+    std::deque<fi_eq_err_entry> events;        // what the event queue is about to say
 
     // What it was asked.
     int getinfo_calls = 0;
     uint32_t api_version = 0;
     std::vector<FakeOption> options_set;
     bool enabled = false;
+    int events_bound = 0;          // event queues bound to endpoints before these were enabled
     bool options_late = false;     // one was set when it was enabled already
     std::vector<void*> receives;   // contexts of fi_recv
     std::vector<void*> transmits;  // of fi_writemsg and fi_send
+    std::map<const void*, const void*> sent_by;  // of those, the queue of the endpoint
     struct Registration {
         uint64_t flags = 0, access = 0, key = 0;
         int iface = 0, device = 0, dmabuf_fd = -1;
