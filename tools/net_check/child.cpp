@@ -12,16 +12,18 @@ namespace weft::netcheck {
 namespace {
 
 Verdict verdict_from(const Error& error) {
+    const Nanos now = clock_now();
     switch (error.code) {
         case Code::unsupported:
-            return {State::skipped, error.what};
+            return {State::skipped, error.what, now};
         case Code::remote:
-            return {State::gone, error.what};
+            return {State::gone, error.what, now};
         default:
             break;
     }
     const std::string warned = last_warning();
-    return {State::failed, error.what + (warned.empty() ? "" : " (the plugin: " + warned + ")")};
+    return {State::failed, error.what + (warned.empty() ? "" : " (the plugin: " + warned + ")"),
+            now};
 }
 
 Result<void> check_run(const Check& check, Bench& bench) {
@@ -65,7 +67,7 @@ Verdict versions_say(const Task& task) {
             versions += std::to_string(version) + " ";
         }
     }
-    return {State::ok, versions};
+    return {State::ok, versions, 0};
 }
 
 }  // namespace

@@ -143,29 +143,31 @@ Verdict Half::judged(int status) const {
     if (spoke && verdict.state != State::ok) {
         return verdict;
     }
-    if (late_) {
-        return {State::failed, std::string(spoke ? "does not end after the check, " : "hangs ") +
-                                   board_text(*board_)};
-    }
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && may_be_killed_ && !spoke) {
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && may_be_killed_ && !spoke && !late_) {
         return {};
     }
+    const std::string ended = ending(status, spoke);
+    return ended.empty() ? verdict : Verdict{State::failed, ended, clock_now()};
+}
+
+// What is wrong with how the process ended, or empty.
+std::string Half::ending(int status, bool spoke) const {
+    const std::string where = spoke ? "after the check" : board_text(*board_);
+    if (late_) {
+        return spoke ? "does not end after the check, " + board_text(*board_) : "hangs " + where;
+    }
     if (WIFSIGNALED(status)) {
-        return {State::failed, std::string("crashes (") + ::strsignal(WTERMSIG(status)) + ") " +
-                                   (spoke ? "after the check" : board_text(*board_))};
+        return std::string("crashes (") + ::strsignal(WTERMSIG(status)) + ") " + where;
     }
     if (!spoke || WEXITSTATUS(status) != 0) {
-        return {State::failed, format("ends with status %d %s", WEXITSTATUS(status),
-                                      spoke ? "after the check" : board_text(*board_).c_str())};
+        return format("ends with status %d ", WEXITSTATUS(status)) + where;
     }
     const Call late = board_->late_call;
-    if (late != Call::none) {
-        return {State::failed,
-                format("%s took %lld ms: it may not block (limit %lld ms)", call_name(late),
-                       static_cast<long long>(board_->late_ms.load()),
-                       static_cast<long long>(task_.limits.call / nanos_per_ms))};
-    }
-    return verdict;
+    return late == Call::none
+               ? ""
+               : format("%s took %lld ms: it may not block (limit %lld ms)", call_name(late),
+                        static_cast<long long>(board_->late_ms.load()),
+                        static_cast<long long>(task_.limits.call / nanos_per_ms));
 }
 
 Result<void> halves_wait(std::vector<Half>& halves, Nanos deadline) {

@@ -28,6 +28,7 @@ class Half {
   private:
     Half() = default;
     Verdict judged(int status) const;
+    std::string ending(int status, bool spoke) const;
 
     Task task_;
     pid_t pid_ = -1;

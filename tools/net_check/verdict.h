@@ -12,6 +12,7 @@ enum class State : char { ok = 'o', failed = 'f', skipped = 's', gone = 'g' };
 struct Verdict {
     State state = State::ok;
     std::string why;
+    Nanos when = 0;  // of two failures the first is the cause
 };
 std::string verdict_pack(const Verdict& verdict);
 Verdict verdict_unpack(const std::string& text);  // nonsense is a failure that says so
