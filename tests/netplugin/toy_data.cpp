@@ -103,8 +103,8 @@ ssize_t message_read(Connection& connection, char* to, size_t size) {
 
 void bytes_spoil(const Request::Part& part) {
     const bool odd = reinterpret_cast<uintptr_t>(part.data) % 64 != 0;
-    if (part.size > 0 && ((mutant("unaligned-wrong") && odd) ||
-                          (mutant("large-wrong") && part.size > 900'000))) {
+    if (part.size > 0 &&
+        ((mutant("unaligned-wrong") && odd) || (mutant("large-wrong") && part.size > 900'000))) {
         part.data[part.size - 1] ^= 1;
     }
     if (mutant("writes-behind") && part.size < part.room) {
@@ -273,8 +273,7 @@ ncclResult_t test(void* pointer, int* done, int* sizes) {
         }
     }
     *done = 1;
-    connection.queue.erase(
-        std::find(connection.queue.begin(), connection.queue.end(), &request));
+    connection.queue.erase(std::find(connection.queue.begin(), connection.queue.end(), &request));
     delete &request;
     return ncclSuccess;
 }

@@ -272,41 +272,41 @@ extern "C" {
 #define TOY_EXPORT __attribute__((visibility("default")))
 
 TOY_EXPORT NetV8 ncclNetPlugin_v8 = {
-    "Toy",          init_8,  devices,          properties<PropertiesV8>,
-    listen_8,       connect_8, accept_8,       reg_mr,
-    dma_buf,        dereg_mr, isend_8<int>,    irecv_8<int>,
-    flush_or_none(), test,   close_connection, close_connection,
-    close_listen,   nullptr, nullptr,
+    "Toy",           init_8,    devices,          properties<PropertiesV8>,
+    listen_8,        connect_8, accept_8,         reg_mr,
+    dma_buf,         dereg_mr,  isend_8<int>,     irecv_8<int>,
+    flush_or_none(), test,      close_connection, close_connection,
+    close_listen,    nullptr,   nullptr,
 };
 TOY_EXPORT NetV9 ncclNetPlugin_v9 = {
-    "Toy",          init_8,  devices,          properties<PropertiesV9>,
-    listen_8,       connect_8, accept_8,       reg_mr,
-    dma_buf,        dereg_mr, isend_8<size_t>, irecv_8<size_t>,
-    flush_or_none(), test,   close_connection, close_connection,
-    close_listen,   nullptr, nullptr,          join<DeviceSetV9>,
+    "Toy",           init_8,    devices,          properties<PropertiesV9>,
+    listen_8,        connect_8, accept_8,         reg_mr,
+    dma_buf,         dereg_mr,  isend_8<size_t>,  irecv_8<size_t>,
+    flush_or_none(), test,      close_connection, close_connection,
+    close_listen,    nullptr,   nullptr,          join<DeviceSetV9>,
 };
 TOY_EXPORT NetV10 ncclNetPlugin_v10 = {
-    "Toy",          init_10, devices,          properties<PropertiesV9>,
-    listen_8,       connect_10, accept_8,      reg_mr,
-    dma_buf,        dereg_mr, isend_10,        irecv_10,
-    flush_or_none(), test,   close_connection, close_connection,
-    close_listen,   nullptr, nullptr,          join<DeviceSetV9>,
+    "Toy",           init_10,    devices,          properties<PropertiesV9>,
+    listen_8,        connect_10, accept_8,         reg_mr,
+    dma_buf,         dereg_mr,   isend_10,         irecv_10,
+    flush_or_none(), test,       close_connection, close_connection,
+    close_listen,    nullptr,    nullptr,          join<DeviceSetV9>,
 };
 TOY_EXPORT NetV11 ncclNetPlugin_v11 = {
-    "Toy",          init_11, devices,          properties<PropertiesV11>,
-    listen_11,      connect_11, accept_8,      reg_mr,
-    dma_buf,        dereg_mr, isend_10,        irecv_10,
-    flush_or_none(), test,   close_connection, close_connection,
-    close_listen,   nullptr, nullptr,          join<DeviceSetV9>,
-    finalize,       attributes,
+    "Toy",           init_11,    devices,          properties<PropertiesV11>,
+    listen_11,       connect_11, accept_8,         reg_mr,
+    dma_buf,         dereg_mr,   isend_10,         irecv_10,
+    flush_or_none(), test,       close_connection, close_connection,
+    close_listen,    nullptr,    nullptr,          join<DeviceSetV9>,
+    finalize,        attributes,
 };
 TOY_EXPORT NetV12 ncclNetPlugin_v12 = {
-    "Toy",          init_11, devices,          properties<PropertiesV12>,
-    listen_11,      connect_11, accept_8,      reg_mr,
-    dma_buf,        dereg_mr, isend_10,        irecv_10,
-    flush_or_none(), test,   close_connection, close_connection,
-    close_listen,   nullptr, nullptr,          join<DeviceSetV12>,
-    finalize,       attributes,
+    "Toy",           init_11,    devices,          properties<PropertiesV12>,
+    listen_11,       connect_11, accept_8,         reg_mr,
+    dma_buf,         dereg_mr,   isend_10,         irecv_10,
+    flush_or_none(), test,       close_connection, close_connection,
+    close_listen,    nullptr,    nullptr,          join<DeviceSetV12>,
+    finalize,        attributes,
 };
 }
 
