@@ -68,6 +68,21 @@ Result<std::vector<int>> versions_choose(const Options& options, const Verdict& 
     return versions;
 }
 
+// One check of one version. That it could not be played, the other host gone for instance, is a
+// failed line, too: whoever reads only the table must not miss it.
+Result<bool> check_play(const Options& options, const Task& task, Meeting* meeting,
+                        Report& report) {
+    const Nanos begin = clock_now();
+    Result<Verdict> verdict = meeting != nullptr
+                                  ? meeting->check(task, options.deadline, options.verbose)
+                                  : check_here(task, options.deadline, options.verbose);
+    const bool played = verdict.ok();
+    Verdict known = played ? std::move(verdict).value()
+                           : Verdict{State::failed, verdict.error().what, clock_now()};
+    TRY(report.add({task.version, task.check, std::move(known), clock_now() - begin}));
+    return played;
+}
+
 Result<void> versions_check(const Options& options, const std::vector<int>& versions, Task task,
                             Meeting* meeting, Report& report) {
     for (const int version : versions) {
@@ -77,17 +92,25 @@ Result<void> versions_check(const Options& options, const std::vector<int>& vers
             }
             task.version = version;
             task.check = check.name;
-            const Nanos begin = clock_now();
-            const Verdict verdict =
-                TRY(meeting != nullptr ? meeting->check(task, options.deadline, options.verbose)
-                                       : check_here(task, options.deadline, options.verbose));
-            TRY(report.add({version, check.name, verdict, clock_now() - begin}));
+            if (!TRY(check_play(options, task, meeting, report))) {
+                return {};
+            }
         }
     }
     return {};
 }
 
-// A plugin that cannot be loaded is one failed line, for whoever reads only the table.
+Result<void> plugin_check(const Options& options, const Task& task, Meeting* meeting,
+                          Report& report) {
+    const Verdict said = TRY(versions_ask(task, options.deadline, options.verbose));
+    if (said.state != State::ok) {
+        return report.add({options.abi, "load", said, 0});
+    }
+    const std::vector<int> versions = TRY(versions_choose(options, said));
+    return versions_check(options, versions, task, meeting, report);
+}
+
+// A plugin that cannot be loaded is one failed line.
 Result<int> play(const Options& options) {
     Task task;
     task.limits = options.limits;
@@ -102,15 +125,9 @@ Result<int> play(const Options& options) {
         }
     }
     Report report;
-    const Verdict said = TRY(versions_ask(task, options.deadline, options.verbose));
-    if (said.state != State::ok) {
-        TRY(report.add({options.abi, "load", said, 0}));
-    } else {
-        const std::vector<int> versions = TRY(versions_choose(options, said));
-        TRY(versions_check(options, versions, task, meeting ? &*meeting : nullptr, report));
-    }
+    TRY(plugin_check(options, task, meeting ? &*meeting : nullptr, report));
     if (meeting.has_value()) {
-        TRY(meeting->end());
+        (void)meeting->end();  // it may have gone
     }
     if (!options.json.empty()) {
         TRY(tools::file_write(options.json, report.json(options.plugin)));
