@@ -127,7 +127,7 @@ TEST_CASE("a plugin that keeps the contract passes every check of every version"
     INFO(ran.text);
     CHECK(ran.status == 0);
     CHECK(ran.text.find("FAILED") == std::string::npos);
-    CHECK(ran.text.find("skipped ") == std::string::npos);
+    CHECK(ran.text.find(" skipped ") == std::string::npos);
     for (const char* version : {"v8 ", "v9 ", "v10 ", "v11 ", "v12 "}) {
         CHECK(ran.text.find(version) != std::string::npos);
     }

@@ -132,19 +132,25 @@ Result<void> check_group_size(Bench& bench) {
         return skipped("maxRecvs is all that NCCL has");
     }
     const Memory memory(4096);
+    Net& net = rig.communicator->net();
+    void* end = rig.lines.ends[0];
+    void* mr = nullptr;
+    TRY(rig.communicator->service.run([&] {
+        return good(net.reg_mr(end, memory.span().data(), 4096, netplugin::pointer_host, &mr),
+                    "regMr");
+    }));
     if (!rig.lines.sends) {
         TRY(rig.communicator->progress.run([&] {
             std::vector<Piece> pieces;
             for (int i = 0; i <= most; i++) {
-                pieces.push_back({memory.span().data() + i, 1, i, nullptr});
+                pieces.push_back({memory.span().data() + i, 1, i, mr});
             }
             void* request = nullptr;
-            const ncclResult_t code =
-                rig.communicator->net().irecv(rig.lines.ends[0], most + 1, pieces.data(), &request);
-            return expect(code != ncclSuccess,
+            return expect(net.irecv(end, most + 1, pieces.data(), &request) != ncclSuccess,
                           format("irecv takes %d receives, maxRecvs is %d", most + 1, most));
         }));
     }
+    TRY(rig.communicator->service.run([&] { return good(net.dereg_mr(end, mr), "deregMr"); }));
     return rig_close(bench, rig);
 }
 

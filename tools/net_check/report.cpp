@@ -46,6 +46,7 @@ int Report::count(State state) const {
 }
 
 Result<void> Report::finish() {
+    TRY(tools::print("memory of GPUs is not checked: all messages are in host memory\n"));
     return tools::print(format("%d passed, %d failed, %d skipped\n", count(State::ok), failed(),
                                count(State::skipped)));
 }

@@ -18,7 +18,7 @@ struct Line {
 class Report {
   public:
     Result<void> add(Line line);  // prints it
-    Result<void> finish();        // prints the sum
+    Result<void> finish();        // prints what is left out, and the sum
     int failed() const { return count(State::failed); }
     std::string json(const std::string& plugin) const;
 
