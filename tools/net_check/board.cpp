@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -75,6 +76,11 @@ std::string board_text(const Board& seen) {
         }
     }
     return text.empty() ? "outside the plugin" : text;
+}
+
+bool board_idle(const Board& seen) {
+    return std::all_of(seen.now.begin(), seen.now.end(),
+                       [](const std::atomic<Call>& one) { return one == Call::none; });
 }
 
 void board_use(Board* own, Nanos limit) {

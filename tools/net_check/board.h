@@ -53,6 +53,8 @@ Result<Fd> board_make();
 Result<Board*> board_map(int fd);            // never unmapped
 std::string board_text(const Board& board);  // "in connect and test", or "outside the plugin"
 
+bool board_idle(const Board& board);  // no thread is in the plugin
+
 // The board of this process, set once before any thread begins.
 void board_use(Board* board, Nanos call_limit);
 

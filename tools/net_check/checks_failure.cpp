@@ -54,7 +54,7 @@ void wreck_close(Rig& rig) {
 }
 
 // A dead socket may take some messages; enough of them show it.
-constexpr size_t messages_to_the_dead = 100;
+constexpr size_t messages_to_the_dead = 32;
 
 Result<void> flow_start(Bench& bench, Rig& rig, Flow& flow, bool post_only) {
     return rig.communicator->progress.run([&]() -> Result<void> {

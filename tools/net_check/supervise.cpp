@@ -147,6 +147,9 @@ Verdict Half::judged(int status) const {
         return {};
     }
     const std::string ended = ending(status, spoke);
+    if (late_ && !spoke && board_idle(*board_)) {  // it waits for the other, who knows why
+        return {State::gone, ended, clock_now()};
+    }
     return ended.empty() ? verdict : Verdict{State::failed, ended, clock_now()};
 }
 
