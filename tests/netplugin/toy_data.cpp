@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -174,9 +175,10 @@ void backlog_drop(const Connection& connection) {
 // The faults of sending that show as codes.
 bool send_refused(const Connection& connection) {
     static thread_local bool here = false;
-    static bool anywhere = false;
+    static std::atomic<bool> anywhere = false;
     const bool other_thread = anywhere && !here;
-    here = anywhere = true;
+    here = true;
+    anywhere = true;
     return (mutant("one-thread") && other_thread) ||
            (mutant("few-sends") && connection.queue.size() >= 16);
 }
