@@ -117,7 +117,9 @@ TEST_CASE("fabric memory: rails are told before they are opened") {
     REQUIRE(rails.size() == world.rails());
     for (const RailInfo& rail : rails) {
         CHECK_FALSE(rail.name.empty());
-        CHECK((provider() != "tcp;ofi_rxm" || !rail.interface.empty()));
+    }
+    if (provider() == "tcp;ofi_rxm") {  // the first is the loopback's own address
+        CHECK(rails[0].interface == "lo");
     }
 }
 
