@@ -335,16 +335,16 @@ Result<Post> FabricWire::put_value(const Put& put, Peer& peer) {
 // The rail with the fewest bytes under way, from a start that moves on so that equal rails share;
 // rails_max when each has all it may have on its way to the peer. The rest waits here, where small
 // messages overtake it and whichever rail is free first takes it.
-size_t FabricWire::rail_choose(uint32_t peer, size_t usable, size_t bytes) {
+size_t FabricWire::rail_choose(uint32_t peer, size_t usable) {
     size_t count = std::min(peers_[peer].paths.size(), usable);
     size_t best = rails_max;
     for (size_t i = 0; i < count; ++i) {
         size_t index = (counters_.puts + i) % count;
         const FlowRail& flow = inbox_->flow_rail(peer, index);
         uint64_t under_way = flow.bytes.load();
-        uint64_t window = hub_.rail_window().now(flow.window.load());
+        uint64_t window = flow.window.bytes(hub_.rail_window());
         bool room = confirmed(peers_[peer], index);
-        room = room && (under_way == 0 || under_way + bytes <= window);
+        room = room && (under_way == 0 || under_way <= window);
         if (room && (best == rails_max ||
                      rails_[index]->outstanding_bytes() < rails_[best]->outstanding_bytes())) {
             best = index;
@@ -364,7 +364,7 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     }
     ASSERT(put.from_region.id != 0 && put.from_region.id <= regions_.size());
     LocalRegion& region = regions_[put.from_region.id - 1];
-    size_t index = rail_choose(put.peer, ref_rails(put.to), put.bytes);
+    size_t index = rail_choose(put.peer, ref_rails(put.to));
     if (index == rails_max) {
         return Post::again;
     }
@@ -383,12 +383,13 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     TxOwner owner{inbox_.get(),     &inbox_->flow(put.peer),
                   region.use.get(), put.peer,
                   put.cookie,       put.notify,
-                  put.bytes,        clock_now(),
+                  put.bytes,        {},
                   &flow_rail,       static_cast<uint8_t>(index)};
     Rail& rail = *rails_[index];
     region.use->fetch_add(1);
-    flow_rail.bytes.fetch_add(put.bytes);
+    const uint64_t before = flow_rail.bytes.fetch_add(put.bytes);
     std::unique_lock guard(rail.lock());
+    owner.mark = flow_rail.window.posted(hub_.rail_window(), before, put.bytes, clock_now());
     auto posted = rail.write(write, owner);
     guard.unlock();
     if (!posted.ok() || posted.value() == Post::again) {

@@ -88,7 +88,7 @@ class FabricWire final : public Wire {
     void reads_end(LocalRegion& region);
     Result<Post> put_value(const Put& put, Peer& peer);
     Result<Post> put_memory(const Put& put, Peer& peer);
-    size_t rail_choose(uint32_t peer, size_t usable, size_t bytes);
+    size_t rail_choose(uint32_t peer, size_t usable);
     bool remote_in_bounds(const Put& put) const;
     void fail(uint32_t peer, Error error);
 

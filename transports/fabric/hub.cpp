@@ -23,10 +23,10 @@ constexpr uint32_t puts_in_flight = 64;
 // EFA takes at most 2^20 pages in a registration that peers may write to (libfabric's provider efa
 // refuses more), and pages may be of 4 KiB.
 constexpr WindowLimits windows_default{uint64_t{4} << 30, uint64_t{64} << 20};
-// 100 us at 100 GB/s. Where packets stay in order, from 8 ms at 1 Gbit/s to 1 ms at
-// 4 GB/s: fewer leave the wire idle, more hold up the grants that go the same way.
-constexpr Window window = {10 << 20, 10 << 20, 10 << 20};
-constexpr Window window_in_order = {1 << 20, 1 << 20, 4 << 20};
+// 100 us at 100 GB/s. Where packets stay in order, what the rail takes in 7 ms (measured, see
+// docs/MEASUREMENTS.md): fewer leave the wire idle, more hold up the grants that go the same way.
+constexpr WindowSpan window = {10 << 20, 10 << 20, 10 << 20, 0};
+constexpr WindowSpan window_in_order = {64 << 10, 512 << 10, 4 << 20, 7 * nanos_per_ms};
 constexpr Nanos drain_limit = 1 * nanos_per_s;
 
 const char* progress_name(const fi_info& info) {
@@ -130,9 +130,7 @@ class FabricHub::Dispatch final : public RailEvents {
         // Before the owner hears of it: it may be waiting for this room.
         if (owner.flow_rail != nullptr) {
             FlowRail& flow = *owner.flow_rail;
-            flow.window.store(hub_.rail_window().after(flow.window.load(), flow.bytes.load(),
-                                                       owner.rail_bytes,
-                                                       clock_now() - owner.posted));
+            flow.window.finished(hub_.rail_window(), owner.mark, owner.rail_bytes, clock_now());
             flow.bytes.fetch_sub(owner.rail_bytes);
         }
         if (error != nullptr) {

@@ -50,7 +50,7 @@ class FabricHub final : public WireHub {
     }
     uint64_t process_uid() const { return process_uid_; }
     const Caps& caps() const { return caps_; }
-    const Window& rail_window() const { return rail_window_; }
+    const WindowSpan& rail_window() const { return rail_window_; }
     Nanos reach_limit() const { return reach_limit_; }
     Result<uint64_t> wire_uid_reserve();
     void wire_publish(Inbox& inbox);
@@ -101,7 +101,7 @@ class FabricHub final : public WireHub {
     const FabricLimits limits_;
     const Nanos reach_limit_;
     Caps caps_;
-    Window rail_window_;
+    WindowSpan rail_window_;
     PieceCredits pieces_;
     std::vector<RailChoice> choices_;  // fixed after open()
     std::vector<std::string> nics_;    // their PCI addresses, or empty

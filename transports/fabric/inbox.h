@@ -14,6 +14,7 @@
 #include "transports/doorbell.h"
 #include "transports/fabric/buffers.h"
 #include "transports/fabric/message.h"
+#include "transports/fabric/window.h"
 
 namespace weft::fabric {
 
@@ -47,27 +48,10 @@ inline constexpr uint64_t failure_of_ours = 1;
 
 struct RemoteEndpoint;
 
-// How many bytes may be under way on one rail to one peer. Where packets stay in order, small
-// messages wait behind all of them: so few on a slow rail, and more, for fewer pauses, where what
-// is posted is done with soon.
-struct Window {
-    uint64_t least = 0, first = 0, most = 0;
-    static constexpr Nanos soon = 5 * nanos_per_ms, late = 10 * nanos_per_ms;
-    uint64_t now(uint64_t window) const { return window == 0 ? first : window; }
-    // A put of `put_bytes` is done, `took` after it was posted; `under_way` counts it still.
-    uint64_t after(uint64_t window, uint64_t under_way, uint64_t put_bytes, Nanos took) const {
-        window = now(window);
-        const bool was_full = under_way + put_bytes > window;
-        return took > late                ? std::max(window / 2, least)
-               : was_full && took <= soon ? std::min(window + put_bytes, most)
-                                          : window;
-    }
-};
-
 // One rail of a (wire, peer).
 struct FlowRail {
     std::atomic<uint64_t> bytes{0};                  // of the puts not finished, written by it
-    std::atomic<uint64_t> window{0};                 // of them, grown by what finished soon
+    Window window;                                   // of them; the rail's lock
     std::atomic<RemoteEndpoint*> endpoint{nullptr};  // set once by connect; the rail's
 };
 

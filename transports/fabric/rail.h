@@ -41,7 +41,7 @@ struct TxOwner {
     uint64_t cookie = 0;
     bool notify = false;            // report on_delivered when it completes
     uint64_t rail_bytes = 0;        // counted in flow_rail
-    Nanos posted = 0;               // with them
+    Window::Mark mark;              // with them
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
     bool control = false;           // a control message, which nobody waits for

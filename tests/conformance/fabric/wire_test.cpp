@@ -326,9 +326,10 @@ TEST_CASE("fabric: a rail has a bounded number of bytes on its way to a peer") {
     while (accepted < 48 && pair.a.wire->put(pair.put) == Post::accepted) {
         accepted++;
     }
-    CHECK(accepted == 4 * rails);  // 1 MiB each
+    // 512 KiB of each before it is known how fast it is, and one put more.
+    CHECK(accepted == 3 * rails);
     for (const uint64_t sent : pair.a.wire->counters().rail_bytes) {
-        CHECK(sent / bytes == 4);
+        CHECK(sent / bytes == 3);
     }
     REQUIRE(drive(pair.both(), [&] { return pair.a.sink.delivered.size() == accepted; }));
     CHECK(pair.a.wire->put(pair.put) == Post::accepted);

@@ -189,4 +189,41 @@ inline std::vector<Completion> drain(CompletionQueue& cq) {
     return all;
 }
 
+// One write of `bytes` from a to b; the memory is looked at by the caller.
+struct Write {
+    explicit Write(size_t bytes, const std::string& device = "", const std::string& faults = "",
+                   bool unsolicited = true)
+        : world(device, faults), source(pattern(bytes)), target(bytes, '\0') {
+        from = world.a().open(0);
+        to = world.b().open(0, QpType::srd, 7, unsolicited);
+        lkey = world.a().key(source.data(), source.size() + 1);
+        rkey = world.b().key(target.data(), target.size() + 1);
+    }
+    SendRequest request(bool immediate = true) {
+        SendRequest request = world.request(Operation::write, to);
+        request.wr_id = 5;
+        request.sges = {sge(source.data(), source.size(), lkey)};
+        request.rkey = rkey;
+        request.remote_address = reinterpret_cast<uint64_t>(target.data());
+        request.has_immediate = immediate;
+        request.immediate = 0xabcd;
+        return request;
+    }
+    Status post(SendRequest request) {
+        REQUIRE(world.a().node.post_send(from, std::move(request)) == 0);
+        world.run();
+        const auto done = drain(world.a().sent);
+        REQUIRE(done.size() == 1);
+        REQUIRE(done[0].wr_id == 5);
+        return done[0].status;
+    }
+    Pair world;
+    std::string source;
+    std::string target;
+    QueuePair* from = nullptr;
+    QueuePair* to = nullptr;
+    uint32_t lkey = 0;
+    uint32_t rkey = 0;
+};
+
 }  // namespace weft::efa::test

@@ -124,20 +124,5 @@ TEST_CASE("translate: the known errors say what to do") {
     CHECK(std::string(hint_for(0)).empty());
 }
 
-TEST_CASE("window: grows where a full one empties soon, and shrinks where it does not") {
-    constexpr Window window = {256 << 10, 1 << 20, 4 << 20};
-    constexpr uint64_t put = 512 << 10;
-    CHECK(window.now(0) == 1 << 20);
-    CHECK(window.after(0, 1 << 20, put, Window::soon) == (1 << 20) + put);
-    CHECK(window.after(0, put, put, Window::soon) == 1 << 20);  // not what held the others up
-    CHECK(window.after(0, 1 << 20, put, Window::late) == 1 << 20);
-    CHECK(window.after(4 << 20, 4 << 20, put, Window::soon) == 4 << 20);
-    CHECK(window.after(4 << 20, 4 << 20, put, Window::late + 1) == 2 << 20);
-    CHECK(window.after(256 << 10, 1 << 20, put, Window::late + 1) == 256 << 10);
-    constexpr Window fixed = {10 << 20, 10 << 20, 10 << 20};
-    CHECK(fixed.after(0, 10 << 20, put, Window::soon) == 10 << 20);
-    CHECK(fixed.after(10 << 20, 10 << 20, put, Window::late + 1) == 10 << 20);
-}
-
 }  // namespace
 }  // namespace weft::fabric

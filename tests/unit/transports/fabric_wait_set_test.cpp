@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "src/base/log.h"
 #include "tests/catch.h"
 #include "transports/fabric/wait_set.h"
 
@@ -69,6 +70,19 @@ TEST_CASE("wait set: a rail that comes while none is watched is watched with the
     b.ring();
     CHECK(!readable(set));
     set.watch();
+    CHECK(readable(set));
+}
+
+TEST_CASE("wait set: a rail with the number of its old descriptor, which somebody watched before") {
+    Event a;
+    WaitSet set;
+    REQUIRE(set.add(a.fd.get(), "a").ok());
+    REQUIRE(set.leave());
+    set.watch();
+    log_warn("nothing yet");
+    set.replace(a.fd.get(), a.fd.get());
+    CHECK_THAT(log_last_error(), Catch::Contains("nothing yet"));
+    a.ring();
     CHECK(readable(set));
 }
 
