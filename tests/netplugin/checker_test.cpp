@@ -98,7 +98,7 @@ const Mutant mutants[] = {
     {"isend-slow", "zero", "isend took"},
     {"room-as-size", "room", "test says 1 bytes"},
     {"writes-behind", "room", "written 0 bytes behind the message"},
-    {"small-first", "order", "rank 1: test says", 8},
+    {"receives-swapped", "order", "rank 1: test", 8},
     {"isend-crashes", "order", "in isend"},
     {"tag-ignored", "groups", "rank 1: test"},
     {"few-receives", "in-flight", "rank 1: irecv takes 5 requests at once"},
