@@ -207,11 +207,9 @@ ncclResult_t isend(void* comm, void* data, size_t size, int tag, void** request)
     }
     Request* made = enqueue(connection, {{static_cast<char*>(data), size, tag, size, true}});
     made->header = {size, tag, header_magic};
-    if (mutant("small-first") && size < 5000 && connection.queue.size() > 1 &&
-        connection.queue[connection.queue.size() - 2]->moved == 0) {
-        std::swap(connection.queue.back(), connection.queue[connection.queue.size() - 2]);
+    if (!mutant("send-done-early")) {
+        progress(connection);
     }
-    progress(connection);
     *request = made;
     static bool said_no = false;
     if (mutant("null-but-sent") && !said_no && !made->done) {
@@ -241,6 +239,9 @@ ncclResult_t irecv(void* comm, int n, void** data, const size_t* sizes, const in
     }
     Request* made = enqueue(connection, std::move(parts));
     made->done = mutant("recv-done-early");
+    if (mutant("receives-swapped") && connection.queue.size() == 2) {
+        std::swap(connection.queue[0], connection.queue[1]);
+    }
     if (!mutant("hint-kept") || *request == nullptr) {
         *request = made;
     }

@@ -130,32 +130,30 @@ Result<void> check_accept_first(Bench& bench) {
 // NCCL gives listen a buffer that it reuses, and connect another one, the same at every call.
 Result<void> check_handle_copied(Bench& bench) {
     auto communicator = TRY(Communicator::open(bench));
+    HandleSpace handle;
     void* end = nullptr;
+    const auto reuse = [&handle] { std::fill_n(handle.data(), netplugin::handle_bytes, '\xff'); };
     if (bench.rank == 1) {
         TRY(communicator->service.run([&]() -> Result<void> {
-            void* listener = nullptr;
-            {
-                auto handle = std::make_unique<HandleSpace>();
-                listener = TRY(listen_once(*communicator, 0, *handle));
-                TRY(bench.channel.send(handle->bytes()));
-                std::fill_n(handle->data(), netplugin::handle_bytes, '\xff');
-            }
+            void* listener = TRY(listen_once(*communicator, 0, handle));
+            TRY(bench.channel.send(handle.bytes()));
+            reuse();
             const auto attempt = [&] { return accept_once(*communicator, listener); };
             end = TRY(try_until(bench, "accept gives no connection", attempt, nullptr));
             return good(communicator->net().close_listen(listener), "closeListen");
         }));
     } else {
         const std::string bytes = TRY(bench.channel.receive());
-        auto handle = std::make_unique<HandleSpace>(bytes);
+        handle = HandleSpace(bytes);
         TRY(communicator->service.run([&]() -> Result<void> {
-            const auto attempt = [&] { return connect_once(*communicator, 0, *handle); };
+            const auto attempt = [&] { return connect_once(*communicator, 0, handle); };
             end = TRY(try_until(bench, "connect gives no connection", attempt, nullptr));
-            std::fill_n(handle->data(), netplugin::handle_bytes, '\xff');
-            handle.reset();
+            reuse();
             return {};
         }));
     }
-    return line_use(bench, std::move(communicator), end);
+    TRY(line_use(bench, std::move(communicator), end));
+    return expect(handle.guards_intact(), "the guards of a handle were written to later");
 }
 
 Result<void> check_interleave(Bench& bench) {

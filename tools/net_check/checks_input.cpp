@@ -66,6 +66,7 @@ Result<void> check_oversize(Bench& bench) {
             TRY(flow.untouched());
         }
         TRY(bench.channel.barrier());
+        (void)flow.release();
         (void)lines_close(rig.lines);  // it may say again that the connection is broken
         TRY(bench.channel.barrier());
         TRY(rig.communicator->close());

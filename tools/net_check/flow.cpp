@@ -228,6 +228,10 @@ Result<void> Flow::finish() {
     for (const Unit& unit : work_) {
         TRY(compare(unit));
     }
+    return release();
+}
+
+Result<void> Flow::release() {
     return communicator_.service.run(
         [this] { return good(communicator_.net().dereg_mr(comm_, mr_), "deregMr"); });
 }

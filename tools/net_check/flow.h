@@ -59,7 +59,8 @@ class Flow {
     bool done() const { return finished_ == work_.size(); }
     size_t posted() const { return posted_; }
     size_t finished() const { return finished_; }
-    Result<void> finish();           // compare, deregister
+    Result<void> finish();           // compare, release
+    Result<void> release();          // deregister
     Result<void> untouched() const;  // what is behind the last message
 
   private:
