@@ -6,7 +6,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <sstream>
 #include <thread>
 
 #include "src/base/log.h"
@@ -15,6 +14,7 @@
 #include "src/base/settings.h"
 #include "src/netplugin/connect.h"
 #include "src/netplugin/protocol.h"
+#include "transports/fabric_options.h"
 
 namespace weft::netplugin {
 
@@ -33,17 +33,6 @@ void line_pass(weft::LogLevel level, Subsys subsys, const char* file, int line,
     }
 }
 
-std::vector<std::string> words_split(const std::string& list) {
-    std::vector<std::string> words;
-    std::istringstream in(list);
-    for (std::string word; std::getline(in, word, ',');) {
-        if (!word.empty()) {
-            words.push_back(word);
-        }
-    }
-    return words;
-}
-
 // One message is one grant, and lies whole in one registration.
 FabricLimits limits() {
     FabricLimits limits;
@@ -53,15 +42,7 @@ FabricLimits limits() {
 }
 
 FabricOptions options_of(const Settings& settings) {
-    FabricOptions options;
-    options.library = settings.libfabric;
-    options.provider = settings.provider;
-    options.rails = words_split(settings.rails);
-    options.allow_tcp = settings.allow_tcp;
-    options.memory_bytes = static_cast<uint64_t>(settings.memory_budget_mb) << 20;
-    options.registered_bytes = static_cast<uint64_t>(settings.registered_mb) << 20;
-    options.stage_bytes = settings.stage_bytes;
-    options.reach_limit = settings.init_timeout_s * nanos_per_s;
+    FabricOptions options = fabric_options(settings);
     options.limits = limits();
     return options;
 }
