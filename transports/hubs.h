@@ -20,7 +20,26 @@ struct WireConfig {
     uint32_t rank = 0;   // this wire's own name towards its peers
     uint32_t rank_count = 1;
     Doorbell* doorbell = nullptr;  // borrowed for life: rung when something arrives
-    std::vector<uint32_t> rails;   // of WireHub::nics(), ascending; empty: all there are
+    std::vector<uint32_t> rails;   // of WireHub::rails_info(), ascending; empty: all there are
+    // Registrations are shared with the other such wires of these rails, and with what is kept for
+    // them: the end of this wire does not close its peer's access to memory that others hold.
+    bool shares_memory = false;
+};
+
+// A NIC, or an interface, that wires may choose.
+struct RailInfo {
+    std::string name;            // as logs have it
+    std::string address;         // PCI, of nics(); empty where the provider knows none
+    std::string interface;       // of the operating system; empty where it has none
+    uint64_t speed_mbps = 0;     // 0: unknown
+    bool device_memory = false;  // memory of GPUs can be registered
+};
+
+// Memory that stays registered for wires that share theirs; counted where it overlaps. Its end
+// takes the name back; what is in use of it then goes when it is let go.
+class KeptMemory {
+  public:
+    virtual ~KeptMemory() = default;
 };
 
 class WireHub {
@@ -31,6 +50,16 @@ class WireHub {
     // PCI addresses of the NICs that wires may choose their rails from, in order. Empty: wires ride
     // all rails, for these are named by the user or no NICs that the provider knows.
     virtual std::vector<std::string> nics() const { return {}; }
+    // What WireConfig::rails counts; known before any is open.
+    virtual std::vector<RailInfo> rails_info() const { return {}; }
+    // The largest put to one grant.
+    virtual uint64_t grant_bytes_max() const { return 0; }
+    // Registers `memory` on the rails now, and names it as known until the answer is destroyed
+    // (transports/memory.h), so that no wire of these rails registers it again. Thread-safe.
+    virtual Result<std::unique_ptr<KeptMemory>> keep(void*, size_t, const std::vector<uint32_t>&) {
+        return make_error(Code::unsupported, Scope::call,
+                          "memory is not registered for several wires over " + describe());
+    }
     // What must be alike on all ranks that use the transport, as "name=value" lines.
     virtual std::string features() const { return ""; }
     // What the user should hear of once a job, known with the first wire; mostly empty.

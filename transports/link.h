@@ -59,6 +59,9 @@ struct GrantBody {
 };
 static_assert(sizeof(GrantBody) == 160);
 
+// What a sender of fewer bytes than were granted puts to; the grant must have allowed it.
+GrantBody shortened(const GrantBody& grant, uint64_t bytes);
+
 // How the owner of granted memory cuts it: into pieces of the wire's preferred size, smaller ones
 // where that leaves rails idle, larger ones where they would be more than `pieces_max`.
 uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes, uint32_t pieces_max = piece_count_max);
@@ -91,6 +94,8 @@ struct LinkConfig {
     uint32_t eager_bytes = 8192;
     uint32_t slots = 8;  // per channel; a power of two, at most 64
     uint32_t channels = 6;
+    // Open grants per link: more than any plan keeps, few enough for 15,000 links.
+    uint32_t grants = 48;
 };
 
 class Links {
@@ -117,6 +122,14 @@ class Links {
     // token free now, or the wire can hear of no more pieces until some have landed.
     bool grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes, uint64_t cookie,
                     GrantBody* body);
+    // The same, and the peer may put fewer bytes: to shortened(body, bytes), which fills nothing
+    // until grant_expect says how many.
+    bool grant_open_short(uint32_t peer, Region region, uint64_t offset, uint64_t bytes,
+                          uint64_t cookie, GrantBody* body);
+    // The peer puts short, `bytes`, perhaps none: true when they have landed already, which ends
+    // the grant; else on_grant_filled says when. False for a grant that is no more, may not be
+    // short or is of fewer bytes.
+    bool grant_expect(uint32_t peer, const GrantBody& body, uint64_t bytes);
     // Forgets the grant: later pieces are stale. Used when an op ends early.
     void grant_close(uint32_t peer, const GrantBody& body);
     // Puts all pieces, as fast as the wire takes them; on_put_delivered when all are delivered.

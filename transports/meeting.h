@@ -29,10 +29,11 @@ using MeetingHandle = std::array<std::byte, meeting_handle_bytes>;
 
 struct MeetConfig {
     Doorbell* doorbell = nullptr;  // of the wire, as in WireConfig
-    std::vector<uint32_t> rails;   // of WireHub::nics(), ascending; empty: all there are
+    std::vector<uint32_t> rails;   // as in WireConfig
     // Of a call: without a sign of the listener's process for so long, it is over; 0: never. A
     // listener that is there may take its time.
     Nanos patience = 0;
+    bool shares_memory = false;  // as in WireConfig
 };
 
 // A wire of two ranks that knows where its peer is: connect(peer, address, hello) comes next.
@@ -40,6 +41,7 @@ struct Met {
     std::unique_ptr<Wire> wire;
     uint32_t peer = 0;
     std::string address;
+    std::string name;  // of the peer, for logs: where its first rail is
 };
 
 class Listener {

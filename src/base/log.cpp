@@ -18,6 +18,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/log_parse.h"
+#include "src/base/log_sink.h"
 #include "src/base/machine.h"
 #include "src/base/settings.h"
 
@@ -36,6 +37,7 @@ struct LogState {
 };
 
 thread_local int thread_device = 0;
+std::atomic<LogSink> log_sink{nullptr};
 
 // Text of ncclGetLastError. A caller may read what it got while another thread warns, so texts are
 // written to the next of a few slots and then published.
@@ -77,7 +79,8 @@ void write_whole(int fd, std::string_view line) {
 
 int log_file_open(const Settings& given, const LogState& state, std::string& complaint) {
     // NCCL opens the file only above VERSION, so that a version line stays on the terminal.
-    if (given.debug_file.empty() || state.level <= LogLevel::version) {
+    if (given.debug_file.empty() || state.level <= LogLevel::version ||
+        log_sink.load() != nullptr) {
         return STDOUT_FILENO;
     }
     const std::string path = log_path_expand(given.debug_file, state.host, getpid());
@@ -130,6 +133,10 @@ std::string log_prefix(const LogState& state, LogLevel level, Subsys subsys, con
 
 void line_write(const LogState& state, LogLevel level, Subsys subsys, std::string_view text,
                 const Where& where) {
+    if (const LogSink sink = log_sink.load(std::memory_order_acquire)) {
+        return sink(level, subsys, file_short(where.file_name()).c_str(),
+                    static_cast<int>(where.line()), text);
+    }
     // The version line is bare up to WARN, an ordinary line above (showVersion in NCCL's init.cc).
     const bool bare = level == LogLevel::version && state.level <= LogLevel::warn;
     const LogLevel shown = level == LogLevel::version && !bare ? LogLevel::info : level;
@@ -206,6 +213,10 @@ void log_write(LogLevel level, Subsys subsys, std::string_view text, Where where
     if (level != LogLevel::none && level_prints(state(), level)) {
         line_write(state(), level, subsys, text, where);
     }
+}
+
+void log_sink_set(LogSink sink) {
+    log_sink.store(sink, std::memory_order_release);
 }
 
 void log_device_set(int dev) {

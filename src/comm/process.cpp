@@ -7,30 +7,19 @@
 #include <chrono>
 #include <cstdlib>
 #include <future>
-#include <sstream>
 #include <thread>
 
 #include "src/base/log.h"
 #include "src/base/machine.h"
 #include "src/comm/communicator.h"
 #include "src/plan/algo_list.h"
+#include "transports/fabric_options.h"
 
 namespace weft {
 
 namespace {
 
 constexpr Nanos pump_period = nanos_per_ms;
-
-std::vector<std::string> words_split(const std::string& list) {
-    std::vector<std::string> words;
-    std::istringstream in(list);
-    for (std::string word; std::getline(in, word, ',');) {
-        if (!word.empty()) {
-            words.push_back(word);
-        }
-    }
-    return words;
-}
 
 Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
                                           const Settings& settings) {
@@ -40,17 +29,7 @@ Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
         case WireKind::shm:
             return shm_hub_make(reactor, ShmOptions{!settings.cma_disable});
         case WireKind::fabric:
-            return fabric_hub_make(
-                reactor,
-                FabricOptions{
-                    .library = settings.libfabric,
-                    .provider = settings.provider,
-                    .rails = words_split(settings.rails),
-                    .allow_tcp = settings.allow_tcp,
-                    .memory_bytes = static_cast<uint64_t>(settings.memory_budget_mb) << 20,
-                    .registered_bytes = static_cast<uint64_t>(settings.registered_mb) << 20,
-                    .stage_bytes = settings.stage_bytes,
-                    .reach_limit = settings.init_timeout_s * nanos_per_s});
+            return fabric_hub_make(reactor, fabric_options(settings));
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }

@@ -46,6 +46,7 @@ MAY_INCLUDE = {
     "perf": ["include"],
     "examples": ["include"],
     "tools": ["include"] + LOWER + LINKS + ["src/tune", "src/sim", "src/exec"],
+    "tools/net_check": ["include", "src/base", "src/netplugin", "tools"],
     "tools/efa_device": ["src/base", "topology"],
     "tests": None,  # anything
 }

@@ -2,6 +2,10 @@
 // once; one of an earlier use of the same token, or of none, is stale. Tokens are reused oldest
 // first, which keeps the generations of one far apart in time. Thread rule: thread-bound to the
 // link's driver.
+//
+// A grant that *may be short* of n pieces has 2n numbers: the peer either puts all n, or fewer
+// under the numbers from n on. So a short put never looks like a whole one, whatever comes first,
+// the last piece or the word of how many there are (expect).
 #pragma once
 
 #include <array>
@@ -30,12 +34,17 @@ class GrantTable {
         uint8_t generation = 0;
     };
     // Not when full.
-    Opened open(uint32_t pieces, uint64_t cookie) {
+    Opened open(uint32_t pieces, uint64_t cookie, bool may_be_short = false) {
         const uint16_t id = free_.back();
         free_.pop_back();
         Grant& grant = grants_[id];
         const auto generation = static_cast<uint8_t>((grant.generation + 1) & 0xf);
-        grant = Grant{true, generation, pieces, 0, cookie, {}};
+        grant = Grant{};
+        grant.open = true;
+        grant.generation = generation;
+        grant.pieces = pieces;
+        grant.cookie = cookie;
+        grant.short_from = may_be_short ? pieces : piece_count_max;
         return {id, generation};
     }
 
@@ -43,7 +52,8 @@ class GrantTable {
     // `filled` ends the grant; its pieces and cookie can be asked for until the next open.
     Landing land(uint32_t id, Imm imm) {
         Grant& grant = grants_[id];
-        if (!grant.open || grant.generation != imm.generation || imm.piece >= grant.pieces) {
+        const bool in_short = imm.piece >= grant.short_from;
+        if (!grant.open || grant.generation != imm.generation || !grant.counts(imm.piece)) {
             return Landing::stale;
         }
         uint64_t& word = grant.map[imm.piece / 64];
@@ -52,14 +62,43 @@ class GrantTable {
             return Landing::repeated;
         }
         word |= bit;
-        if (++grant.landed < grant.pieces) {
+        grant.landed += in_short == grant.is_short;
+        if (in_short != grant.is_short || grant.landed < grant.pieces) {
             return Landing::counted;
         }
         free(id);
         return Landing::filled;
     }
+    // Of a grant that was filled: as many as are to be returned.
     uint32_t pieces(uint32_t id) const { return grants_[id].pieces; }
     uint64_t cookie(uint32_t id) const { return grants_[id].cookie; }
+
+    struct Expected {
+        uint32_t returned = 0;  // pieces that need not be reserved any more
+        bool filled = false;    // ends the grant, as the last landing does
+    };
+    // The peer puts short: `pieces` of them. None when the grant is not open, may not be short or
+    // is of fewer.
+    std::optional<Expected> expect(uint32_t id, uint32_t pieces) {
+        if (id >= grants_.size() || !grants_[id].may_turn_short(pieces)) {
+            return std::nullopt;
+        }
+        Grant& grant = grants_[id];
+        Expected expected{grant.pieces - pieces};
+        grant.is_short = true;
+        grant.pieces = pieces;
+        grant.last = grant.short_from + pieces;
+        grant.landed = 0;
+        for (uint32_t i = grant.short_from; i < grant.last; i++) {
+            grant.landed += grant.map[i / 64] >> i % 64 & 1;
+        }
+        expected.filled = grant.landed == pieces;
+        if (expected.filled) {
+            expected.returned += pieces;
+            free(id);
+        }
+        return expected;
+    }
 
     // Ends a grant early: how many pieces had landed; none when it is not open.
     std::optional<uint32_t> close(uint32_t id) {
@@ -72,11 +111,23 @@ class GrantTable {
 
   private:
     struct Grant {
-        bool open = false;
+        bool open = false, is_short = false;
         uint8_t generation = 0;
-        uint32_t pieces = 0, landed = 0;
+        uint32_t pieces = 0, landed = 0;  // of the whole, or of the short put once that is known
+        uint32_t short_from = 0;          // piece_count_max: never short
+        uint32_t last = 0;                // the first number that is none, once it is short
         uint64_t cookie = 0;
         std::array<uint64_t, piece_count_max / 64> map{};
+
+        bool counts(uint32_t piece) const {
+            if (is_short) {
+                return piece >= short_from && piece < last;
+            }
+            return piece < (short_from < piece_count_max ? 2 * short_from : pieces);
+        }
+        bool may_turn_short(uint32_t of) const {
+            return open && !is_short && short_from < piece_count_max && of <= pieces;
+        }
     };
 
     void free(uint32_t id) {

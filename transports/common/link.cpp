@@ -14,8 +14,6 @@ namespace weft {
 namespace {
 
 constexpr uint32_t link_version = 2;
-constexpr uint32_t grant_tokens =
-    48;  // open grants per link: more than any plan keeps, few enough for 15,000 links
 
 // What both sides tell each other through the wire's hello.
 struct Hello {
@@ -68,6 +66,15 @@ uint64_t piece_bytes_for(const Caps& caps, uint64_t bytes, uint32_t pieces_max) 
     return std::min<uint64_t>((piece + align - 1) & ~(align - 1), UINT32_MAX & ~(align - 1));
 }
 
+GrantBody shortened(const GrantBody& grant, uint64_t bytes) {
+    GrantBody body = grant;
+    Imm imm = Imm::unpack(grant.imm_base);
+    imm.piece += static_cast<uint32_t>((grant.bytes + grant.piece_bytes - 1) / grant.piece_bytes);
+    body.imm_base = imm.pack();
+    body.bytes = bytes;
+    return body;
+}
+
 bool GrantBody::read(GrantBody* body, const std::byte* from, size_t bytes) {
     constexpr size_t fixed = sizeof(GrantBody) - sizeof(RemoteRef);
     if (bytes < fixed || bytes > sizeof(GrantBody) || (bytes - fixed) % sizeof(uint64_t) != 0) {
@@ -94,7 +101,7 @@ struct Links::Impl final : WireSink {
     size_t puts_open = 0;
     LinkCounters counters;
 
-    uint32_t tokens_per_link() const { return config.channels * 2 + grant_tokens; }
+    uint32_t tokens_per_link() const { return config.channels * 2 + config.grants; }
 
     uint32_t wire_index(const Wire* wire) const {
         return static_cast<uint32_t>(std::find(wires.begin(), wires.end(), wire) - wires.begin());
@@ -109,7 +116,7 @@ struct Links::Impl final : WireSink {
         link.token_base = TRY(link.wire->tokens_reserve(tokens_per_link()));
         remember_tokens(link, peer);
         link.channels.assign(config.channels, LinkChannel(config.slots));
-        link.grants = GrantTable(grant_tokens);
+        link.grants = GrantTable(config.grants);
         Hello hello;
         hello.token_base = link.token_base;
         hello.slots = config.slots;
@@ -272,8 +279,9 @@ struct Links::Impl final : WireSink {
 
     // How many pieces of which size; 0: cannot now. Where the wire allows fewer than the best
     // number, they are larger.
-    uint32_t pieces_reserve(uint32_t peer, Wire& wire, uint64_t bytes, uint64_t* piece) {
-        *piece = piece_bytes_for(wire.caps(), bytes);
+    uint32_t pieces_reserve(uint32_t peer, Wire& wire, uint64_t bytes, uint32_t pieces_max,
+                            uint64_t* piece) {
+        *piece = piece_bytes_for(wire.caps(), bytes, pieces_max);
         const auto wanted = static_cast<uint32_t>((bytes + *piece - 1) / *piece);
         const uint32_t allowed = wire.pieces_reserve(peer, wanted);
         if (allowed == wanted) {
@@ -291,15 +299,16 @@ struct Links::Impl final : WireSink {
     }
 
     bool grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes, uint64_t cookie,
-                    GrantBody* body) {
+                    GrantBody* body, bool may_be_short) {
         Link& link = links[peer];
         uint64_t piece = 0;
+        const uint32_t most = may_be_short ? piece_count_max / 2 : piece_count_max;
         const uint32_t pieces =
-            link.grants.full() ? 0 : pieces_reserve(peer, *link.wire, bytes, &piece);
+            link.grants.full() ? 0 : pieces_reserve(peer, *link.wire, bytes, most, &piece);
         if (pieces == 0) {
             return false;
         }
-        const auto [id, generation] = link.grants.open(pieces, cookie);
+        const auto [id, generation] = link.grants.open(pieces, cookie, may_be_short);
         body->ref = link.wire->ref(region, offset, peer);
         body->bytes = bytes;
         body->imm_base = Imm{link.token_base + config.channels * 2 + id, 0, generation}.pack();
@@ -308,10 +317,27 @@ struct Links::Impl final : WireSink {
         return true;
     }
 
+    uint32_t grant_id(const Link& link, const GrantBody& body) const {
+        return Imm::unpack(body.imm_base).token - link.token_base - config.channels * 2;
+    }
+
+    bool grant_expect(uint32_t peer, const GrantBody& body, uint64_t bytes) {
+        Link& link = links[peer];
+        if (bytes > body.bytes) {
+            return false;
+        }
+        const uint64_t pieces = (bytes + body.piece_bytes - 1) / body.piece_bytes;
+        const auto expected =
+            link.grants.expect(grant_id(link, body), static_cast<uint32_t>(pieces));
+        if (expected) {
+            link.wire->pieces_return(peer, expected->returned);
+        }
+        return expected && expected->filled;
+    }
+
     void grant_close(uint32_t peer, const GrantBody& body) {
         Link& link = links[peer];
-        const uint32_t id =
-            Imm::unpack(body.imm_base).token - link.token_base - config.channels * 2;
+        const uint32_t id = grant_id(link, body);
         if (const auto landed = link.grants.close(id)) {
             link.wire->pieces_return(peer, *landed);  // the others may yet land
         }
@@ -356,7 +382,7 @@ struct Links::Impl final : WireSink {
             put.bytes = std::min<uint64_t>(job.to.piece_bytes, job.to.bytes - at);
             put.from_region = job.region;
             put.imm = Imm::unpack(job.to.imm_base);
-            put.imm.piece = job.posted;
+            put.imm.piece += job.posted;
             put.cookie = id;
             // A wire may report the delivery inside put(): count the piece as posted before.
             job.posted++;
@@ -514,7 +540,14 @@ void Links::slot_release(SlotRef slot) {
 }
 bool Links::grant_open(uint32_t peer, Region region, uint64_t offset, uint64_t bytes,
                        uint64_t cookie, GrantBody* body) {
-    return impl_->grant_open(peer, region, offset, bytes, cookie, body);
+    return impl_->grant_open(peer, region, offset, bytes, cookie, body, false);
+}
+bool Links::grant_open_short(uint32_t peer, Region region, uint64_t offset, uint64_t bytes,
+                             uint64_t cookie, GrantBody* body) {
+    return impl_->grant_open(peer, region, offset, bytes, cookie, body, true);
+}
+bool Links::grant_expect(uint32_t peer, const GrantBody& body, uint64_t bytes) {
+    return impl_->grant_expect(peer, body, bytes);
 }
 void Links::grant_close(uint32_t peer, const GrantBody& body) {
     impl_->grant_close(peer, body);

@@ -73,11 +73,12 @@ FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rai
       caps_(hub.caps()),
       inbox_(std::make_unique<Inbox>(uid, config.rank, config.rank_count, indices_of(rails_),
                                      config.doorbell)),
-      peers_(config.rank_count) {
+      peers_(config.rank_count),
+      memory_(config.shares_memory ? hub.memory_shared(rails_) : own_memory_) {
     caps_.rails = static_cast<uint32_t>(rails_.size());
     counters_.rail_bytes.resize(rails_.size());
     address_note();
-    memory_.rails = rails_;
+    own_memory_.rails = rails_;
     hub_.wire_publish(*inbox_);
 }
 
@@ -90,9 +91,9 @@ FabricWire::~FabricWire() {
     drain_own(drain_limit);
     hub_.wire_withdraw(*inbox_);
     for (LocalRegion& region : regions_) {
-        hub_.memory().let_go(region.windows, true);
+        hub_.memory().let_go(region.windows, !config_.shares_memory);
     }
-    hub_.memory().leave(memory_);
+    hub_.memory().leave(own_memory_);
     for (uint32_t rank = 0; rank < peers_.size(); ++rank) {
         pieces_return(rank, peers_[rank].pieces);
         if (peers_[rank].process != nullptr) {
@@ -183,7 +184,7 @@ void FabricWire::region_end(Region id, bool revoke) {
         revoke = true;
         reads_end(region);
     }
-    hub_.memory().let_go(region.windows, revoke);
+    hub_.memory().let_go(region.windows, revoke && !config_.shares_memory);
     region.base = nullptr;
     free_regions_.push_back(id.id);
 }

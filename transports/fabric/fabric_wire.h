@@ -125,7 +125,8 @@ class FabricWire final : public Wire {
     size_t next_event_ = 0;
     bool asleep_ = false;  // counted among the sleepers of the hub
     mutable WireCounters counters_;
-    MemoryCache::User memory_;
+    MemoryCache::User own_memory_;
+    MemoryCache::User& memory_;  // own, or the hub's, which other wires use too
 };
 
 }  // namespace weft::fabric

@@ -6,6 +6,7 @@
 #include "src/base/machine.h"
 #include "transports/fabric/fabric_wire.h"
 #include "transports/fabric/meeting.h"
+#include "transports/fabric/nic.h"
 #include "transports/fabric/service.h"
 
 namespace weft::fabric {
@@ -41,16 +42,6 @@ constexpr size_t stage_below_device = 1 << 20;
 WindowLimits windows_of(const FabricLimits& limits) {
     return limits.window_bytes != 0 ? WindowLimits{limits.window_bytes, limits.window_overlap}
                                     : windows_default;
-}
-
-// "0000:10:1b.0", or nothing where the provider knows no PCI device.
-std::string nic_address(const fi_info& info) {
-    if (info.nic == nullptr || info.nic->bus_attr == nullptr ||
-        info.nic->bus_attr->bus_type != FI_BUS_PCI) {
-        return {};
-    }
-    const fi_pci_attr& pci = info.nic->bus_attr->attr.pci;
-    return format("%04x:%02x:%02x.%x", pci.domain_id, pci.bus_id, pci.device_id, pci.function_id);
 }
 
 }  // namespace
@@ -242,6 +233,9 @@ FabricHub::~FabricHub() {
         service_->stop();
     }
     drain();
+    for (const auto& user : shared_) {
+        memory_.leave(*user);
+    }
 }
 
 void FabricHub::drain() {
@@ -393,7 +387,7 @@ Result<std::unique_ptr<Wire>> FabricHub::attach(const WireConfig& config) {
 
 Result<std::unique_ptr<Listener>> FabricHub::listen(const MeetConfig& config) {
     const std::vector<Rail*> rails = TRY(rails_for(config.rails));
-    return std::unique_ptr<Listener>(new FabricListener(*this, config.rails, rails));
+    return std::unique_ptr<Listener>(new FabricListener(*this, config, rails));
 }
 
 Result<std::unique_ptr<PeerCall>> FabricHub::call(const MeetConfig& config,

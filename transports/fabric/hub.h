@@ -36,6 +36,10 @@ class FabricHub final : public WireHub {
     Result<std::unique_ptr<Wire>> attach(const WireConfig& config) override;
     std::string describe() const override;
     std::vector<std::string> nics() const override { return nics_; }
+    std::vector<RailInfo> rails_info() const override;
+    uint64_t grant_bytes_max() const override { return caps_.grant_bytes_max; }
+    Result<std::unique_ptr<KeptMemory>> keep(void* memory, size_t bytes,
+                                             const std::vector<uint32_t>& rails) override;
     std::string features() const override;
     std::string concern() const override { return concern_; }
     Result<std::unique_ptr<Listener>> listen(const MeetConfig& config) override;
@@ -60,6 +64,8 @@ class FabricHub final : public WireHub {
     void tokens_release(uint32_t first, uint32_t count);
     Processes& processes() { return processes_; }
     MemoryCache& memory() { return memory_; }
+    // What wires of these rails that share their registrations have in common; the hub's.
+    MemoryCache::User& memory_shared(const std::vector<Rail*>& rails);
     PieceCredits& pieces() { return pieces_; }
 
     // Gives the rail up and opens it again; wires that ride it tell their peers. After return
@@ -112,6 +118,8 @@ class FabricHub final : public WireHub {
     std::array<std::unique_ptr<Rail>, process_rails_max> rails_;
     std::atomic<size_t> rail_count_{0};
     MemoryCache memory_;
+    std::mutex shared_lock_;  // of the list; taken without others
+    std::vector<std::unique_ptr<MemoryCache::User>> shared_;
     WaitSet waits_;                     // whether it has a descriptor is known with the first
     std::unique_ptr<Service> service_;  // from the first rail on
 

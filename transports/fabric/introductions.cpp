@@ -69,7 +69,8 @@ void Introductions::serve(const Message& message) {
 
 void Introductions::asked(Caller caller, uint64_t listener) {
     if (const auto answer = answers_.find(caller.ask.port); answer != answers_.end()) {
-        return tell(caller, MeetKind::answer, answer->second.address);
+        const std::string& address = answer->second.address;
+        return tell(caller, address.empty() ? MeetKind::wait : MeetKind::answer, address);
     }
     const auto port = ports_.find(listener);
     if (port == ports_.end() || !port->second.listens) {
@@ -123,6 +124,7 @@ std::optional<Introductions::Caller> Introductions::caller_next(uint64_t port) {
     }
     std::optional<Caller> caller(std::move(callers.front()));
     callers.pop_front();
+    answers_[caller->ask.port] = {};  // what it asks meanwhile is no second call
     return caller;
 }
 
@@ -139,6 +141,7 @@ void Introductions::answer(const Caller& caller, uint64_t wire, const std::strin
 
 void Introductions::refuse(const Caller& caller, const std::string& why) {
     std::lock_guard guard(lock_);
+    answers_.erase(caller.ask.port);
     tell(caller, MeetKind::refuse, why);
 }
 

@@ -47,6 +47,7 @@ class Introductions {
     // Somebody listened here: others may still call, and are told that nobody does any more.
     bool called_by_others() const { return listened_.load(std::memory_order_relaxed); }
 
+    // Who takes a caller answers or refuses it.
     std::optional<Caller> caller_next(uint64_t port);
     size_t callers_waiting(uint64_t port);
     void answer(const Caller& caller, uint64_t wire, const std::string& address);
@@ -74,8 +75,8 @@ class Introductions {
         std::optional<Reply> reply;
     };
     struct Answer {
-        uint64_t wire;
-        std::string address;
+        uint64_t wire = 0;
+        std::string address;  // empty: it is being accepted
     };
     // Kept for a while, so that what is said to it leaves.
     struct Acquaintance {

@@ -22,12 +22,18 @@ std::vector<std::string> names_of(const std::vector<Rail*>& rails) {
     return names;
 }
 
+std::string name_of(Rail& rail, const std::string& endpoint) {
+    std::lock_guard guard(rail.lock());
+    return rail.address_text(endpoint);
+}
+
 }  // namespace
 
-FabricListener::FabricListener(FabricHub& hub, const std::vector<uint32_t>& rails,
+FabricListener::FabricListener(FabricHub& hub, const MeetConfig& config,
                                const std::vector<Rail*>& ridden)
     : hub_(hub),
-      rails_(rails),
+      rails_(config.rails),
+      shares_memory_(config.shares_memory),
       port_(hub.introductions().port_open(true)),
       handle_(handle_encode({port_, names_of(ridden)})) {
     hub_.service().stir();
@@ -57,14 +63,16 @@ Result<std::optional<Met>> FabricListener::accept(Doorbell* doorbell) {
     if (!caller) {
         return std::optional<Met>();
     }
-    auto wire = hub_.attach({caller->ask.group, rank_accepting, ranks, doorbell, rails_});
+    auto wire =
+        hub_.attach({caller->ask.group, rank_accepting, ranks, doorbell, rails_, shares_memory_});
     if (!wire.ok()) {
         hub_.introductions().refuse(*caller, wire.error().what);
         return std::move(wire).error();
     }
     const std::string address = wire.value()->address();
     hub_.introductions().answer(*caller, address_parse(address).value().wire, address);
-    Met met{std::move(wire).value(), rank_calling, std::move(caller->ask.address)};
+    Met met{std::move(wire).value(), rank_calling, std::move(caller->ask.address),
+            name_of(*hub_.rails()[caller->rail], caller->ask.endpoint)};
     return std::optional<Met>(std::move(met));
 }
 
@@ -74,8 +82,8 @@ Result<std::unique_ptr<PeerCall>> FabricCall::make(FabricHub& hub, const MeetCon
     PortAddress listener = TRY(handle_parse(handle));
     std::unique_ptr<FabricCall> call(
         new FabricCall(hub, std::move(listener), std::move(ridden), config.patience));
-    call->wire_ =
-        TRY(hub.attach({call->group_, rank_calling, ranks, config.doorbell, config.rails}));
+    call->wire_ = TRY(hub.attach(
+        {call->group_, rank_calling, ranks, config.doorbell, config.rails, config.shares_memory}));
     return std::unique_ptr<PeerCall>(std::move(call));
 }
 
@@ -115,7 +123,7 @@ Result<std::optional<Met>> FabricCall::replied(const Introductions::Reply& reply
                           "the peer refused the connection: " + printable(reply.text));
     }
     TRY(address_parse(reply.text));
-    Met met{std::move(wire_), rank_accepting, reply.text};
+    Met met{std::move(wire_), rank_accepting, reply.text, name_of(*ridden_[0], listener_.rails[0])};
     return std::optional<Met>(std::move(met));
 }
 

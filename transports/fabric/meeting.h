@@ -12,8 +12,7 @@ namespace weft::fabric {
 
 class FabricListener final : public Listener {
   public:
-    FabricListener(FabricHub& hub, const std::vector<uint32_t>& rails,
-                   const std::vector<Rail*>& ridden);
+    FabricListener(FabricHub& hub, const MeetConfig& config, const std::vector<Rail*>& ridden);
     ~FabricListener() override { hub_.introductions().port_close(port_); }
     FabricListener(const FabricListener&) = delete;
     FabricListener& operator=(const FabricListener&) = delete;
@@ -25,6 +24,7 @@ class FabricListener final : public Listener {
 
     FabricHub& hub_;
     const std::vector<uint32_t> rails_;  // as WireConfig has them
+    const bool shares_memory_;
     const uint64_t port_;
     MeetingHandle handle_{};
 };

@@ -42,7 +42,22 @@ Result<void> MemoryCache::hold(User& user, Span memory, Held* held) {
     return {};
 }
 
-// A user's windows are its own, so nobody registers the same one meanwhile; but its range may end.
+// With lock_ held; holds it.
+std::shared_ptr<MemoryCache::Window> MemoryCache::find_kept(const Key& key) {
+    const auto found = kept_.find(key);
+    if (found == kept_.end()) {
+        return nullptr;
+    }
+    Window& window = *found->second;
+    if (window.holders++ == 0) {
+        idle_.erase(window.idle);
+    }
+    window.user->hits.fetch_add(1, std::memory_order_relaxed);
+    return found->second;
+}
+
+// While it registers the lock is free: another wire of the user may do the same, and its range may
+// end.
 Result<std::shared_ptr<MemoryCache::Window>> MemoryCache::hold_kept(User& user,
                                                                     const KnownRange& range,
                                                                     const WindowGrid& grid,
@@ -50,19 +65,18 @@ Result<std::shared_ptr<MemoryCache::Window>> MemoryCache::hold_kept(User& user,
     const Key key{&user, range.id, index};
     {
         const std::lock_guard lock(lock_);
-        if (const auto found = kept_.find(key); found != kept_.end()) {
-            Window& window = *found->second;
-            if (window.holders++ == 0) {
-                idle_.erase(window.idle);
-            }
-            user.hits.fetch_add(1, std::memory_order_relaxed);
-            return found->second;
+        if (auto found = find_kept(key)) {
+            return found;
         }
     }
     auto window = TRY(registered(user, grid.span(index)));
     window->range = range.id;
     window->index = index;
     const std::lock_guard lock(lock_);
+    if (auto found = find_kept(key)) {
+        close(*window);
+        return found;
+    }
     if (known_exists(range.id)) {
         window->kept = true;
         kept_.emplace(key, window);

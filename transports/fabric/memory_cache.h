@@ -4,9 +4,9 @@
 // memory for as long as somebody holds it. What is idle longest goes first.
 //
 // A wire shares its registrations with no other, so that one communicator can close its peers'
-// access without touching the others'.
+// access without touching the others'; but wires that were asked to have one User.
 //
-// Thread-safe; one User is its wire's driver's, except for its counters. Takes rail locks: the
+// Thread-safe. Takes rail locks: the
 // caller holds none. Lifetime: rails before cache before users. Failure rule: a registration that
 // is refused for want of room is tried again after idle ones went, then reported in one line with
 // its size and the limits.
@@ -78,6 +78,7 @@ class MemoryCache {
         auto operator<=>(const Key&) const = default;
     };
     static Key key_of(const Window& window) { return {window.user, window.range, window.index}; }
+    std::shared_ptr<Window> find_kept(const Key& key);
     Result<std::shared_ptr<Window>> hold_kept(User& user, const KnownRange& range,
                                               const WindowGrid& grid, uint64_t index);
     Result<std::shared_ptr<Window>> registered(User& user, Span span);

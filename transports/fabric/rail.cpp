@@ -220,13 +220,13 @@ void Rail::address_remove(fi_addr_t address) {
     }
 }
 
-std::string Rail::address_text(const RemoteEndpoint& endpoint) const {
+std::string Rail::address_text(const std::string& endpoint_name) const {
     if (!addresses_) {
         return "an unknown address";
     }
     char text[128] = "";
     size_t bytes = sizeof text;
-    fi_av_straddr(addresses_.get(), endpoint.name.data(), text, &bytes);
+    fi_av_straddr(addresses_.get(), endpoint_name.data(), text, &bytes);
     text[sizeof text - 1] = '\0';
     return text;
 }

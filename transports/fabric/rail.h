@@ -113,7 +113,10 @@ class Rail {
     Result<RemoteEndpoint*> endpoint_acquire(const std::string& endpoint_name);
     void endpoint_release(RemoteEndpoint* endpoint);
     // As the provider writes addresses.
-    std::string address_text(const RemoteEndpoint& endpoint) const;
+    std::string address_text(const RemoteEndpoint& endpoint) const {
+        return address_text(endpoint.name);
+    }
+    std::string address_text(const std::string& endpoint_name) const;
     // Something was heard from it: its address handle is in use.
     static void heard(RemoteEndpoint& endpoint, Nanos now) { endpoint.used = now; }
     Result<FidHandle<fid_mr>> memory_register(void* memory, size_t bytes);

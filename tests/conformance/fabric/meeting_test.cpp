@@ -197,6 +197,41 @@ TEST_CASE("fabric: a call that asks again and again is accepted once") {
     }
 }
 
+TEST_CASE("fabric: who asks again while it is being accepted is no second caller") {
+    Hubs hubs;
+    auto listener = hubs.listen();
+    auto& calling = static_cast<FabricHub&>(*hubs.calling);
+    auto& listening = static_cast<FabricHub&>(*hubs.listening);
+    const auto handle = fabric::handle_parse(listener->handle()).value();
+    const uint64_t port = calling.introductions().port_open(false);
+    const auto ask = [&] {
+        calling.introductions().ask(*calling.rails()[0], 0, handle.rails[0], handle.port,
+                                    {port, 1, {}, listening.features(), "address"});
+    };
+    const auto told = [&](MeetKind kind) {
+        return soon([&] {
+            calling.poll(nullptr);
+            listening.poll(nullptr);
+            const auto reply = calling.introductions().reply_take(port);
+            return reply && reply->kind == kind;
+        });
+    };
+    ask();
+    REQUIRE(told(MeetKind::wait));
+    const auto taken = listening.introductions().caller_next(handle.port);
+    REQUIRE(taken);
+    ask();
+    REQUIRE(told(MeetKind::wait));
+    CHECK(listening.introductions().callers_waiting(handle.port) == 0);
+    // Refused, it may call again.
+    listening.introductions().refuse(*taken, "not now");
+    REQUIRE(told(MeetKind::refuse));
+    ask();
+    REQUIRE(told(MeetKind::wait));
+    CHECK(listening.introductions().callers_waiting(handle.port) == 1);
+    calling.introductions().port_close(port);
+}
+
 // Its words come again as if the answer had been lost.
 TEST_CASE("fabric: an answer is given again for as long as its wire lives") {
     Hubs hubs;
