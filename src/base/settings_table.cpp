@@ -88,6 +88,9 @@ constexpr SettingRow rows[] = {
      "what communicators work on; unset is CUDA memory where a CUDA context is current or a CUDA "
      "runtime in the process sees a device, else host memory",
      "host cuda"},
+    {communicators, "WEFT_DEVICE_RELAY", &S::device_relay,
+     "1 lets calls on device memory go by way of pinned host memory where ranks could reach each "
+     "other's device memory"},
     {communicators, "WEFT_LIBCUDA", &S::libcuda,
      "path of the CUDA driver; unset is the loader's libcuda.so.1"},
 

@@ -7,6 +7,7 @@
 
 #include "src/base/bytes.h"
 #include "src/base/log.h"
+#include "src/comm/device_build.h"
 #include "src/comm/planning.h"
 #include "src/comm/probe.h"
 #include "src/comm/process.h"
@@ -22,6 +23,9 @@ constexpr size_t features_limit = 1024;
 class Build : public std::enable_shared_from_this<Build> {
   public:
     explicit Build(const std::shared_ptr<Communicator>& comm) : comm_(comm) {}
+    ~Build() { DeviceParts{std::move(parts_.clique), std::move(parts_.relay)}.release(); }
+    Build(const Build&) = delete;
+    Build& operator=(const Build&) = delete;
 
     void joined(std::unique_ptr<ControlGroup> group);
 
@@ -34,7 +38,6 @@ class Build : public std::enable_shared_from_this<Build> {
     };
 
     Result<void> check(const Communicator& comm, const ControlGroup& group);
-    Result<void> device_check(const Communicator& comm) const;
     void device_make(const Communicator& comm, uint64_t group);
     void attach_and_tell(const std::shared_ptr<Communicator>& comm, Result<void> device);
     Result<void> device_connect(const Communicator& comm);
@@ -75,64 +78,30 @@ Result<void> Build::check(const Communicator& comm, const ControlGroup& group) {
     TRY(peers_agree(infos_));
     locality_ = locality_of(infos_, comm.rank(), settings());
     kinds_.resize(infos_.size());
-    return comm.on_device() ? device_check(comm) : Result<void>();
-}
-
-// What device communicators can be made of.
-Result<void> Build::device_check(const Communicator& comm) const {
-    const auto mine = static_cast<size_t>(comm.rank());
-    for (size_t rank = 0; rank < infos_.size(); rank++) {
-        if (infos_[rank].process != infos_[mine].process) {
-            return make_error(
-                Code::unsupported, Scope::communicator,
-                format("%s is in another process than %s: communicators on device memory (%s) are "
-                       "for ranks of one process; set WEFT_DEVICE=host and use host memory",
-                       peer_name(static_cast<int32_t>(rank), infos_[rank]).c_str(),
-                       peer_name(comm.rank(), infos_[mine]).c_str(), comm.kind().why));
-        }
-    }
-    if (infos_.size() > gpu::device::ranks_max) {
-        return make_error(
-            Code::unsupported, Scope::communicator,
-            format("%zu ranks on device memory in one process, at most %u: use fewer, "
-                   "or host memory with WEFT_DEVICE=host",
-                   infos_.size(), gpu::device::ranks_max));
-    }
     return {};
 }
 
-// On a thread of its own: CUDA calls may wait for kernels, which may wait for what the service
-// thread does.
 void Build::device_make(const Communicator& comm, uint64_t group) {
-    plan::Limits limits;
-    limits.algo = settings().algo;
-    limits.tile_bytes = static_cast<uint64_t>(settings().tile_bytes);
-    const auto rank = static_cast<uint32_t>(comm.rank());
-    const auto ranks = static_cast<uint32_t>(comm.rank_count());
-    parts_.clique = Process::get().clique(group, ranks);
-    std::thread([self = shared_from_this(), clique = parts_.clique, device = comm.device(), rank,
-                 ranks, limits]() mutable {
-        const auto make = [&]() -> Result<void> {
-            const gpu::Driver* const driver = TRY(Process::get().cuda());
-            const gpu::RelaxedCapture relaxed(*driver);
-            std::shared_ptr<gpu::Seat> seat = TRY(Process::get().seat(device));
-            clique->join(TRY(DeviceRank::create(std::move(seat), rank, ranks, limits)));
-            return {};
-        };
-        Result<void> made = make();
-        device_release(std::move(clique), true);
-        Process::get().reactor().post([self, made = std::move(made)]() mutable {
-            const auto held = self->comm_.lock();
-            if (held && held->state() == CommState::initialising) {
-                self->attach_and_tell(held, std::move(made));
-            } else {
-                device_release(std::move(self->parts_.clique), false);
+    const DeviceSeat at{group, comm.device(), comm.rank(), comm.rank_count(),
+                        device_clique_fits(infos_)};
+    device_parts_make(at, [self = shared_from_this()](Result<DeviceParts> made) {
+        const auto held = self->comm_.lock();
+        if (held && held->state() == CommState::initialising) {
+            if (made.ok()) {
+                self->parts_.clique = std::move(made.value().clique);
+                self->parts_.relay = std::move(made.value().relay);
             }
-        });
-    }).detach();
+            self->attach_and_tell(held, made.ok() ? Result<void>() : Result<void>(made.error()));
+        } else if (made.ok()) {
+            made.value().release();
+        }
+    });
 }
 
 Result<void> Build::device_connect(const Communicator& comm) {
+    if (parts_.clique == nullptr) {
+        return {};
+    }
     std::vector<std::string> names;
     for (size_t rank = 0; rank < infos_.size(); rank++) {
         names.push_back(peer_name(static_cast<int32_t>(rank), infos_[rank]));
@@ -503,6 +472,20 @@ void Build::finish(Communicator& ready) {
     for (const auto& wire : parts_.wires) {
         wires += (wires.empty() ? "" : "+") + wire->caps().name;
     }
+    if (parts_.relay != nullptr) {
+        LOG(info, init,
+            "comm %p rank %d: its ranks are of several processes or devices: calls on device "
+            "memory go through %llu bytes of pinned host memory",
+            static_cast<void*>(comm->handle()), comm->rank(),
+            static_cast<unsigned long long>(DeviceRelay::slots * DeviceRelay::slot_bytes));
+        parts_.relay->serve(*parts_.shard, [weak = comm_](const Error& error) {
+            if (const auto held = weak.lock()) {
+                Error cause = error;
+                cause.scope = Scope::communicator;
+                held->operation_failed(cause);
+            }
+        });
+    }
     comm->ready(std::move(parts_));
     LOG(info, init, "comm %p rank %d reaches its peers via %s", static_cast<void*>(comm->handle()),
         comm->rank(), wires.empty() ? "nothing (one rank)" : wires.c_str());
@@ -532,10 +515,11 @@ void deadline_set(const std::shared_ptr<Communicator>& comm) {
 
 }  // namespace
 
-std::string build_info(const gpu::KindFound& kind) {
+std::string build_info(const gpu::KindFound& kind, int32_t device) {
     PeerInfo info = Process::get().peer_info();
     info.on_device = kind.kind == gpu::Kind::device;
     info.kind_why = kind.why;
+    info.device = info.on_device ? device : 0;
     return peer_info_encode(info);
 }
 
@@ -544,7 +528,7 @@ void build_by_id(const std::shared_ptr<Communicator>& comm, const UniqueIdBytes&
     request.id = id;
     request.rank = comm->rank();
     request.rank_count = comm->rank_count();
-    request.info = build_info(comm->kind());
+    request.info = build_info(comm->kind(), comm->device());
     request.timeout = settings().init_timeout_s * nanos_per_s;
     auto build = std::make_shared<Build>(comm);  // shared: between the callbacks of its steps
     auto done = [build, weak = std::weak_ptr<Communicator>(comm)](

@@ -26,6 +26,6 @@ void build_by_id(const std::shared_ptr<Communicator>& comm, const UniqueIdBytes&
 void build_by_group(const std::shared_ptr<Communicator>& comm, std::unique_ptr<ControlGroup> group);
 
 // The info every rank gives when it joins or derives a group.
-std::string build_info(const gpu::KindFound& kind);
+std::string build_info(const gpu::KindFound& kind, int32_t device);
 
 }  // namespace weft

@@ -30,7 +30,7 @@ Communicator::Communicator(CommIdentity identity)
 
 // On the service thread, which makes no CUDA calls.
 Communicator::~Communicator() {
-    device_release(std::move(parts_.clique), false);
+    device_end(false);
 }
 
 std::shared_ptr<Communicator> Communicator::create(CommIdentity identity) {
@@ -414,7 +414,10 @@ RankStats Communicator::stats() const {
     const std::lock_guard lock(mutex_);
     if (parts_.shard != nullptr) {
         stats.counters = parts_.shard->counters();
-        stats.counters.ops.ops += device_ops_.load(std::memory_order_relaxed);
+        // Calls, not the parts that a relay makes of them.
+        if (on_device()) {
+            stats.counters.ops.ops = device_ops_.load(std::memory_order_relaxed);
+        }
     }
     return stats;
 }

@@ -18,6 +18,7 @@
 #include "src/comm/comm_handle.h"
 #include "src/comm/config.h"
 #include "src/comm/device_clique.h"
+#include "src/comm/device_relay.h"
 #include "src/comm/launch.h"
 #include "src/comm/redop.h"
 #include "src/comm/stats.h"
@@ -44,8 +45,10 @@ struct CommParts {
     std::unique_ptr<Doorbell> doorbell;
     std::vector<std::unique_ptr<Wire>> wires;
     std::unique_ptr<Shard> shard;
-    std::shared_ptr<DeviceClique> clique;  // shared: see device_clique.h; null: host memory
-    std::vector<int32_t> process_ranks;    // of this communicator, in this process
+    // On devices one of the two. Shared: see device_side.h.
+    std::shared_ptr<DeviceClique> clique;
+    std::shared_ptr<DeviceRelay> relay;
+    std::vector<int32_t> process_ranks;  // of this communicator, in this process
     int32_t device = 0;
 };
 
@@ -105,11 +108,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     RedOpTable& operators() { return operators_; }
 
     // --- device memory
-    std::shared_ptr<DeviceClique> device_clique() const;  // null: host memory, or destroyed
-    // This rank's part of it.
-    DeviceRank& device_rank(const DeviceClique& clique) const {
-        return *clique.rank(static_cast<uint32_t>(rank()));
-    }
+    // Null: host memory, or destroyed; of clique and relay one is.
+    std::shared_ptr<DeviceSide> device_side() const;
+    std::shared_ptr<DeviceClique> device_clique() const;
+    std::shared_ptr<DeviceRelay> device_relay() const;
     // After a launch: looks for what kernels have found, until none runs.
     void device_watch(size_t calls);
     // When the communicator is destroyed: its memory goes with the last of its ranks.

@@ -8,6 +8,7 @@
 #include "src/comm/communicator.h"
 #include "src/comm/device_clique.h"
 #include "src/comm/device_launch.h"
+#include "src/comm/relay_launch.h"
 
 namespace weft {
 
@@ -25,7 +26,10 @@ std::vector<Gang> gangs_of(std::vector<DeviceBundle>& bundles) {
     std::vector<Gang> gangs;
     for (DeviceBundle& bundle : bundles) {
         const auto clique = bundle.comm->device_clique();
-        DeviceRank* const rank = &bundle.comm->device_rank(*clique);
+        if (clique == nullptr) {
+            continue;  // a relay
+        }
+        DeviceRank* const rank = clique->rank(static_cast<uint32_t>(bundle.comm->rank()));
         auto gang = std::ranges::find_if(gangs, [&](const Gang& known) {
             return known.clique == clique && &known.ranks.front()->seat() == &rank->seat();
         });
@@ -45,38 +49,6 @@ std::vector<Gang> gangs_of(std::vector<DeviceBundle>& bundles) {
         }
     }
     return gangs;
-}
-
-// What streams are being captured into; all of one group into the same, or none.
-Result<Capture> capture_of(const std::vector<Gang>& gangs) {
-    std::optional<Capture> first;
-    for (const Gang& gang : gangs) {
-        const gpu::Driver& cuda = gang.ranks.front()->driver();
-        const gpu::ContextGuard guard =
-            TRY(gpu::ContextGuard::push(cuda, gang.ranks.front()->seat().context()));
-        for (const gpu::Stream stream : gang.streams) {
-            Capture found;
-            int state = 0;
-            TRY(gpu::driver_check(
-                cuda,
-                cuda.cuStreamGetCaptureInfo(stream, &state, &found.id, &found.graph, nullptr,
-                                            nullptr),
-                format("asking whether stream %p is captured", static_cast<void*>(stream))));
-            if (state != gpu::capture_status::active) {
-                found = {};
-            }
-            if (first.value_or(found).id != found.id) {
-                return make_error(
-                    Code::invalid_usage, Scope::call,
-                    format("%s : of the streams of one group, some are captured into a graph and "
-                           "some are not, or into another: capture all of them, or end the group "
-                           "before the capture begins",
-                           gang.clique->names()[gang.ranks.front()->rank()].c_str()));
-            }
-            first = found;
-        }
-    }
-    return first.value_or(Capture{});
 }
 
 bool is_pair(const Call& call) {
@@ -118,78 +90,39 @@ Result<void> calls_agree(const Gang& gang) {
 
 // The stream launched on waits for the other streams of the group, and for the ranks' launches
 // before, where these were on other streams.
-Result<void> streams_join(const Gang& gang, const std::vector<DeviceClique::Before>& before,
-                          const Capture& capture) {
+Result<void> gang_join(const Gang& gang, const std::vector<DeviceClique::Before>& before,
+                       const Capture& capture) {
     const gpu::Driver& cuda = gang.ranks.front()->driver();
     const gpu::Stream main = gang.streams.front();
     for (size_t i = 0; i < gang.ranks.size(); i++) {
         // What was captured and what was not cannot wait for each other.
-        const bool waits =
-            before[i].launched && before[i].stream != main && before[i].graph == capture.id;
-        if (waits) {
-            TRY(gpu::driver_check(cuda,
-                                  cuda.cuStreamWaitEvent(main, gang.ranks[i]->last_event(), 0),
-                                  "waiting for the launch before"));
+        if (before[i].launched && before[i].stream != main && before[i].graph == capture.id) {
+            TRY(stream_follow(cuda, main, gang.ranks[i]->last_event()));
         }
     }
-    const gpu::Event join = gang.ranks.front()->join_event();
-    for (size_t i = 1; i < gang.streams.size(); i++) {
-        TRY(gpu::driver_check(cuda, cuda.cuEventRecord(join, gang.streams[i]),
-                              "marking a stream of the group"));
-        TRY(gpu::driver_check(cuda, cuda.cuStreamWaitEvent(main, join, 0),
-                              "waiting for a stream of the group"));
-    }
-    return {};
+    return streams_join(cuda, gang.streams, gang.ranks.front()->join_event());
 }
 
-Result<void> streams_leave(const Gang& gang) {
-    const gpu::Driver& cuda = gang.ranks.front()->driver();
-    const gpu::Stream main = gang.streams.front();
+Result<void> gang_leave(const Gang& gang) {
+    std::vector<gpu::Event> lasts;
     for (const DeviceRank* rank : gang.ranks) {
-        TRY(gpu::driver_check(cuda, cuda.cuEventRecord(rank->last_event(), main),
-                              "marking the launch"));
+        lasts.push_back(rank->last_event());
     }
-    for (size_t i = 1; i < gang.streams.size(); i++) {
-        TRY(gpu::driver_check(
-            cuda, cuda.cuStreamWaitEvent(gang.streams[i], gang.ranks.front()->last_event(), 0),
-            "a stream of the group waiting for the launch"));
-    }
-    return {};
+    return streams_leave(gang.ranks.front()->driver(), gang.streams, lasts);
 }
 
-// What a graph holds of the ranks it launches; let go on whatever thread ends the graph, which must
-// not call CUDA.
-struct GraphHold {
-    std::shared_ptr<DeviceClique> clique;  // shared: see device_clique.h
+Result<void> gang_hold(const Gang& gang, const Capture& capture) {
     std::vector<uint32_t> ranks;
-    uint64_t graph = 0;
-    static void end(void* held) {
-        const std::unique_ptr<GraphHold> own(static_cast<GraphHold*>(held));
-        for (const uint32_t rank : own->ranks) {
-            own->clique->rank(rank)->graph_end(own->graph);
-        }
-        device_release(std::move(own->clique), false);
-    }
-};
-
-Result<void> graph_hold(const Gang& gang, const Capture& capture) {
-    const gpu::Driver& cuda = gang.ranks.front()->driver();
-    auto hold = std::make_unique<GraphHold>(GraphHold{gang.clique, {}, capture.id});
     for (const DeviceRank* rank : gang.ranks) {
-        hold->ranks.push_back(rank->rank());
+        ranks.push_back(rank->rank());
     }
-    gpu::UserObject object = nullptr;
-    TRY(gpu::driver_check(cuda,
-                          cuda.cuUserObjectCreate(&object, hold.get(), GraphHold::end, 1,
-                                                  gpu::user_object_flag::no_destructor_sync),
-                          "cuUserObjectCreate"));
-    (void)hold.release();
-    const gpu::Status held =
-        cuda.cuGraphRetainUserObject(capture.graph, object, 1, gpu::user_object_flag::graph_move);
-    if (held != gpu::status::success) {
-        cuda.cuUserObjectRelease(object, 1);
-    }
-    return gpu::driver_check(cuda, held, "cuGraphRetainUserObject");
+    return graph_hold(gang.ranks.front()->driver(), capture,
+                      [clique = gang.clique, ranks, id = capture.id]() mutable {
+                          for (const uint32_t rank : ranks) {
+                              clique->rank(rank)->graph_end(id);
+                          }
+                          device_release(std::move(clique), false);
+                      });
 }
 
 // One collective of every rank of the gang for each place in their lists.
@@ -208,7 +141,7 @@ std::vector<DeviceLaunch> launches_of(const Gang& gang, const Capture& capture) 
 Result<void> gang_launch(const Gang& gang, const Capture& capture,
                          const std::vector<DeviceLaunch>& collectives) {
     if (capture.id != 0) {
-        TRY(graph_hold(gang, capture));
+        TRY(gang_hold(gang, capture));
     }
     for (const DeviceLaunch& collective : collectives) {
         TRY(collective_launch(collective));
@@ -235,12 +168,12 @@ Result<void> gang_run(const Gang& gang, const Capture& capture) {
     }
     const std::vector<DeviceClique::Before> before = TRY(gang.clique->stream_claim(
         gang.ranks, gang.streams.front(), capture.id, collectives.size()));
-    Result<void> launched = streams_join(gang, before, capture);
+    Result<void> launched = gang_join(gang, before, capture);
     if (launched.ok()) {
         launched = gang_launch(gang, capture, collectives);
     }
     if (launched.ok()) {
-        launched = streams_leave(gang);
+        launched = gang_leave(gang);
     }
     if (!launched.ok()) {
         launched.error().scope = Scope::communicator;  // some of it may be under way
@@ -248,11 +181,84 @@ Result<void> gang_run(const Gang& gang, const Capture& capture) {
     return launched;
 }
 
+// What happened to one communicator's calls.
+void bundle_end(DeviceBundle& bundle, const Result<void>& run, std::optional<Error>& first) {
+    if (!run.ok()) {
+        bundle.comm->operation_failed(run.error());
+        first = first ? first : run.error();
+    }
+    bundle.comm->device_watch(run.ok() ? bundle.calls.size() : 0);
+}
+
+// Communicators whose ranks reach each other by host memory, one part of each in turn.
+struct Relayed {
+    DeviceBundle* bundle = nullptr;
+    std::unique_ptr<RelayLaunch> launch;
+    Result<void> run;
+    bool more = true;
+};
+
+std::vector<Relayed> relayed_of(std::vector<DeviceBundle>& bundles) {
+    std::vector<Relayed> found;
+    for (DeviceBundle& bundle : bundles) {
+        if (auto relay = bundle.comm->device_relay()) {
+            found.push_back(
+                {&bundle,
+                 std::make_unique<RelayLaunch>(std::move(relay), bundle.calls, bundle.streams),
+                 {}});
+        }
+    }
+    // Each is locked while it is launched: in an order that all threads have.
+    std::ranges::sort(found, {}, [](const Relayed& one) { return &one.launch->relay(); });
+    return found;
+}
+
+void relayed_step(Relayed& one) {
+    Result<bool> stepped = one.launch->step();
+    one.more = stepped.ok() && stepped.value();
+    if (!stepped.ok()) {
+        one.run = std::move(stepped).error();
+    }
+}
+
+void relayed_run(std::vector<Relayed>& relayed, const Capture& capture) {
+    for (Relayed& one : relayed) {
+        one.run = one.launch->begin(capture);
+        one.more = one.run.ok();
+    }
+    while (std::ranges::any_of(relayed, &Relayed::more)) {
+        for (Relayed& one : relayed) {
+            if (one.more) {
+                relayed_step(one);
+            }
+        }
+    }
+    for (Relayed& one : relayed) {
+        const Result<void> ended = one.launch->end();
+        if (one.run.ok()) {
+            one.run = ended;
+        }
+        if (!one.run.ok()) {
+            one.run.error().scope = Scope::communicator;  // some of it may be under way
+        }
+    }
+}
+
 }  // namespace
 
 Result<void> device_bundles_run(std::vector<DeviceBundle> bundles) {
     const std::vector<Gang> gangs = gangs_of(bundles);
-    const Capture capture = TRY(capture_of(gangs));
+    std::vector<Relayed> relayed = relayed_of(bundles);
+    std::vector<StreamSet> sets;
+    for (const Gang& gang : gangs) {
+        sets.push_back({&gang.ranks.front()->seat(), gang.streams,
+                        gang.clique->names()[gang.ranks.front()->rank()]});
+    }
+    for (const Relayed& one : relayed) {
+        sets.push_back(
+            {&one.launch->relay().seat(0), one.bundle->streams, one.bundle->comm->name()});
+    }
+    const Capture capture = TRY(capture_of(sets));
     for (const Gang& gang : gangs) {
         TRY(calls_agree(gang));
     }
@@ -260,14 +266,12 @@ Result<void> device_bundles_run(std::vector<DeviceBundle> bundles) {
     for (const Gang& gang : gangs) {
         const Result<void> run = gang_run(gang, capture);
         for (DeviceBundle* bundle : gang.bundles) {
-            if (!run.ok()) {
-                bundle->comm->operation_failed(run.error());
-            }
-            bundle->comm->device_watch(run.ok() ? bundle->calls.size() : 0);
+            bundle_end(*bundle, run, first);
         }
-        if (!run.ok() && !first) {
-            first = run.error();
-        }
+    }
+    relayed_run(relayed, capture);
+    for (Relayed& one : relayed) {
+        bundle_end(*one.bundle, one.run, first);
     }
     return first ? Result<void>(*first) : Result<void>();
 }

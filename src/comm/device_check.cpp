@@ -27,10 +27,10 @@ Result<PointerFacts> pointer_facts(const gpu::Driver& cuda, const void* at) {
     return facts;
 }
 
-Result<void> buffer_check(const Communicator& comm, const DeviceRank& rank, const char* function,
+Result<void> buffer_check(const Communicator& comm, const gpu::Seat& seat, const char* function,
                           const char* name, const void* at) {
-    const PointerFacts facts = TRY(pointer_facts(rank.driver(), at));
-    const gpu::DeviceFacts& device = rank.seat().facts();
+    const PointerFacts facts = TRY(pointer_facts(seat.driver(), at));
+    const gpu::DeviceFacts& device = seat.facts();
     if (facts.memory == 0) {
         return make_error(
             Code::invalid_argument, Scope::call,
@@ -48,7 +48,7 @@ Result<void> buffer_check(const Communicator& comm, const DeviceRank& rank, cons
     return {};
 }
 
-Result<void> stream_check(const Communicator& comm, const DeviceRank& rank, const char* function,
+Result<void> stream_check(const Communicator& comm, const gpu::Seat& seat, const char* function,
                           const void* stream) {
     // The default streams belong to whatever context is current.
     constexpr uintptr_t per_thread_default = 2;
@@ -57,15 +57,15 @@ Result<void> stream_check(const Communicator& comm, const DeviceRank& rank, cons
     }
     gpu::Context context = nullptr;
     const gpu::Status asked =
-        rank.driver().cuStreamGetCtx(static_cast<gpu::Stream>(const_cast<void*>(stream)), &context);
-    TRY(gpu::driver_check(rank.driver(), asked,
+        seat.driver().cuStreamGetCtx(static_cast<gpu::Stream>(const_cast<void*>(stream)), &context);
+    TRY(gpu::driver_check(seat.driver(), asked,
                           format("%s : asking about stream %p", function, stream)));
-    if (context != rank.seat().context()) {
+    if (context != seat.context()) {
         return make_error(
             Code::invalid_argument, Scope::call,
             format("%s : stream %p is of another CUDA context than the primary one of device %d, "
                    "which %s works on: make the stream with that device current",
-                   function, stream, rank.seat().facts().ordinal, comm.name().c_str()));
+                   function, stream, seat.facts().ordinal, comm.name().c_str()));
     }
     return {};
 }
@@ -74,25 +74,24 @@ Result<void> stream_check(const Communicator& comm, const DeviceRank& rank, cons
 
 Result<void> device_call_check(Communicator& comm, const Call& call, const char* function,
                                const void* stream) {
-    const auto clique = comm.device_clique();
-    if (clique == nullptr) {
+    const auto side = comm.device_side();
+    if (side == nullptr) {
         return comm.usable();
     }
-    const DeviceRank& rank = comm.device_rank(*clique);
-    const gpu::ContextGuard guard =
-        TRY(gpu::ContextGuard::push(rank.driver(), rank.seat().context()));
-    TRY(stream_check(comm, rank, function, stream));
+    const gpu::Seat& seat = side->seat(static_cast<uint32_t>(comm.rank()));
+    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(seat.driver(), seat.context()));
+    TRY(stream_check(comm, seat, function, stream));
     if (call.count == 0) {
         return {};
     }
     if (call.scalar_at != nullptr) {
-        TRY(buffer_check(comm, rank, function, "the factor at", call.scalar_at));
+        TRY(buffer_check(comm, seat, function, "the factor at", call.scalar_at));
     }
     const CallNeeds needs = call_needs(call.coll, call.is_send, call.root == comm.rank());
     if (needs.send) {
-        TRY(buffer_check(comm, rank, function, "sendbuff", call.send));
+        TRY(buffer_check(comm, seat, function, "sendbuff", call.send));
     }
-    return needs.recv ? buffer_check(comm, rank, function, "recvbuff", call.recv) : Result<void>();
+    return needs.recv ? buffer_check(comm, seat, function, "recvbuff", call.recv) : Result<void>();
 }
 
 }  // namespace weft

@@ -85,11 +85,11 @@ Result<std::vector<DeviceClique::Before>> DeviceClique::stream_claim(
     return before;
 }
 
-void device_release(std::shared_ptr<DeviceClique> clique, bool may_wait) {
-    if (clique == nullptr || (may_wait && clique->idle())) {
+void device_release(std::shared_ptr<DeviceSide> side, bool may_wait) {
+    if (side == nullptr || (may_wait && side->idle())) {
         return;
     }
-    std::thread([clique = std::move(clique)]() mutable { clique.reset(); }).detach();
+    std::thread([side = std::move(side)]() mutable { side.reset(); }).detach();
 }
 
 }  // namespace weft

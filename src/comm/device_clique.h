@@ -10,14 +10,15 @@
 #include <vector>
 
 #include "src/comm/device_rank.h"
+#include "src/comm/device_side.h"
 
 namespace weft {
 
-class DeviceClique {
+class DeviceClique : public DeviceSide {
   public:
     explicit DeviceClique(uint32_t rank_count) : claims_(rank_count), ranks_(rank_count) {}
     // Waits until nothing runs.
-    ~DeviceClique();
+    ~DeviceClique() override;
     DeviceClique(const DeviceClique&) = delete;
     DeviceClique& operator=(const DeviceClique&) = delete;
 
@@ -27,7 +28,12 @@ class DeviceClique {
     Result<void> connect(uint32_t rank, std::vector<std::string> names);
     DeviceRank* rank(uint32_t rank) const { return ranks_[rank].get(); }
     const std::vector<std::string>& names() const { return names_; }
-    bool idle() const;
+    const gpu::Seat& seat(uint32_t rank) const override { return ranks_[rank]->seat(); }
+    void stop(uint32_t rank) override { ranks_[rank]->stop(); }
+    bool rank_idle(uint32_t rank) override { return ranks_[rank]->idle(); }
+    bool in_graphs(uint32_t rank) override { return ranks_[rank]->in_graphs(); }
+    std::optional<Error> poll(uint32_t rank) override { return ranks_[rank]->poll(names_); }
+    bool idle() const override;
 
     // What these ranks, launched together, were at last, and that they now launch `collectives`
     // on `stream`. Refused where a launch of another rank stands before theirs on that stream and
@@ -50,9 +56,5 @@ class DeviceClique {
     std::vector<std::unique_ptr<DeviceRank>> ranks_;  // by rank; constant once all have joined
     std::vector<std::string> names_;
 };
-
-// Lets go of it. The last to do so frees memory, which may wait for the device: at once if nothing
-// runs and the caller may wait, else on a thread of its own.
-void device_release(std::shared_ptr<DeviceClique> clique, bool may_wait);
 
 }  // namespace weft

@@ -7,15 +7,11 @@
 #include <vector>
 
 #include "src/comm/device_clique.h"
+#include "src/comm/device_streams.h"
 #include "src/exec/engine.h"
 #include "src/exec/fingerprint.h"
 
 namespace weft {
-
-struct Capture {
-    uint64_t id = 0;  // 0: none
-    gpu::Graph graph = nullptr;
-};
 
 struct DeviceLaunch {
     std::vector<DeviceRank*> ranks;

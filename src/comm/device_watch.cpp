@@ -18,9 +18,19 @@ std::shared_ptr<DeviceClique> Communicator::device_clique() const {
     return parts_.clique;
 }
 
+std::shared_ptr<DeviceRelay> Communicator::device_relay() const {
+    const std::lock_guard lock(mutex_);
+    return parts_.relay;
+}
+
+std::shared_ptr<DeviceSide> Communicator::device_side() const {
+    const std::lock_guard lock(mutex_);
+    return parts_.clique != nullptr ? std::shared_ptr<DeviceSide>(parts_.clique) : parts_.relay;
+}
+
 void Communicator::device_stop() {
-    if (const auto clique = device_clique()) {
-        device_rank(*clique).stop();
+    if (const auto side = device_side()) {
+        side->stop(static_cast<uint32_t>(rank()));
     }
 }
 
@@ -36,12 +46,13 @@ void Communicator::device_watch(size_t calls) {
 }
 
 void Communicator::device_watch_arm() {
-    const auto clique = device_clique();
-    if (clique == nullptr) {
+    const auto side = device_side();
+    if (side == nullptr) {
         return;
     }
     Reactor& reactor = Process::get().reactor();
-    const Nanos period = device_rank(*clique).idle() ? graph_period : watch_period;
+    const Nanos period =
+        side->rank_idle(static_cast<uint32_t>(rank())) ? graph_period : watch_period;
     reactor.at(reactor.now() + period, [weak = weak_from_this()] {
         if (const auto comm = weak.lock()) {
             comm->device_poll();
@@ -50,30 +61,35 @@ void Communicator::device_watch_arm() {
 }
 
 void Communicator::device_poll() {
-    const std::shared_ptr<DeviceClique> clique = device_clique();
-    if (clique == nullptr || state() == CommState::failed || state() == CommState::aborted) {
+    const auto side = device_side();
+    if (side == nullptr || state() == CommState::failed || state() == CommState::aborted) {
         return;
     }
-    DeviceRank& own = device_rank(*clique);
-    if (const std::optional<Error> found = own.poll(clique->names())) {
+    const auto own = static_cast<uint32_t>(rank());
+    if (const std::optional<Error> found = side->poll(own)) {
         fail(*found, true);
         return;
     }
     // Cleared before the last look: a launch after it arms the watch again.
     device_watched_ = false;
-    if ((!own.idle() || own.in_graphs()) && !device_watched_.exchange(true)) {
+    if ((!side->rank_idle(own) || side->in_graphs(own)) && !device_watched_.exchange(true)) {
         device_watch_arm();
     }
 }
 
 void Communicator::device_end(bool may_wait) {
     std::shared_ptr<DeviceClique> clique;
+    std::shared_ptr<DeviceRelay> relay;
     {
         const std::lock_guard lock(mutex_);
-        clique = std::move(parts_.clique);
-        parts_.clique = nullptr;
+        clique.swap(parts_.clique);
+        relay.swap(parts_.relay);
+    }
+    if (relay != nullptr) {
+        relay->leave();
     }
     device_release(std::move(clique), may_wait);
+    device_release(std::move(relay), may_wait);
 }
 
 }  // namespace weft

@@ -51,9 +51,9 @@ Result<void> Communicator::finalize_begin() {
 }
 
 bool Communicator::quiet() {
-    const std::shared_ptr<DeviceClique> clique = device_clique();
+    const std::shared_ptr<DeviceSide> side = device_side();
     return queue_->empty() && parts_.shard->quiet() &&
-           (clique == nullptr || device_rank(*clique).idle());
+           (side == nullptr || side->rank_idle(static_cast<uint32_t>(rank())));
 }
 
 void Communicator::finalize_step() {

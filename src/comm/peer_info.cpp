@@ -65,7 +65,7 @@ std::string peer_info_encode(const PeerInfo& info) {
     for (const auto& [name, value] : info.settings) {
         out.text(name).text(value);
     }
-    out.u8(info.on_device ? 1 : 0).text(info.kind_why);
+    out.u8(info.on_device ? 1 : 0).text(info.kind_why).u32(static_cast<uint32_t>(info.device));
     out.text(info.machine).u32(info.quota).u32(static_cast<uint32_t>(info.cpus.size()));
     for (const uint64_t word : info.cpus) {
         out.u64(word);
@@ -93,6 +93,7 @@ Result<PeerInfo> peer_info_decode(std::string_view bytes) {
     }
     info.on_device = TRY(in.u8()) != 0;
     info.kind_why = TRY(in.text(text_limit));
+    info.device = static_cast<int32_t>(TRY(in.u32()));
     info.machine = TRY(in.text(text_limit));
     info.quota = TRY(in.u32());
     const uint32_t words = TRY(in.count(cpu_words_limit));
@@ -124,6 +125,7 @@ std::vector<std::pair<std::string, std::string>> settings_shared(const Settings&
         {"WEFT_TRANSPORT", settings.transport},
         {"NCCL_SHM_DISABLE", settings.shm_disable ? "1" : "0"},
         {"WEFT_PROVIDER", settings.provider},
+        {"WEFT_DEVICE_RELAY", settings.device_relay ? "1" : "0"},
     };
 }
 

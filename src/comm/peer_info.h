@@ -23,6 +23,7 @@ struct PeerInfo {
     uint32_t quota = 0;          // of its cgroup in cores, 0: none
     bool on_device = false;      // works on device memory
     std::string kind_why;        // how it found out, for people
+    int32_t device = 0;          // on device memory: the number it has in its process
     std::vector<std::pair<std::string, std::string>> settings;  // that must agree on all ranks
     bool operator==(const PeerInfo&) const = default;
 };

@@ -168,7 +168,7 @@ void ChildJob::derive(const std::vector<int32_t>& members, uint64_t tag) {
     identity.kind = parent->kind();
     identity.device = parent->on_device() ? parent->device() : -1;
     parent->group()->derive(
-        members, tag, build_info(identity.kind),
+        members, tag, build_info(identity.kind, identity.device),
         [job = shared_from_this(), identity](Result<std::unique_ptr<ControlGroup>> group) {
             job->derived(std::move(group), identity);
         });

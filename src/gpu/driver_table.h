@@ -47,6 +47,8 @@
     ROW(required, cuMemFree, 3020, Status(Address address)) \
     ROW(required, cuMemHostAlloc, 2020, Status(void** memory, size_t bytes, unsigned flags)) \
     ROW(required, cuMemFreeHost, 2000, Status(void* memory)) \
+    ROW(required, cuMemHostRegister, 6050, Status(void* memory, size_t bytes, unsigned flags)) \
+    ROW(required, cuMemHostUnregister, 4000, Status(void* memory)) \
     ROW(required, cuMemHostGetDevicePointer, 3020, Status(Address* address, void* memory, unsigned flags)) \
     ROW(required, cuMemGetAddressRange, 3020, Status(Address* base, size_t* bytes, Address address)) \
     ROW(required, cuMemcpyAsync, 4000, Status(Address to, Address from, size_t bytes, Stream stream)) \
@@ -57,6 +59,10 @@
     ROW(required, cuStreamDestroy, 4000, Status(Stream stream)) \
     ROW(required, cuStreamGetCtx, 9020, Status(Stream stream, Context* context)) \
     ROW(required, cuStreamWaitEvent, 3020, Status(Stream stream, Event event, unsigned flags)) \
+    ROW(optional, cuStreamWriteValue32, 11070, \
+        Status(Stream stream, Address at, uint32_t value, unsigned flags)) \
+    ROW(optional, cuStreamWaitValue32, 11070, \
+        Status(Stream stream, Address at, uint32_t value, unsigned flags)) \
     ROW(required, cuStreamSynchronize, 2000, Status(Stream stream)) \
     ROW(required, cuStreamQuery, 2000, Status(Stream stream)) \
     ROW(required, cuStreamGetCaptureInfo, 11030, \

@@ -40,6 +40,7 @@ inline constexpr Status invalid_handle = 400;
 inline constexpr Status not_found = 500;
 inline constexpr Status not_ready = 600;
 inline constexpr Status peer_access_already_enabled = 704;
+inline constexpr Status launch_failed = 719;
 inline constexpr Status cooperative_launch_too_large = 720;
 inline constexpr Status not_permitted = 800;
 inline constexpr Status not_supported = 801;
@@ -84,6 +85,7 @@ inline constexpr int active = 1;
 inline constexpr int invalidated = 2;
 }  // namespace capture_status
 
+// Of memory allocated and of memory registered.
 namespace host_alloc_flag {
 inline constexpr unsigned portable = 1;
 inline constexpr unsigned mapped = 2;
@@ -91,6 +93,10 @@ inline constexpr unsigned mapped = 2;
 
 namespace stream_flag {
 inline constexpr unsigned non_blocking = 1;
+}
+
+namespace wait_value_flag {
+inline constexpr unsigned equal = 1;
 }
 
 namespace event_flag {

@@ -16,6 +16,7 @@
     extern "C" const std::byte weft_kernels_##type[]; \
     extern "C" const std::byte weft_kernels_##type##_end[];
 WEFT_DEVICE_TYPES(WEFT_IMAGE_DECLARE)
+WEFT_IMAGE_DECLARE(move)
 #endif
 
 namespace weft::gpu {
@@ -43,13 +44,19 @@ Result<std::span<const std::byte>> device_image(DataType type) {
     const auto& image = images[static_cast<size_t>(type)];
     return std::span(image.begin, image.end);
 }
+
+Result<std::span<const std::byte>> move_image() {
+    return std::span(weft_kernels_move, weft_kernels_move_end);
+}
 #else
-Result<std::span<const std::byte>> device_image(DataType type) {
-    return make_error(
-        Code::unsupported, Scope::process,
-        format("no kernels for %s: this library was built without device code; build it where nvcc "
-               "is, with -Dcuda=enabled, or use host memory with WEFT_DEVICE=host",
-               to_string(type)));
+Result<std::span<const std::byte>> device_image(DataType) {
+    return make_error(Code::unsupported, Scope::process,
+                      "this library was built without device code; build it where nvcc is, with "
+                      "-Dcuda=enabled, or use host memory with WEFT_DEVICE=host");
+}
+
+Result<std::span<const std::byte>> move_image() {
+    return device_image({});
 }
 #endif
 

@@ -1,6 +1,6 @@
 // The device code this library carries: one image per data type, a fatbin for cuModuleLoadData,
-// with the kernels of both families. Thread rule: constants, reentrant. Failure rule: a
-// library built without a CUDA toolkit has none and says so.
+// with the kernels of both families, and one that copies. Thread rule: constants, reentrant.
+// Failure rule: a library built without a CUDA toolkit has none and says so.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,8 @@
 namespace weft::gpu {
 
 Result<std::span<const std::byte>> device_image(DataType type);
+// Of the kernel "move_rows" (device/move.h).
+Result<std::span<const std::byte>> move_image();
 
 enum class Family : uint8_t { lanes, oneshot };
 inline constexpr int family_count = 2;

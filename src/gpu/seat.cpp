@@ -48,6 +48,13 @@ Result<DeviceFacts> facts_of(const Driver& driver, int ordinal, Device device) {
     return facts;
 }
 
+Result<void> image_load(const Driver& driver, const DeviceFacts& facts, const char* what,
+                        std::span<const std::byte> image, Module* module) {
+    return driver_check(driver, driver.cuModuleLoadData(module, image.data()),
+                        format("loading the %s kernels on %s (compute capability %d.%d)", what,
+                               facts.name.c_str(), facts.capability / 10, facts.capability % 10));
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Seat>> Seat::create(const Driver& driver, int ordinal) {
@@ -75,30 +82,35 @@ Result<void> Seat::load() {
     for (int type = 0; type < data_type_count; ++type) {
         TRY(load_type(static_cast<DataType>(type)));
     }
+    const std::span<const std::byte> image = TRY(move_image());
+    Module& module = modules_[data_type_count];
+    TRY(image_load(*driver_, facts_, "copying", image, &module));
+    move_kernel_ = TRY(kernel_load(module, "move_rows"));
     return {};
 }
 
 Result<void> Seat::load_type(DataType type) {
     const std::span<const std::byte> image = TRY(device_image(type));
     Module& module = modules_[static_cast<size_t>(type)];
-    TRY(driver_check(
-        *driver_, driver_->cuModuleLoadData(&module, image.data()),
-        format("loading the %s kernels on %s (compute capability %d.%d)", to_string(type),
-               facts_.name.c_str(), facts_.capability / 10, facts_.capability % 10)));
+    TRY(image_load(*driver_, facts_, to_string(type), image, &module));
     for (int family = 0; family < family_count; ++family) {
         for (int op = 0; op < kernel_ops; ++op) {
-            const std::string name =
-                kernel_name(static_cast<Family>(family), type, static_cast<RedOp>(op));
-            Function& kernel = kernels_[family][static_cast<size_t>(type)][op];
-            TRY(driver_check(*driver_, driver_->cuModuleGetFunction(&kernel, module, name.c_str()),
-                             "finding the kernel " + name));
-            // Without this function loading cannot be lazy either.
-            if (driver_->cuFuncLoad != nullptr) {
-                TRY(driver_check(*driver_, driver_->cuFuncLoad(kernel), "loading " + name));
-            }
+            kernels_[family][static_cast<size_t>(type)][op] = TRY(kernel_load(
+                module, kernel_name(static_cast<Family>(family), type, static_cast<RedOp>(op))));
         }
     }
     return {};
+}
+
+Result<Function> Seat::kernel_load(Module module, const std::string& name) {
+    Function kernel = nullptr;
+    TRY(driver_check(*driver_, driver_->cuModuleGetFunction(&kernel, module, name.c_str()),
+                     "finding the kernel " + name));
+    // Without this function loading cannot be lazy either.
+    if (driver_->cuFuncLoad != nullptr) {
+        TRY(driver_check(*driver_, driver_->cuFuncLoad(kernel), "loading " + name));
+    }
+    return kernel;
 }
 
 Seat::~Seat() {

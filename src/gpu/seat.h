@@ -39,6 +39,7 @@ class Seat {
         return kernels_[static_cast<size_t>(family)][static_cast<size_t>(type)]
                        [static_cast<size_t>(op)];
     }
+    Function move_kernel() const { return move_kernel_; }
     // Whether that many blocks of this kernel fit the device at once, as they must if they wait for
     // each other. The line says what to do.
     Result<void> resident(Family family, DataType type, RedOp op, uint32_t blocks,
@@ -49,13 +50,15 @@ class Seat {
         : driver_(&driver), context_(std::move(context)), facts_(std::move(facts)) {}
     Result<void> load();
     Result<void> load_type(DataType type);
+    Result<Function> kernel_load(Module module, const std::string& name);
 
     static constexpr int kernel_ops = 4;  // sum, prod, max, min
     const Driver* driver_;
     PrimaryContext context_;
     DeviceFacts facts_;
-    Module modules_[data_type_count] = {};
+    Module modules_[data_type_count + 1] = {};  // the last is move's
     Function kernels_[family_count][data_type_count][kernel_ops] = {};
+    Function move_kernel_ = nullptr;
 };
 
 // The operation a kernel does for a call's: averages and pre-multiplied sums are sums.

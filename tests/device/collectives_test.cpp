@@ -228,7 +228,7 @@ TEST_CASE("memory of the library is memory of the device") {
     CHECK(job.cuda.fake->live_allocations == before);
 }
 
-TEST_CASE("operations are counted, launches are one for a group") {
+TEST_CASE("operations are counted, launches are one for a group", "[clique]") {
     Job job(4);
     Buffers buffers(job, Coll::all_reduce, 4000);
     buffers.fill(0);

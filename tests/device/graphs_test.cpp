@@ -117,7 +117,7 @@ TEST_CASE("sends and receives, and streams that fork and join, in a graph") {
     CUDA(job.cuda->cuEventDestroy(fork));
 }
 
-TEST_CASE("a graph keeps the memory of a communicator that is destroyed before it") {
+TEST_CASE("a graph keeps the memory of a communicator that is destroyed before it", "[clique]") {
     Cuda watch;
     const int before = watch.fake->live_allocations;
     {

@@ -56,14 +56,20 @@ TEST_CASE("streams that share one hardware queue, or two, or eight") {
     }
 }
 
-TEST_CASE("a device that holds few blocks: launches fit, and those that cannot are refused") {
+TEST_CASE("a device that holds few blocks") {
     Cuda probe;
     probe.fake->resident_blocks = 6;
     Job job(3);
     job.cuda.fake->resident_blocks = 6;
     operations(job, true);
     operations(job, false);
-    // Now it holds fewer than a group needs.
+    job.cuda.fake->resident_blocks = 0;
+}
+
+TEST_CASE("a device that holds fewer blocks than a group needs", "[clique]") {
+    Cuda probe;
+    probe.fake->resident_blocks = 6;
+    Job job(3);
     Buffers buffers(job, Coll::all_reduce, 20000);
     buffers.fill(0);
     job.cuda.fake->resident_blocks = 2;

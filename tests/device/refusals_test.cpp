@@ -55,7 +55,8 @@ TEST_CASE("memory and streams of another device are refused by name") {
     CUDA(both->cuMemFree(other));
 }
 
-TEST_CASE("two threads that hand over the same stream: both ranks are named, nothing hangs") {
+TEST_CASE("two threads that hand over the same stream: both ranks are named, nothing hangs",
+          "[clique]") {
     Job job(2);
     Buffers buffers(job, Coll::all_reduce, 3000);
     buffers.fill(0);
@@ -68,7 +69,7 @@ TEST_CASE("two threads that hand over the same stream: both ranks are named, not
     CHECK(buffers.wrong(0) == 0);
 }
 
-TEST_CASE("ranks of one group that call different things are told at once") {
+TEST_CASE("ranks of one group that call different things are told at once", "[clique]") {
     Job job(2);
     int32_t* const memory = job.take<int32_t>(100);
     cudaStream_t const stream = cuda_stream(job.streams[0]);
@@ -105,27 +106,6 @@ TEST_CASE("ranks that do not work on the same kind of memory") {
     CHECK(results[0] == ncclInvalidUsage);
     CHECK(results[1] == ncclInvalidUsage);
     CHECK(lines[0].find("WEFT_DEVICE alike") != std::string::npos);
-}
-
-TEST_CASE("ranks on two devices") {
-    Cuda cuda(2);
-    ncclUniqueId id;
-    NCCL(ncclGetUniqueId(&id));
-    ncclResult_t results[2] = {};
-    std::vector<std::thread> threads;
-    for (int rank = 0; rank < 2; rank++) {
-        threads.emplace_back([&, rank] {
-            const auto guard = cuda.use(rank);
-            ncclComm_t comm = nullptr;
-            results[rank] = ncclCommInitRank(&comm, 2, id, rank);
-        });
-    }
-    for (std::thread& thread : threads) {
-        thread.join();
-    }
-    CHECK(results[0] == ncclInvalidUsage);
-    CHECK(results[1] == ncclInvalidUsage);
-    CHECK(Warnings().say({"is on CUDA device", "for one device", "WEFT_DEVICE=host"}));
 }
 
 TEST_CASE("a device that does not exist, named by ncclCommInitAll") {

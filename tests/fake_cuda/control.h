@@ -18,6 +18,7 @@ struct FakeCudaControl {
     unsigned late;             // streams start what they are given late, by chance; a seed
     int lazy;        // the first launch of a kernel that cuFuncLoad has not named loads it
     int no_waiting;  // calls that wait for the device are refused: init is over
+    int launch_fails;  // that many launches from now, one fails; 0: none
     // Counted.
     std::atomic<int> init_count;    // calls of cuInit
     std::atomic<int> primary_refs;  // references to all primary contexts

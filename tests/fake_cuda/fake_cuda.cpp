@@ -32,6 +32,7 @@ FakeCudaControl fake_cuda_control = {12080,
                                      0,
                                      0,
                                      0,
+                                     0,
                                      {0},
                                      {0},
                                      {0},
@@ -144,6 +145,11 @@ void grid_run(Function function, const void* argument, unsigned blocks, unsigned
     for (std::thread& block : running) {
         block.join();
     }
+}
+
+// What a stream writes or awaits.
+std::atomic_ref<uint32_t> word_of(Address at) {
+    return std::atomic_ref(*reinterpret_cast<uint32_t*>(at));
 }
 
 // A kernel that was not loaded is loaded by its first launch, which waits for the device.
@@ -262,6 +268,16 @@ struct Fake {
     static Status cuMemFreeHost(void* memory) {
         return release(reinterpret_cast<Address>(memory), true);
     }
+    static Status cuMemHostRegister(void* memory, size_t bytes, unsigned) {
+        REQUIRE(in_context());
+        REQUIRE(unsafe_call());
+        return memory_register(reinterpret_cast<Address>(memory), bytes, stack.back());
+    }
+    static Status cuMemHostUnregister(void* memory) {
+        REQUIRE(in_context());
+        REQUIRE(unsafe_call());
+        return memory_unregister(reinterpret_cast<Address>(memory));
+    }
     static Status cuMemGetAddressRange(Address* base, size_t* bytes, Address address) {
         REQUIRE(in_context());
         const Allocation found = memory_find(address);
@@ -368,6 +384,9 @@ struct Fake {
         }
         REQUIRE(kernel_loaded(function));
         fake_cuda_control.launches++;
+        if (fake_cuda_control.launch_fails > 0 && --fake_cuda_control.launch_fails == 0) {
+            return status::launch_failed;
+        }
         const auto* const given = static_cast<const char*>(arguments[0]);
         const std::vector<char> argument(given, given + function->argument_bytes);
         stream_give(stream, [=, threads = fake_cuda_control.block_threads] {
@@ -383,6 +402,26 @@ struct Fake {
         }
         return cuLaunchKernel(function, x, y, z, block_x, block_y, block_z, shared, stream,
                               arguments, nullptr);
+    }
+    static Status cuStreamWriteValue32(Stream stream, Address at, uint32_t value, unsigned flags) {
+        REQUIRE(in_context());
+        if (!memory_holds(at, 4) || at % 4 != 0 || flags != 0) {
+            return status::invalid_value;
+        }
+        stream_give(stream, [=] { word_of(at).store(value, std::memory_order_release); });
+        return status::success;
+    }
+    static Status cuStreamWaitValue32(Stream stream, Address at, uint32_t value, unsigned flags) {
+        REQUIRE(in_context());
+        if (!memory_holds(at, 4) || at % 4 != 0 || flags != wait_value_flag::equal) {
+            return status::invalid_value;
+        }
+        stream_give(stream, [=] {
+            while (word_of(at).load(std::memory_order_acquire) != value) {
+                std::this_thread::yield();
+            }
+        });
+        return status::success;
     }
     static Status cuLaunchHostFunc(Stream stream, HostCall call, void* argument) {
         REQUIRE(ready());

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <memory>
 
+#include "src/gpu/device/move.h"
 #include "src/gpu/device/oneshot.h"
 #include "tests/fake_cuda/block.h"
 
@@ -31,6 +32,13 @@ void oneshot_run(const void* argument, uint32_t index, uint32_t threads) {
     });
 }
 
+void move_rows(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::MoveLaunch*>(argument);
+    HostBlock block(threads);
+    block.run(
+        [&](device::Threads thread, void* sync) { device::move_run(thread, sync, launch, index); });
+}
+
 // clang-format off
 #define KERNEL(type, op) \
     {"lanes_" #type "_" #op, sizeof(device::Launch), lanes_run<DataType::type, RedOp::op>}, \
@@ -40,6 +48,7 @@ FunctionOpaque functions[] = {
     KERNELS(int8) KERNELS(uint8) KERNELS(int32) KERNELS(uint32) KERNELS(int64) KERNELS(uint64)
     KERNELS(float16) KERNELS(float32) KERNELS(float64) KERNELS(bfloat16) KERNELS(float8e4m3)
     KERNELS(float8e5m2)
+    {"move_rows", sizeof(device::MoveLaunch), move_rows},
 };
 // clang-format on
 

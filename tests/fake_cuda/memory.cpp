@@ -52,7 +52,7 @@ Status memory_take(Address* address, size_t bytes, Context context, bool host) {
     std::memset(memory, poison, bytes);
     *address = reinterpret_cast<Address>(memory);
     const std::lock_guard lock(mutex);
-    allocations[*address] = {*address, bytes, context, host};
+    allocations[*address] = {*address, bytes, context, host, false};
     fake_cuda_control.live_allocations++;
     changes++;
     return status::success;
@@ -62,13 +62,36 @@ Status memory_take(Address* address, size_t bytes, Context context, bool host) {
 Status memory_free(Address address, bool host) {
     const std::lock_guard lock(mutex);
     const auto found = allocations.find(address);
-    if (found == allocations.end() || found->second.host != host) {
+    if (found == allocations.end() || found->second.host != host || found->second.registered) {
         return status::invalid_value;
     }
     void* const memory = reinterpret_cast<void*>(address);
     const size_t bytes = pages_of(found->second.bytes);
     madvise(memory, bytes, MADV_DONTNEED);
     mprotect(memory, bytes, PROT_NONE);
+    allocations.erase(found);
+    fake_cuda_control.live_allocations--;
+    changes++;
+    return status::success;
+}
+
+Status memory_register(Address address, size_t bytes, Context context) {
+    const std::lock_guard lock(mutex);
+    if (address == 0 || bytes == 0 || find_locked(address).begin != 0) {
+        return status::invalid_value;
+    }
+    allocations[address] = {address, bytes, context, true, true};
+    fake_cuda_control.live_allocations++;
+    changes++;
+    return status::success;
+}
+
+Status memory_unregister(Address address) {
+    const std::lock_guard lock(mutex);
+    const auto found = allocations.find(address);
+    if (found == allocations.end() || !found->second.registered) {
+        return status::invalid_value;
+    }
     allocations.erase(found);
     fake_cuda_control.live_allocations--;
     changes++;

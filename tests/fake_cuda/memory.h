@@ -14,10 +14,14 @@ struct Allocation {
     size_t bytes = 0;
     Context context = nullptr;
     bool host = false;
+    bool registered = false;  // not allocated here
 };
 
 Status memory_take(Address* address, size_t bytes, Context context, bool host);
 Status memory_free(Address address, bool host);
+// Memory of the program that the device may reach from now on, and no longer.
+Status memory_register(Address address, size_t bytes, Context context);
+Status memory_unregister(Address address);
 // The one in which the address lies.
 Allocation memory_find(Address address);
 bool memory_holds(Address address, size_t bytes);

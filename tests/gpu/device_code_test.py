@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """device_code_test.py ARCHS FILE...: what can be known of the kernels without a GPU.
 
-FILEs are kernels_<type>.fatbin, .report and .ptx as src/gpu/device/compile.py makes them. The report:
+FILEs are kernels_<type>.fatbin, .report and .ptx (and kernels_move.*, of the kernel move_rows) as src/gpu/device/compile.py makes them. The report:
 no stack, no spills, registers within bounds, every kernel for every architecture. The PTX: the rules
 of src/gpu/device/mem.h. The fatbins together: at most 8 MiB. First the checks are shown text that
 breaks each rule.
@@ -45,6 +45,11 @@ NEEDED = {
         (r"ld\.relaxed\.sys\.global\.u64", "LL loads"),
         (r"st\.relaxed\.sys\.global\.u64", "LL stores"),
         (r"st\.release\.sys\.global\.u64", "a release store at system scope"),
+    ],
+    "move": [
+        (r"ld\.global\.v2\.u64", "16-byte loads"),
+        (r"st\.global\.v2\.u64", "16-byte stores"),
+        (r"ld\.relaxed\.sys\.global\.u64", "a look at the word that stops it"),
     ],
 }
 
@@ -192,7 +197,8 @@ def main(archs, *paths):
     faults, fatbin_bytes, registers = [], 0, []
     for path in paths:
         base, suffix = os.path.splitext(os.path.basename(path))
-        kernels = [f"{family}_{base.split('_', 1)[1]}_{op}" for family in FAMILIES for op in OPERATIONS]
+        kind = base.split("_", 1)[1]
+        kernels = ["move_rows"] if kind == "move" else [f"{family}_{kind}_{op}" for family in FAMILIES for op in OPERATIONS]
         if suffix == ".fatbin":
             fatbin_bytes += os.path.getsize(path)
         elif suffix == ".report":

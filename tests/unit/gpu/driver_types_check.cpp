@@ -85,6 +85,7 @@ static_assert(gpu::status::invalid_handle == CUDA_ERROR_INVALID_HANDLE);
 static_assert(gpu::status::not_found == CUDA_ERROR_NOT_FOUND);
 static_assert(gpu::status::not_ready == CUDA_ERROR_NOT_READY);
 static_assert(gpu::status::peer_access_already_enabled == CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED);
+static_assert(gpu::status::launch_failed == CUDA_ERROR_LAUNCH_FAILED);
 static_assert(gpu::status::cooperative_launch_too_large == CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
 static_assert(gpu::status::not_permitted == CUDA_ERROR_NOT_PERMITTED);
 static_assert(gpu::status::stream_capture_unsupported == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
@@ -120,6 +121,9 @@ static_assert(gpu::capture_status::invalidated == CU_STREAM_CAPTURE_STATUS_INVAL
 
 static_assert(gpu::host_alloc_flag::portable == CU_MEMHOSTALLOC_PORTABLE);
 static_assert(gpu::host_alloc_flag::mapped == CU_MEMHOSTALLOC_DEVICEMAP);
+static_assert(gpu::host_alloc_flag::portable == CU_MEMHOSTREGISTER_PORTABLE);
+static_assert(gpu::host_alloc_flag::mapped == CU_MEMHOSTREGISTER_DEVICEMAP);
+static_assert(gpu::wait_value_flag::equal == CU_STREAM_WAIT_VALUE_EQ);
 static_assert(gpu::stream_flag::non_blocking == CU_STREAM_NON_BLOCKING);
 static_assert(gpu::event_flag::no_timing == CU_EVENT_DISABLE_TIMING);
 static_assert(gpu::user_object_flag::no_destructor_sync == CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);

@@ -21,7 +21,7 @@ class FakeSwitches {
         control_->stub = 0;
         control_->block_threads = 1;
         control_->resident_blocks = control_->queues = control_->late = 0;
-        control_->lazy = control_->no_waiting = 0;
+        control_->lazy = control_->no_waiting = control_->launch_fails = 0;
         dlclose(library_);
     }
     FakeSwitches(const FakeSwitches&) = delete;

@@ -1,0 +1,63 @@
+// Calls of a device communicator cut into parts that go through a slot of host memory: what is
+// copied in before, what the host engine is asked for, what is copied out after. All ranks cut
+// alike, for how follows from the call, the number of ranks and the size of a slot. Pure. Thread
+// rule: thread-bound. Failure rule: none; the calls were checked.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "src/exec/engine.h"
+
+namespace weft {
+
+// Rows between a buffer of the call and the slot.
+struct RelayRows {
+    uint64_t user = 0;  // address
+    uint64_t slot = 0;  // offset
+    uint64_t width = 0, rows = 1;
+    uint64_t user_pitch = 0, slot_pitch = 0;
+    bool operator==(const RelayRows&) const = default;
+};
+
+struct RelayPart {
+    std::vector<RelayRows> in, out;
+    std::vector<Call> calls;  // buffers are offsets into the slot: see relay_place()
+};
+
+struct RelayShape {
+    int32_t rank = 0;
+    int32_t rank_count = 1;
+    uint64_t slot_bytes = 0;
+};
+
+// The parts of one group's calls, in order: of each collective, then of all sends and receives,
+// whose rounds take a part of each peer and direction.
+class RelayCut {
+  public:
+    RelayCut(RelayShape shape, const std::vector<Call>& calls);
+    std::optional<RelayPart> next();
+
+  private:
+    // Messages to or from one peer, one after the other.
+    struct Way {
+        std::vector<Call> calls;
+        size_t at = 0;      // call
+        uint64_t done = 0;  // bytes of it
+    };
+    RelayPart collective_part(const Call& call);
+    void pair_part(uint64_t place, Way& way, RelayPart& part) const;
+    uint64_t room() const;
+
+    const RelayShape shape_;
+    std::vector<Call> collectives_;
+    size_t at_ = 0;
+    uint64_t done_ = 0;      // elements of the collective at_
+    std::vector<Way> ways_;  // by peer, receives and sends in turn
+};
+
+// The calls of a part with its slot at `slot`.
+std::vector<Call> relay_place(std::vector<Call> calls, char* slot);
+
+}  // namespace weft
