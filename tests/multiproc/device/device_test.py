@@ -1,0 +1,55 @@
+"""Processes on device memory, on the stand-in driver: device_test.py DRIVER WORKER PLACE CASE [ARG...]. They reach each other by way of
+host memory, on one host and between virtual hosts. 77: this machine does not allow virtual hosts."""
+
+import os
+import re
+import subprocess
+import sys
+
+DRIVER, WORKER, PLACE, CASE = sys.argv[1:5]
+RUN = os.path.join(os.environ["WEFT_TEST_BIN"], "weft-run")
+PLACES = {"host": ["-n", "3"], "virtual": ["-n", "4", "--hosts", "2", "--require-hosts"]}
+
+
+def clean(**more):
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "OMPI_", "PMI"))}
+    return {**keep, "WEFT_LIBCUDA": DRIVER, **more}
+
+
+def run(*arguments, **env):
+    command = [RUN, *PLACES[PLACE], "--prefix", "all", "--timeout", "90", "--", WORKER, *map(str, arguments)]
+    done = subprocess.run(command, env=clean(**env), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110, check=False)
+    sys.stdout.write(done.stdout + done.stderr)
+    return done
+
+
+def case_collectives(count):
+    done = run("collectives", count, NCCL_DEBUG="INFO")
+    assert done.returncode == 0, f"exit status {done.returncode}"
+    ways = re.findall(r"go through \d+ bytes of pinned host memory", done.stdout + done.stderr)
+    assert len(ways) == int(PLACES[PLACE][1]), f"{len(ways)} ranks said how they reach each other"
+
+
+def case_kill(victim):
+    done = run("kill", victim, WEFT_RUN_GRACE="20")
+    assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
+    told = re.findall(r"result \d+ after", done.stdout)
+    assert len(told) == int(PLACES[PLACE][1]) - 1, f"{len(told)} survivors reported"
+
+
+def main():
+    if PLACE != "host":
+        probe = subprocess.run([RUN, "-n", "1", "--hosts", "1", "--require-hosts", "--", "true"], env=clean(),
+                               capture_output=True, text=True, timeout=30, check=False)
+        if probe.returncode != 0:
+            print(f"virtual hosts are not allowed here: {probe.stderr.strip()}")
+            return 77
+    try:
+        globals()["case_" + CASE](*sys.argv[5:])
+    except AssertionError as error:
+        print(f"{PLACE} {CASE}: {error}")
+        return 1
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,236 @@
+// One rank on device memory, in a process of its own: `device-worker MODE [ARG...]`, started by
+// weft-run with a driver in WEFT_LIBCUDA. Exit 0 when what the mode promises held on this rank;
+// otherwise one line on stderr and exit 1.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "src/gpu/context.h"
+#include "tests/multiproc/rank.h"
+
+using namespace weft;
+using namespace weft::multiproc;
+
+namespace {
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+// The driver as a program uses it: a context that is current, a stream, memory.
+class Device {
+  public:
+    Device() : driver_(load()), context_(retain(driver_)), guard_(push(driver_, context_)) {
+        done(driver_.cuStreamCreateWithPriority(&stream_, gpu::stream_flag::non_blocking, 0));
+    }
+    int32_t* take(size_t count) const {
+        gpu::Address address = 0;
+        done(driver_.cuMemAlloc(&address, count * sizeof(int32_t)));
+        return reinterpret_cast<int32_t*>(address);
+    }
+    cudaStream_t stream() const { return reinterpret_cast<cudaStream_t>(stream_); }
+    void synchronize() const { done(driver_.cuStreamSynchronize(stream_)); }
+    bool idle() const { return driver_.cuStreamQuery(stream_) == gpu::status::success; }
+
+  private:
+    static void done(gpu::Status status) {
+        if (status != gpu::status::success) {
+            fail("the driver answers %d", status);
+        }
+    }
+    template <class T>
+    static T value(Result<T> result) {
+        if (!result.ok()) {
+            fail("%s", result.error().what.c_str());
+        }
+        return std::move(result).value();
+    }
+    static gpu::Driver load() { return value(gpu::driver_load(std::getenv("WEFT_LIBCUDA"))); }
+    static gpu::PrimaryContext retain(const gpu::Driver& driver) {
+        value(gpu::driver_init(driver));
+        return value(gpu::PrimaryContext::retain(driver, 0));
+    }
+    static gpu::ContextGuard push(const gpu::Driver& driver, const gpu::PrimaryContext& context) {
+        return value(gpu::ContextGuard::push(driver, context.get()));
+    }
+
+    gpu::Driver driver_;
+    gpu::PrimaryContext context_;
+    gpu::ContextGuard guard_;
+    gpu::Stream stream_ = nullptr;
+};
+
+int32_t value_of(int rank, size_t i) {
+    return static_cast<int32_t>(rank * 1000 + static_cast<int>(i % 997));
+}
+
+// One call of each kind, all enqueued before any is waited for.
+class Calls {
+  public:
+    Calls(const Device& device, size_t count) : device_(device), count_(count) {}
+
+    void enqueue() {
+        const auto n = static_cast<size_t>(env.rank_count), me = static_cast<size_t>(env.rank);
+        cudaStream_t const stream = device_.stream();
+        const int root = env.rank_count - 1;
+        const auto sum = [](size_t i) {
+            int32_t total = 0;
+            for (int rank = 0; rank < env.rank_count; rank++) {
+                total += value_of(rank, i);
+            }
+            return total;
+        };
+        const size_t count = count_;
+        add("all_reduce", 1, 1, sum, [&](const int32_t* in, int32_t* out) {
+            return ncclAllReduce(in, out, count, ncclInt, ncclSum, comm, stream);
+        });
+        add(
+            "all_gather", 1, n,
+            [count](size_t i) { return value_of(static_cast<int>(i / count), i % count); },
+            [&](const int32_t* in, int32_t* out) {
+                return ncclAllGather(in, out, count, ncclInt, comm, stream);
+            });
+        add(
+            "reduce_scatter", n, 1, [=](size_t i) { return sum(me * count + i); },
+            [&](const int32_t* in, int32_t* out) {
+                return ncclReduceScatter(in, out, count, ncclInt, ncclSum, comm, stream);
+            });
+        add(
+            "broadcast", 1, 1, [=](size_t i) { return value_of(root, i); },
+            [&](const int32_t* in, int32_t* out) {
+                return ncclBroadcast(in, out, count, ncclInt, root, comm, stream);
+            });
+        add(
+            "alltoall", n, n,
+            [=](size_t i) { return value_of(static_cast<int>(i / count), me * count + i % count); },
+            [&](const int32_t* in, int32_t* out) {
+                return ncclAlltoAll(in, out, count, ncclInt, comm, stream);
+            });
+        const int next = (env.rank + 1) % env.rank_count,
+                  prev = (env.rank + env.rank_count - 1) % env.rank_count;
+        add(
+            "sendrecv", 1, 1, [=](size_t i) { return value_of(prev, i); },
+            [&](const int32_t* in, int32_t* out) {
+                ncclGroupStart();
+                ncclSend(in, count, ncclInt, next, comm, stream);
+                ncclRecv(out, count, ncclInt, prev, comm, stream);
+                return ncclGroupEnd();
+            });
+    }
+
+    void check() const {
+        for (const One& one : calls_) {
+            for (size_t i = 0; i < one.elements; i++) {
+                if (one.out[i] != one.want(i)) {
+                    fail("%s of %zu: element %zu is %d, not %d", one.what, count_, i, one.out[i],
+                         one.want(i));
+                }
+            }
+        }
+    }
+
+  private:
+    using Want = std::function<int32_t(size_t)>;
+    struct One {
+        const char* what;
+        size_t elements;
+        int32_t* out;
+        Want want;
+    };
+
+    void add(const char* what, size_t in_blocks, size_t out_blocks, Want want,
+             const std::function<ncclResult_t(const int32_t*, int32_t*)>& call) {
+        int32_t* const in = device_.take(in_blocks * count_);
+        int32_t* const out = device_.take(out_blocks * count_);
+        for (size_t i = 0; i < in_blocks * count_; i++) {
+            in[i] = value_of(env.rank, i);
+        }
+        std::fill_n(out, out_blocks * count_, -1);
+        ok(call(in, out), what);
+        calls_.push_back({what, out_blocks * count_, out, std::move(want)});
+    }
+
+    const Device& device_;
+    const size_t count_;
+    std::vector<One> calls_;
+};
+
+void mode_collectives(const Device& device, size_t count) {
+    Calls calls(device, count);
+    calls.enqueue();
+    device.synchronize();
+    calls.check();
+}
+
+void barrier(const Device& device) {
+    int32_t* const one = device.take(1);
+    *one = 1;
+    ok(ncclAllReduce(one, one, 1, ncclInt, ncclSum, comm, device.stream()), "barrier");
+    device.synchronize();
+    if (*one != env.rank_count) {
+        fail("the barrier summed %d of %d ranks", *one, env.rank_count);
+    }
+}
+
+// A peer dies while this rank's stream waits for it: the error names it, the stream runs out.
+void mode_kill(const Device& device, int victim) {
+    int32_t* const data = device.take(100'000);
+    std::fill_n(data, 100'000, 7);
+    barrier(device);
+    if (env.rank == victim) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        raise(SIGKILL);
+    }
+    const double begun = now();
+    ok(ncclAllReduce(data, data, 100'000, ncclInt, ncclSum, comm, device.stream()), "all_reduce");
+    ncclResult_t state = ncclSuccess;
+    while (state == ncclSuccess && now() - begun < 30) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        ok(ncclCommGetAsyncError(comm, &state), "ncclCommGetAsyncError");
+    }
+    const std::string text = ncclGetLastError(comm);
+    if (text.find("rank " + std::to_string(victim)) == std::string::npos) {
+        fail("result %d after %.1f s, said '%s'", state, now() - begun, text.c_str());
+    }
+    const double known = now();
+    while (!device.idle() && now() - known < 30) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    if (!device.idle() || std::count(data, data + 100'000, 7) != 100'000) {
+        fail("the stream %s, %td elements are as before", device.idle() ? "ran out" : "still waits",
+             std::count(data, data + 100'000, 7));
+    }
+    std::printf("result %d after %.2f s: %s\n", state, now() - begun, text.c_str());
+    ok(ncclCommAbort(comm), "ncclCommAbort");
+    comm = nullptr;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    env = launch_env_find();
+    const std::string mode = argc > 1 ? argv[1] : "";
+    const Device device;
+    comm = comm_of_all();
+    if (mode == "collectives" && argc == 3) {
+        mode_collectives(device, std::stoul(argv[2]));
+    } else if (mode == "kill" && argc == 3) {
+        mode_kill(device, std::stoi(argv[2]));
+    } else {
+        fail("usage: device-worker collectives COUNT | kill RANK");
+    }
+    if (comm != nullptr) {
+        ok(ncclCommDestroy(comm), "ncclCommDestroy");
+    }
+    return 0;
+}
