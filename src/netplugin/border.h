@@ -23,6 +23,8 @@ constexpr ncclResult_t result_of(Code code) {
         case Code::timeout:
         case Code::aborted:
             return ncclRemoteError;
+        case Code::device:
+            return ncclUnhandledCudaError;
         case Code::system:
             return ncclSystemError;
         case Code::in_progress:

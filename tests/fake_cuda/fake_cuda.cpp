@@ -63,11 +63,11 @@ namespace {
 
 constexpr int device_max = 8;
 
-std::mutex mutex;
-bool initialised = false;
+std::mutex& mutex = *new std::mutex;  // never destroyed, see streams.cpp
+std::atomic<bool> initialised{false};
 ContextOpaque primary[device_max];
 thread_local std::vector<Context> stack;
-std::set<Function> functions_loaded;  // under mutex
+std::set<Function>& functions_loaded = *new std::set<Function>;  // under mutex
 
 bool device_valid(Device device) {
     return device >= 0 && device < fake_cuda_control.devices;
@@ -235,6 +235,7 @@ struct Fake {
     }
     static Status cuCtxPushCurrent(Context context) {
         REQUIRE(ready());
+        const std::lock_guard lock(mutex);
         if (context != nullptr && context->references == 0) {
             return status::invalid_context;
         }
