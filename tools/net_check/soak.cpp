@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <optional>
+#include <iterator>
 #include <sstream>
 
 #include "src/base/log.h"
@@ -50,6 +50,19 @@ std::vector<Group> groups_mixed(int group_most, size_t bytes_most) {
     return groups;
 }
 
+std::string numbers_pack(const std::vector<size_t>& numbers) {
+    std::ostringstream text;
+    for (const size_t number : numbers) {
+        text << number << ' ';
+    }
+    return text.str();
+}
+
+std::vector<size_t> numbers_unpack(const std::string& text) {
+    std::istringstream words(text);
+    return {std::istream_iterator<size_t>(words), std::istream_iterator<size_t>()};
+}
+
 class Soak {
   public:
     explicit Soak(Bench& bench) : bench_(bench) {}
@@ -75,11 +88,12 @@ class Soak {
     Memory churned_{churn_bytes};
     size_t churns_ = 0;
     // What the checking thread and the progress thread say to each other.
-    std::atomic<bool> end_ = false;        // of what this side sends
-    std::atomic<bool> ended_ = false;      // the progress thread goes no further
-    std::atomic<size_t> own_rounds_ = 0;   // how many they will have been
-    std::atomic<size_t> peer_rounds_ = 0;  // likewise of what the other side sends
-    bool told_ = false, heard_ = false;    // of the progress thread
+    std::atomic<bool> end_ = false;    // of what this side sends
+    std::atomic<bool> ended_ = false;  // the progress thread goes no further
+    // Of each connection, how many rounds there will have been; written before its flag is set.
+    std::vector<size_t> own_rounds_, peer_rounds_;  // by who sends
+    std::atomic<bool> own_known_ = false, peer_known_ = false;
+    bool told_ = false, heard_ = false;  // of the progress thread
     // Last: it ends first, and with it the threads that use the rest.
     std::unique_ptr<Communicator> communicator_;
 };
@@ -123,19 +137,16 @@ bool Soak::done() const {
 // Both sides of a connection end with the same round; the sending one chooses it.
 void Soak::ends_note() {
     if (end_ && !told_) {
-        size_t rounds = 0;
-        for (const Flow& flow : sending_) {
-            rounds = std::max(rounds, flow.rounds_least());
-        }
         for (Flow& flow : sending_) {
-            flow.rounds_set(rounds);
+            own_rounds_.push_back(flow.rounds_least());
+            flow.rounds_set(own_rounds_.back());
         }
         told_ = true;
-        own_rounds_ = std::max<size_t>(rounds, 1);  // 0 is for not known
+        own_known_ = true;
     }
-    if (!heard_ && peer_rounds_ != 0) {
-        for (Flow& flow : receiving_) {
-            flow.rounds_set(peer_rounds_);
+    if (!heard_ && peer_known_) {
+        for (size_t i = 0; i < receiving_.size(); i++) {
+            receiving_[i].rounds_set(peer_rounds_[i]);
         }
         heard_ = true;
     }
@@ -185,13 +196,16 @@ Result<void> Soak::load_until(Nanos until) {
 
 Result<void> Soak::rounds_agree() {
     end_ = true;
-    while (own_rounds_ == 0 && !ended_) {
+    while (!own_known_ && !ended_) {
         std::this_thread::sleep_for(tick);
     }
     if (!ended_) {
-        TRY(bench_.channel.send(std::to_string(own_rounds_)));
+        TRY(bench_.channel.send(numbers_pack(own_rounds_)));
         const std::string said = TRY(bench_.channel.receive());
-        peer_rounds_ = static_cast<size_t>(std::atoll(said.c_str()));
+        peer_rounds_ = numbers_unpack(said);
+        TRY(expect(peer_rounds_.size() == receiving_.size(),
+                   "the two ranks differ in connections"));
+        peer_known_ = true;
     }
     return communicator_->progress.finish();
 }
@@ -241,10 +255,11 @@ Result<void> Soak::report(const Usage (&own)[3]) {
     std::ostringstream text;
     size_t messages = 0, bytes = 0, registered = churn_bytes;
     for (const bool sends : {true, false}) {
-        const size_t rounds = sends ? own_rounds_ : peer_rounds_;
-        for (const Flow& flow : of(sends)) {
-            messages += rounds * flow.round_messages();
-            bytes += rounds * flow.round_bytes();
+        const std::vector<size_t>& rounds = sends ? own_rounds_ : peer_rounds_;
+        for (size_t i = 0; i < rounds.size(); i++) {
+            const Flow& flow = of(sends)[i];
+            messages += rounds[i] * flow.round_messages();
+            bytes += rounds[i] * flow.round_bytes();
             registered += flow.bytes();
         }
     }
