@@ -216,20 +216,22 @@ TEST_CASE("load goes well with a plugin that is right, and finds what only load 
         const char* fault;
         const char* says;
     };
-    constexpr Load loads[] = {
+    std::vector<Load> loads = {
         {"none", "rank1_descriptors_end"},
-        {"memory-kept", "memory grows under load"},
         {"descriptor-kept", "descriptors change under load"},
         {"late-stale", "wrong data"},
         {"late-stuck", "no message of any connection goes on"},
     };
+    if (variable("WEFT_TEST_SANITIZER").empty()) {  // whose own memory grows, so it is not judged
+        loads.push_back({"memory-kept", "memory grows under load"});
+    }
     std::vector<std::string> lines;
     for (const Load& load : loads) {
         lines.push_back(std::string("TOY_MUTANT=") + load.fault + " " + checker() +
                         "--wait 10 --connections 3 --soak 3 " + toy());
     }
     const std::vector<Ran> all = commands_run(lines);
-    for (size_t i = 0; i < std::size(loads); i++) {
+    for (size_t i = 0; i < loads.size(); i++) {
         const bool right = i == 0;
         INFO(loads[i].fault << ": " << all[i].text);
         CHECK(all[i].status == (right ? 0 : 1));
