@@ -22,6 +22,8 @@ struct Limits {
     Nanos wait = 20 * nanos_per_s;  // what must happen by itself: a connection, a message
     Nanos peer = 60 * nanos_per_s;  // until the loss of a peer, or a handle of nobody, is an error
     uint64_t bytes = 64ull << 20;   // the longest message
+    Nanos soak = 0;                 // how long; 0: no soak
+    int connections = 64;           // of a soak
 };
 
 struct Bench {
@@ -35,6 +37,7 @@ struct Bench {
     std::mutex init_mutex;
     bool initialised = false;  // up to v10, init is called once a process
     bool peer_may_go = false;
+    std::string figures;  // name=number, a space between two: what a good verdict says
 
     int peer() const { return 1 - rank; }
     Result<void> load();

@@ -88,12 +88,15 @@ void board_use(Board* own, Nanos limit) {
     call_limit = limit;
 }
 
-CallNote::CallNote(Call call) : call_(call), begin_(clock_now()) {
+CallNote::CallNote(Call call) : call_(call), begin_(call_limit != 0 ? clock_now() : 0) {
     slot().store(call);
 }
 
 CallNote::~CallNote() {
     slot().store(Call::none);
+    if (call_limit == 0) {
+        return;
+    }
     const Nanos took = clock_now() - begin_;
     Call none = Call::none;
     if (call_must_not_block(call_) && took > call_limit &&

@@ -108,7 +108,7 @@ Result<void> Rail::open_vector() {
 }
 
 Result<void> Rail::open_queue() {
-    bool with_fd = provider_traits(info_->fabric_attr->prov_name).wait_fd;
+    bool with_fd = provider_traits(info_->fabric_attr->prov_name).wait_fd && !limits_.no_sleepers;
     fi_cq_attr attributes{};
     attributes.size = share_.entries;
     attributes.format = FI_CQ_FORMAT_DATA;
