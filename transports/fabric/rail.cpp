@@ -446,10 +446,7 @@ void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
     if (op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
         TxOwner owner = transmit.owner;
-        if (owner.control && transmit.to != nullptr) {
-            transmit.to->reached = clock_now();
-            transmit.to->trouble.clear();
-        }
+        message_came(transmit);
         tx_give(transmit);
         events.on_finished(*this, owner, nullptr);
         return;
@@ -471,8 +468,8 @@ void Rail::complete_error(RailEvents& events) {
         TxOwner owner = transmit.owner;
         const std::string cause = cause_of(entry);
         Error failure = error_of(entry, owner, cause);
+        message_failed(transmit, entry.prov_errno, cause);
         if (owner.control && transmit.to != nullptr) {
-            transmit.to->trouble = cause;
             control_lost(*transmit.to, failure);
         }
         tx_give(transmit);
