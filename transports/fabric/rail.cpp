@@ -469,9 +469,7 @@ void Rail::complete_error(RailEvents& events) {
         const std::string cause = cause_of(entry);
         Error failure = error_of(entry, owner, cause);
         message_failed(transmit, entry.prov_errno, cause);
-        if (owner.control && transmit.to != nullptr) {
-            control_lost(*transmit.to, failure);
-        }
+        control_lost(transmit, failure);
         tx_give(transmit);
         events.on_finished(*this, owner, &failure);
         return;
@@ -482,13 +480,6 @@ void Rail::complete_error(RailEvents& events) {
     LOG(info, net, "rail %u (%s): an incoming transfer failed: %s%s", index_, name_.c_str(),
         library_.error_text(entry.err),
         completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
-}
-
-void Rail::control_lost(RemoteEndpoint& to, const Error& failure) const {
-    if (features_.efa && !to.lost_told) {
-        to.lost_told = true;
-        log_warn(failure.what + "; it is sent again");
-    }
 }
 
 std::string Rail::cause_of(const fi_cq_err_entry& entry) const {

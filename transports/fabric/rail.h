@@ -177,7 +177,7 @@ class Rail {
     bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
-    void control_lost(RemoteEndpoint& to, const Error& failure) const;
+    void control_lost(const TxOp& op, const Error& failure) const;
     // Of messages that nobody waits for: it came to its endpoint, or failed.
     void message_came(const TxOp& op) const;
     void message_failed(const TxOp& op, int provider_code, const std::string& cause) const;

@@ -4,6 +4,8 @@
 // 2.5). So that a peer which cannot be reached does not end this process, every endpoint has one.
 #include <rdma/fi_errno.h>
 
+#include <cstring>
+
 #include "transports/fabric/rail.h"
 #include "transports/fabric/translate.h"
 
@@ -38,6 +40,19 @@ void Rail::message_failed(const TxOp& op, int provider_code, const std::string& 
     op.to->probes_lost += op.owner.probe ? 1 : 0;
     op.to->absent = features_.efa && provider_code == no_endpoint;
     op.to->trouble = cause;
+}
+
+// A farewell is sent once, to who may have gone before.
+void Rail::control_lost(const TxOp& op, const Error& failure) const {
+    if (!features_.efa || !op.owner.control || op.to == nullptr || op.to->lost_told) {
+        return;
+    }
+    MessageHeader header;
+    std::memcpy(&header, op.buffer->data, sizeof header);
+    if (header.kind != MessageKind::lost) {
+        op.to->lost_told = true;
+        log_warn(failure.what + "; it is sent again");
+    }
 }
 
 void Rail::open_events() {
