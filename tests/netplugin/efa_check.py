@@ -3,55 +3,34 @@
 the plugin must say so); LIBRARY as for tests/conformance/efa; OPTION goes to the checker. 77: this machine does not allow virtual hosts, or has no such
 libfabric."""
 
-import glob
-import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.environ["WEFT_TEST_SOURCE"], "tests"))
+import efa_device
+
 BIN = os.environ["WEFT_TEST_BIN"]
-SOURCE = os.environ["WEFT_TEST_SOURCE"]
 NETWORKS = {"kind": "nics=2", "unkind": "nics=2,reorder=200us,duplicate=10%,twice=5%,torn,seed=31", "unregistered": "nics=2"}
-FAULTS = {"unregistered": ["--efa-faults=mr-fail pages=40000"]}  # libfabric's own pools fit
+FAULTS = {"unregistered": ["--efa-faults=mr-fail pages=90000"]}  # libfabric's own pools fit
 SKIP = 77
-
-
-def library_path(library):
-    if library == "system":
-        return {}
-    done = subprocess.run([os.path.join(SOURCE, "tools/efa-2x.sh"), os.path.dirname(BIN)], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        print(f"SKIPPED {library}: {done.stderr.strip()}")
-        sys.exit(SKIP)
-    return {"WEFT_LIBFABRIC": f"{done.stdout.strip()}/libfabric.so.1"}
-
-
-def counted(folder):
-    totals = {}
-    for name in glob.glob(os.path.join(folder, "counters-*")):
-        if name.endswith(".new"):  # a draft of a process that was killed
-            continue
-        with open(name, encoding="utf-8") as file:
-            for nic in json.load(file)["nics"]:
-                for key, value in nic.items():
-                    if key != "name":
-                        totals[key] = totals.get(key, 0) + value
-    return totals
 
 
 def checked(network, library, fabric, plugin, options):
     """Output and exit status of the checker, and what the device counted."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "FI_", "OMPI_", "PMI", "LD_"))}
-    env.update(WEFT_PROVIDER=fabric, WEFT_INIT_TIMEOUT="10", **library_path(library))
+    env.update(WEFT_PROVIDER=fabric, WEFT_INIT_TIMEOUT="10")
+    if folder := efa_device.library_path(library, fabric):
+        env["WEFT_LIBFABRIC"] = f"{folder}/libfabric.so.1"
     with tempfile.TemporaryDirectory(prefix="weft-net-check-") as folder:
         command = [os.path.join(BIN, "weft-run"), "-n", "2", "--hosts", "2", "--require-hosts", f"--efa={NETWORKS[network]}",
                    *FAULTS.get(network, []), "--env", f"WEFT_EFA_DEVICE_COUNTERS={folder}/counters-%h-%p", "--prefix", "none", "--",
                    os.path.join(BIN, "weft-net-check"), *options, plugin]
         done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        totals = counted(folder)
+        hosts = efa_device.counters_of(folder).values()
+    totals = {name: sum(host.get(name, 0) for host in hosts) for name in ("packets", "reorders", "duplicates")}
     print(done.stdout, done.stderr, totals, sep="\n")
     if "weft-run: no virtual hosts" in done.stderr:
         sys.exit(SKIP)
