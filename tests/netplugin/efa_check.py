@@ -21,7 +21,7 @@ SKIP = 77
 def checked(network, library, fabric, plugin, options):
     """Output and exit status of the checker, and what the device counted."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "FI_", "OMPI_", "PMI", "LD_"))}
-    env.update(WEFT_PROVIDER=fabric, WEFT_INIT_TIMEOUT="10")
+    env.update(WEFT_PROVIDER=fabric, WEFT_INIT_TIMEOUT="20")
     if folder := efa_device.library_path(library, fabric):
         env["WEFT_LIBFABRIC"] = f"{folder}/libfabric.so.1"
     with tempfile.TemporaryDirectory(prefix="weft-net-check-") as folder:

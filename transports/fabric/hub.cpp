@@ -171,6 +171,9 @@ class FabricHub::Dispatch final : public RailEvents {
     // it reads the sequence: one of the two answers.
     void on_fence(Rail& rail, Inbox& inbox, const MessageHeader& header) {
         PeerFlow& flow = inbox.flow(header.from_rank);
+        if ((header.flags & fence_last) != 0) {
+            flow.ended.store(true);
+        }
         flow.fence.store(header.word);
         if (flow.in_flight.load() == 0) {
             fence_answer(rail, header.rail, inbox, header.from_rank);

@@ -177,7 +177,7 @@ void Processes::watch(Nanos now, const Inbox* self) {
         return;
     }
     for (auto& [uid, process] : processes_) {
-        if (process->up.load() && !process->gone) {
+        if (process->up.load() && !process->gone.load()) {
             look(*process, self);
         }
     }

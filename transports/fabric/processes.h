@@ -41,7 +41,7 @@ struct RemoteProcess {
     };
     uint64_t uid = 0;
     std::atomic<bool> up{false};  // some wire was connected
-    bool gone = false;
+    std::atomic<bool> gone{false};
     std::vector<User> users;
     std::vector<std::unique_ptr<RemotePath>> paths;
 };

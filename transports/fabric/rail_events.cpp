@@ -49,7 +49,8 @@ void Rail::control_lost(const TxOp& op, const Error& failure) const {
     }
     MessageHeader header;
     std::memcpy(&header, op.buffer->data, sizeof header);
-    if (header.kind != MessageKind::lost) {
+    const bool every = header.kind == MessageKind::fence_ack && header.word == fence_every;
+    if (header.kind != MessageKind::lost && !every) {
         op.to->lost_told = true;
         log_warn(failure.what + "; it is sent again");
     }
