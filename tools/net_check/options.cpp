@@ -25,7 +25,8 @@ enum Long : int {
     call_s,
     peer_s,
     deadline_s,
-    meet
+    meet,
+    lines
 };
 
 constexpr option long_options[] = {
@@ -42,6 +43,7 @@ constexpr option long_options[] = {
     {"peer-limit", required_argument, nullptr, peer_s},
     {"deadline", required_argument, nullptr, deadline_s},
     {"meet", required_argument, nullptr, meet},
+    {"lines", no_argument, nullptr, lines},
     {"verbose", no_argument, nullptr, 'v'},
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0},
@@ -131,6 +133,9 @@ Result<void> apply(Options& options, int which, const std::string& text) {
         case bench:
             options.bench = true;
             return {};
+        case lines:
+            options.limits.lines = true;
+            return {};
         case list:
             options.list = true;
             return {};
@@ -197,6 +202,7 @@ Checks a net plugin for NCCL against the contract, as NCCL would use it.
   --call-limit S      for a call that may not block (3)
   --peer-limit S      for an error, when a peer is lost or there is none (60)
   --deadline S        for a check; then its processes are killed (90)
+  --lines             an error must come with one warning that names what is wrong
   --meet R@ADDR:PORT  be rank R, 0 or 1, of a check on two hosts; rank 0 listens at ADDR:PORT.
                       weft-run says it by itself
   -v, --verbose       show what the plugin prints and logs

@@ -49,7 +49,7 @@ std::string task_pack(const Task& task) {
     std::ostringstream text;
     text << task.rank << ' ' << task.version << ' ' << task.check << ' ' << task.limits.call << ' '
          << task.limits.wait << ' ' << task.limits.peer << ' ' << task.limits.bytes << ' '
-         << task.limits.soak << ' ' << task.limits.connections;
+         << task.limits.lines << ' ' << task.limits.soak << ' ' << task.limits.connections;
     return text.str();
 }
 
@@ -57,7 +57,8 @@ Result<Task> task_unpack(const std::string& text, const std::string& plugin) {
     std::istringstream words(text);
     Task task;
     words >> task.rank >> task.version >> task.check >> task.limits.call >> task.limits.wait >>
-        task.limits.peer >> task.limits.bytes >> task.limits.soak >> task.limits.connections;
+        task.limits.peer >> task.limits.bytes >> task.limits.lines >> task.limits.soak >>
+        task.limits.connections;
     if (words.fail()) {
         return make_error(Code::invalid_argument, Scope::call, "not a task: " + text);
     }

@@ -446,10 +446,7 @@ void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
     if (op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
         TxOwner owner = transmit.owner;
-        if (owner.control && transmit.to != nullptr) {
-            transmit.to->reached = clock_now();
-            transmit.to->trouble.clear();
-        }
+        message_came(transmit);
         tx_give(transmit);
         events.on_finished(*this, owner, nullptr);
         return;
@@ -471,10 +468,8 @@ void Rail::complete_error(RailEvents& events) {
         TxOwner owner = transmit.owner;
         const std::string cause = cause_of(entry);
         Error failure = error_of(entry, owner, cause);
-        if (owner.control && transmit.to != nullptr) {
-            transmit.to->trouble = cause;
-            control_lost(*transmit.to, failure);
-        }
+        message_failed(transmit, entry.prov_errno, cause);
+        control_lost(transmit, failure);
         tx_give(transmit);
         events.on_finished(*this, owner, &failure);
         return;
@@ -485,13 +480,6 @@ void Rail::complete_error(RailEvents& events) {
     LOG(info, net, "rail %u (%s): an incoming transfer failed: %s%s", index_, name_.c_str(),
         library_.error_text(entry.err),
         completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
-}
-
-void Rail::control_lost(RemoteEndpoint& to, const Error& failure) const {
-    if (features_.efa && !to.lost_told) {
-        to.lost_told = true;
-        log_warn(failure.what + "; it is sent again");
-    }
 }
 
 std::string Rail::cause_of(const fi_cq_err_entry& entry) const {

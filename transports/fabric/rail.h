@@ -45,6 +45,7 @@ struct TxOwner {
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
     bool control = false;           // a control message, which nobody waits for
+    bool probe = false;             // nor for this: what becomes of it is told to its endpoint
 };
 
 // In place of a peer's rank: it has none, the two are yet to meet.
@@ -176,7 +177,10 @@ class Rail {
     bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
-    void control_lost(RemoteEndpoint& to, const Error& failure) const;
+    void control_lost(const TxOp& op, const Error& failure) const;
+    // Of messages that nobody waits for: it came to its endpoint, or failed.
+    void message_came(const TxOp& op) const;
+    void message_failed(const TxOp& op, int provider_code, const std::string& cause) const;
     void queue_failed(ssize_t rc);
     // Error, the provider's own code and what both mean.
     std::string cause_of(const fi_cq_err_entry& entry) const;
