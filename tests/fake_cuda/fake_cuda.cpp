@@ -390,7 +390,7 @@ struct Fake {
         }
         const auto* const given = static_cast<const char*>(arguments[0]);
         const std::vector<char> argument(given, given + function->argument_bytes);
-        stream_give(stream, [=, threads = fake_cuda_control.block_threads] {
+        stream_give(stream, [=, threads = fake_cuda_control.block_threads.load()] {
             grid_run(function, argument.data(), x, threads);
         });
         return status::success;
