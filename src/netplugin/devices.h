@@ -22,7 +22,8 @@ struct Device {
     const char* path_kept = nullptr;  // in /sys; null if there is none
     uint64_t guid = 0;
     int speed_mbps = 0;
-    bool device_memory = false;
+    bool device_memory = false;  // of GPUs
+    bool dmabuf = false;
     std::vector<int> physical;    // what it is made of, as asked for; itself if not merged
     std::vector<uint32_t> rails;  // the same, ascending
 };

@@ -69,6 +69,14 @@ struct RemoteWrite {
     uint32_t imm = 0;
 };
 
+// `at` lies in `memory`, which starts at `base`.
+struct OwnRead {
+    fid_mr* memory = nullptr;
+    const std::byte* base = nullptr;
+    const std::byte* at = nullptr;
+    size_t bytes = sizeof(uint64_t);  // at most so many
+};
+
 class Rail;
 
 // What a poll found. Called with the rail's lock held.
@@ -126,9 +134,11 @@ class Rail {
     Result<Post> write(const RemoteWrite& write, const TxOwner& owner);
     Result<Post> send(RemoteEndpoint& to, const MessageHeader& header, const void* body,
                       const TxOwner& owner);
-    // Reads the first 8 bytes of `word`, which is registered here for FI_REMOTE_READ and starts at
-    // `at`, over the NIC; `owner.use` is lowered when it is done.
-    Result<Post> flush(fid_mr* word, const void* at, const TxOwner& owner);
+    // Reads memory that is registered here for FI_REMOTE_READ over the NIC; `owner.use` is lowered
+    // when it is done.
+    Result<Post> flush(const OwnRead& read, const TxOwner& owner);
+    // This rail's own endpoint, until the next renew().
+    Result<RemoteEndpoint*> own_endpoint();
     // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated),
     // but on EFA warned of once: it is how a network that drops packets shows. `peer`: its rank.
     void control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,

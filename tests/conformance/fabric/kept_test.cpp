@@ -21,7 +21,8 @@ struct Sharing {
         }
     }
     std::unique_ptr<KeptMemory> keep(std::string& memory, size_t from, size_t bytes) {
-        return std::move(hub->keep(memory.data() + from, bytes, {})).value();
+        return std::move(hub->keep({weft::MemoryKind::host, memory.data() + from, bytes}, {}))
+            .value();
     }
     void use(size_t wire, std::string& memory, size_t from, size_t bytes) {
         wires[wire]->release(wires[wire]->expose(memory.data() + from, bytes).value());
@@ -107,7 +108,7 @@ TEST_CASE("fabric memory: what is no memory cannot be kept") {
     Sharing world(1);
     char byte = 0;
     for (const auto& [base, bytes] : {std::pair<void*, size_t>{nullptr, 100}, {&byte, 0}}) {
-        const auto kept = world.hub->keep(base, bytes, {});
+        const auto kept = world.hub->keep({weft::MemoryKind::host, base, bytes}, {});
         REQUIRE_FALSE(kept.ok());
         CHECK_THAT(kept.error().what, Catch::Contains("that is no memory"));
     }
@@ -158,7 +159,9 @@ TEST_CASE("fabric memory: a connection registers nothing of what is kept, whatev
     std::string from = filled(bytes, 1), into(bytes, 'x');
     std::vector<std::unique_ptr<KeptMemory>> kept;
     for (std::string* memory : {&from, &into}) {
-        kept.push_back(std::move(shared->hub->keep(memory->data(), bytes, {})).value());
+        kept.push_back(
+            std::move(shared->hub->keep({weft::MemoryKind::host, memory->data(), bytes}, {}))
+                .value());
     }
     const WireCounters& counters = pair->send->wire_counters();
     const uint64_t before = counters.registrations;
