@@ -53,10 +53,9 @@ Memory::Memory(std::shared_ptr<Shared> shared, const Ask& ask, std::unique_ptr<K
 
 Result<std::unique_ptr<Memory>> Memory::make(const Connection& connection, const Ask& ask) {
     const Device& device = connection.device();
-    const bool takes = ask.kind == pointer_host ||
-                       (ask.kind == pointer_cuda && device.device_memory) ||
-                       (ask.kind == pointer_dmabuf && device.dmabuf);
-    if (!takes) {
+    const bool one =
+        ask.kind == pointer_host || ask.kind == pointer_cuda || ask.kind == pointer_dmabuf;
+    if (!one || (pointer_kinds_of(device) & ask.kind) == 0) {
         return refusal(device, ask);
     }
     MemoryRequest request{MemoryKind::host, ask.data, ask.bytes};

@@ -85,8 +85,7 @@ ncclResult_t properties(int index, Properties* properties) {
         properties->name = const_cast<char*>(device.name_kept);
         properties->pci_path = const_cast<char*>(device.path_kept);
         properties->guid = device.guid;
-        properties->pointer_kinds = pointer_host | (device.device_memory ? pointer_cuda : 0) |
-                                    (device.dmabuf ? pointer_dmabuf : 0);
+        properties->pointer_kinds = pointer_kinds_of(device);
         properties->reg_is_global = 1;
         properties->speed_mbps = device.speed_mbps;
         properties->port = 1;

@@ -12,6 +12,7 @@ TxOwner FabricWire::owner_of_own(uint32_t peer, LocalRegion& region, size_t rail
     owner.use = region.use.get();
     owner.peer = peer;
     owner.at = static_cast<uint8_t>(rail);
+    owner.own = true;
     return owner;
 }
 

@@ -494,12 +494,14 @@ std::string Rail::cause_of(const fi_cq_err_entry& entry) const {
 
 Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
                      const std::string& cause) const {
-    return make_error(
-        Code::remote, Scope::peer,
-        format("rail %u (%s, %s): %s %s failed: %s", index_, name_.c_str(),
-               info_->fabric_attr->prov_name, owner.control ? "a control message to" : "a put to",
-               peer_text(owner.peer).c_str(), cause.c_str()),
-        entry.err);
+    return make_error(Code::remote, Scope::peer,
+                      format("rail %u (%s, %s): %s %s failed: %s", index_, name_.c_str(),
+                             info_->fabric_attr->prov_name,
+                             owner.control ? "a control message to"
+                             : owner.own   ? "reaching memory of our own for"
+                                           : "a put to",
+                             peer_text(owner.peer).c_str(), cause.c_str()),
+                      entry.err);
 }
 
 void Rail::queue_failed(ssize_t rc) {

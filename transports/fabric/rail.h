@@ -46,6 +46,7 @@ struct TxOwner {
     uint8_t at = 0;                 // the rail, counted among the wire's
     bool control = false;           // a control message, which nobody waits for
     bool probe = false;             // nor for this: what becomes of it is told to its endpoint
+    bool own = false;               // goes from this side to this side
 };
 
 // In place of a peer's rank: it has none, the two are yet to meet.

@@ -126,35 +126,13 @@ TEST_CASE("fabric memory: rails are told before they are opened") {
     }
 }
 
-// The two sides of a connection that met by a handle, as the plugin makes them.
-std::unique_ptr<Connected> pair_over(std::shared_ptr<netplugin::Shared> shared) {
-    Device device;
-    device.name = "the device";
-    MeetConfig config;
-    config.shares_memory = true;
-    const auto listener = std::move(shared->hub->listen(config)).value();
-    const auto call = std::move(shared->hub->call(config, listener->handle())).value();
-    std::optional<Met> called, accepted;
-    const Nanos limit = clock_now() + 20 * nanos_per_s;
-    while (!(called && accepted) && clock_now() < limit) {
-        if (!called) {
-            called = std::move(call->advance(clock_now())).value();
-        }
-        if (!accepted) {
-            accepted = std::move(listener->accept(nullptr)).value();
-        }
-    }
-    REQUIRE((called && accepted));
-    CHECK_FALSE(accepted->name.empty());
-    return std::make_unique<Connected>(std::move(shared), device, *std::move(called),
-                                       *std::move(accepted));
-}
-
 TEST_CASE("fabric memory: a connection registers nothing of what is kept, whatever it moves") {
     auto reactor = reactor_make();
     auto hub = hub_open(*reactor, options_of(provider(), 2));
     const auto shared = std::make_shared<netplugin::Shared>(std::move(reactor), std::move(hub));
-    const auto pair = pair_over(shared);
+    Device device;
+    device.name = "the device";
+    const auto pair = connected_over(shared, device);
     constexpr size_t bytes = 3'000'000;
     std::string from = filled(bytes, 1), into(bytes, 'x');
     std::vector<std::unique_ptr<KeptMemory>> kept;
@@ -185,8 +163,8 @@ struct UnderWay {
         auto reactor = reactor_make();
         auto hub = hub_open(*reactor, options_of(provider(), 2));
         pair = pair_over(std::make_shared<netplugin::Shared>(std::move(reactor), std::move(hub)));
-        memory = Connected::value_of(netplugin::Memory::make(*pair->recv, into.data(), into.size(),
-                                                             netplugin::pointer_host));
+        memory = Connected::value_of(netplugin::Memory::make(
+            *pair->recv, {into.data(), into.size(), netplugin::pointer_host}));
         pair->irecv(into, 3);
         send = pair->isend(from, 3);
         REQUIRE(pair->until([&] { return pair->send->wire_counters().puts > 4; }));

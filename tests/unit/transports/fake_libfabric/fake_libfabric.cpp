@@ -180,17 +180,31 @@ bool next_is_for(const fid_cq* queue, const Entries& entries) {
     return sent == world.sent_by.end() || sent->second == &queue->fid;
 }
 
+// What moves, moves under this lock: rails have locks of their own.
+std::mutex moving;
+
+size_t moved_read(const fid_cq* queue, fi_cq_data_entry* entries, size_t room) {
+    auto& moved = world.queues[&queue->fid];
+    size_t count = 0;
+    for (; count < room && !moved.empty(); count++) {
+        entries[count] = moved.front();
+        moved.pop_front();
+    }
+    return count;
+}
+
 ssize_t cq_read(fid_cq* queue, void* entries, size_t room) {
     if (gone) {
         std::abort();
     }
+    const std::lock_guard guard(moving);
     if (world.read_error != 0) {
         return -world.read_error;
     }
     if (next_is_for(queue, world.errors)) {
         return -FI_EAVAIL;
     }
-    size_t count = 0;
+    size_t count = moved_read(queue, static_cast<fi_cq_data_entry*>(entries), room);
     for (; count < room && next_is_for(queue, world.completions); count++) {
         static_cast<fi_cq_data_entry*>(entries)[count] = world.completions.front();
         world.completions.pop_front();
@@ -231,17 +245,127 @@ int getopt(fid*, int, int option, void* value, size_t*) {
     return 0;
 }
 
-int name_get(fid*, void* address, size_t* bytes) {
+// Where things move, a name begins with the endpoint's number.
+int name_get(fid* endpoint, void* address, size_t* bytes) {
     *bytes = 32;
     std::memset(address, 1, 32);
+    if (world.moves) {
+        const std::lock_guard guard(moving);
+        const uint64_t number = world.endpoints.size();
+        std::memcpy(address, &number, sizeof number);
+        world.endpoints.push_back(endpoint);
+    }
     return 0;
 }
 
-ssize_t receive(fid_ep*, void*, size_t, void*, fi_addr_t, void* context) {
-    if (world.receive_error == 0) {
+ssize_t receive(fid_ep* endpoint, void* into, size_t, void*, fi_addr_t, void* context) {
+    if (world.receive_error == 0 && world.moves) {
+        const std::lock_guard guard(moving);
+        world.receives_of[&endpoint->fid].push_back({into, context});
+    } else if (world.receive_error == 0) {
         world.receives.push_back(context);
     }
     return -world.receive_error;
+}
+
+void completed(const void* queue, void* context, uint64_t flags, size_t bytes = 0,
+               uint64_t data = 0) {
+    fi_cq_data_entry entry{};
+    entry.op_context = context;
+    entry.flags = flags;
+    entry.len = bytes;
+    entry.data = data;
+    world.queues[queue].push_back(entry);
+}
+
+void failed(const fid_ep* endpoint, void* context, int error) {
+    fi_cq_err_entry entry{};
+    entry.op_context = context;
+    entry.err = error;
+    world.sent_by[context] = endpoint->fid.context;
+    world.errors.push_back(entry);
+}
+
+// Where these bytes are to be touched; null where the registration does not cover them or does not
+// allow it.
+std::byte* touched(uint64_t key, const void* address, size_t bytes, uint64_t access) {
+    const auto found = world.open_by_key.find(key);
+    const auto* at = static_cast<const std::byte*>(address);
+    if (found != world.open_by_key.end()) {
+        const auto& what = found->second;
+        const auto* base = static_cast<const std::byte*>(what.base);
+        const bool inside = at >= base && at + bytes <= base + what.bytes;
+        if (inside && (what.access & access) == access) {
+            for (const auto& memory : world.device_memory) {
+                const bool there = at >= memory.base && at < memory.base + memory.bytes;
+                if (there && what.iface != 0) {
+                    return memory.at + (at - memory.base);
+                }
+            }
+            return const_cast<std::byte*>(at);
+        }
+    }
+    world.refusals.push_back(address);
+    return nullptr;
+}
+
+const fid* endpoint_at(fi_addr_t address) {
+    return static_cast<const fid*>(world.endpoints.at(address));
+}
+
+ssize_t send_moved(fid_ep* endpoint, const void* from, size_t bytes, fi_addr_t to, void* context) {
+    const std::lock_guard guard(moving);
+    const fid* target = endpoint_at(to);
+    auto& receives = world.receives_of[target];
+    if (receives.empty()) {
+        return -FI_EAGAIN;
+    }
+    std::memcpy(receives.front().into, from, bytes);
+    completed(target->context, receives.front().context, FI_RECV | FI_MSG, bytes);
+    receives.pop_front();
+    completed(endpoint->fid.context, context, FI_SEND | FI_MSG);
+    return 0;
+}
+
+ssize_t write_moved(fid_ep* endpoint, const fi_msg_rma* message) {
+    const std::lock_guard guard(moving);
+    const iovec& local = *message->msg_iov;
+    const fi_rma_iov& remote = *message->rma_iov;
+    const std::byte* from =
+        touched(world.keys_of[message->desc[0]], local.iov_base, local.iov_len, FI_WRITE);
+    std::byte* to = touched(remote.key, reinterpret_cast<const void*>(remote.addr), local.iov_len,
+                            FI_REMOTE_WRITE);
+    if (from == nullptr || to == nullptr) {
+        failed(endpoint, message->context, FI_EACCES);
+        return 0;
+    }
+    std::memcpy(to, from, local.iov_len);
+    completed(endpoint_at(message->addr)->context, nullptr,
+              FI_REMOTE_CQ_DATA | FI_RMA | FI_REMOTE_WRITE, local.iov_len, message->data);
+    completed(endpoint->fid.context, message->context, FI_RMA | FI_WRITE);
+    return 0;
+}
+
+ssize_t read(fid_ep* endpoint, void* into, size_t bytes, void* descriptor, fi_addr_t from,
+             uint64_t address, uint64_t key, void* context) {
+    const std::lock_guard guard(moving);
+    const auto* at = reinterpret_cast<const void*>(address);
+    const std::byte* source = touched(key, at, bytes, FI_REMOTE_READ);
+    std::byte* target = touched(world.keys_of[descriptor], into, bytes, FI_READ);
+    const FakeLibfabric::Read told{at, bytes, endpoint->fid.context, context};
+    world.reads.push_back(told);
+    const bool own = endpoint_at(from) == &endpoint->fid;
+    if (source == nullptr || target == nullptr || !own || world.read_fails != 0) {
+        failed(endpoint, context, world.read_fails != 0 ? world.read_fails : FI_EACCES);
+        return 0;
+    }
+    std::memcpy(target, source, bytes);
+    if (world.reads_held) {
+        world.reads_waiting.push_back(told);
+    } else {
+        completed(told.queue, context, FI_RMA | FI_READ);
+    }
+    return 0;
 }
 
 ssize_t transmit(fid_ep* endpoint, void* context) {
@@ -250,21 +374,25 @@ ssize_t transmit(fid_ep* endpoint, void* context) {
     return 0;
 }
 
-ssize_t send(fid_ep* endpoint, const void*, size_t, void*, fi_addr_t, void* context) {
-    return transmit(endpoint, context);
+ssize_t send(fid_ep* endpoint, const void* from, size_t bytes, void*, fi_addr_t to, void* context) {
+    return world.moves ? send_moved(endpoint, from, bytes, to, context)
+                       : transmit(endpoint, context);
 }
 
 ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t) {
-    return transmit(endpoint, message->context);
+    return world.moves ? write_moved(endpoint, message) : transmit(endpoint, message->context);
 }
 
 int may_wait(fid_fabric*, fid**, int) {
     return 0;
 }
 
-int av_insert(fid_av*, const void*, size_t count, fi_addr_t* addresses, uint64_t, void*) {
+int av_insert(fid_av*, const void* names, size_t count, fi_addr_t* addresses, uint64_t, void*) {
     for (size_t i = 0; i < count; i++) {
         addresses[i] = i;
+    }
+    if (world.moves) {
+        std::memcpy(addresses, names, sizeof *addresses);
     }
     return static_cast<int>(count);
 }
@@ -339,12 +467,16 @@ int endpoint_open(fid_domain*, fi_info*, fid_ep** endpoint, void*) {
     (*endpoint)->cm = &cm;
     (*endpoint)->msg = &message;
     rma.writemsg = write_message;
+    rma.read = read;
     (*endpoint)->rma = &rma;
     return 0;
 }
 
 int registration_close(fid* object) {
+    const std::lock_guard guard(moving);
     world.registrations_open--;
+    world.open_by_key.erase(reinterpret_cast<fid_mr*>(object)->key);
+    world.keys_of.erase(object);
     std::free(object);
     return 0;
 }
@@ -353,6 +485,7 @@ fi_ops registration_ops = {
     sizeof(fi_ops), registration_close, bind_nothing, control, nullptr, nullptr, nullptr};
 
 int registered(FakeLibfabric::Registration what, fid_mr** registration) {
+    const std::lock_guard guard(moving);
     world.registrations.push_back(what);
     if (world.register_error != 0) {
         return -world.register_error;
@@ -364,6 +497,10 @@ int registered(FakeLibfabric::Registration what, fid_mr** registration) {
     *registration = zeroed<fid_mr>();
     (*registration)->fid.fclass = FI_CLASS_MR;
     (*registration)->fid.ops = &registration_ops;
+    (*registration)->mem_desc = *registration;
+    (*registration)->key = world.next_key++;
+    world.open_by_key[(*registration)->key] = what;
+    world.keys_of[*registration] = (*registration)->key;
     return 0;
 }
 
@@ -411,6 +548,10 @@ int domain_open(fid_fabric*, fi_info*, fid_domain** domain, void*) {
 
 EXPORTED FakeLibfabric* weft_fake_libfabric() {
     return &world;
+}
+
+EXPORTED std::mutex& weft_fake_libfabric_lock() {
+    return moving;
 }
 
 EXPORTED uint32_t fi_version(void) {
@@ -470,6 +611,7 @@ EXPORTED int fi_getinfo(uint32_t version, const char*, const char*, uint64_t fla
         for (const FakeInfo& fake : world.infos) {
             if (offered(fake, hints)) {
                 *end = info_of(fake);
+                (*end)->caps &= hints->caps | ~FI_HMEM;  // what nobody asked for is not given
                 end = &(*end)->next;
             }
         }
