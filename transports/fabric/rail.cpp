@@ -237,6 +237,7 @@ Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
 
 Result<FidHandle<fid_mr>> Rail::memory_register(const MemoryRequest& request, uint64_t access) {
     MemoryAbility ability = memory_ability(*info_, library_.version(), library_.api_version);
+    ability.by_calls = features_.cuda_calls;
     TRY(memory_allowed(request, ability, name_.c_str()));
     bool provider_keys = (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) != 0;
     size_t key_bytes = std::min<size_t>(info_->domain_attr->mr_key_size, 4);

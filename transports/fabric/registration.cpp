@@ -55,6 +55,12 @@ Result<void> memory_allowed(const MemoryRequest& request, const MemoryAbility& a
                        "the provider offers no GPU memory (FI_HMEM): install the EFA installer and "
                        "its peer-memory module, or copy through host memory (WEFT_GPUDIRECT=0)");
     }
+    if (request.kind != MemoryKind::host && ability.by_calls) {
+        return refusal(request, where,
+                       "the provider would copy it by CUDA calls, which may wait for kernels: load "
+                       "nvidia-peermem or a driver with dma-buf, or copy through host memory "
+                       "(WEFT_GPUDIRECT=0)");
+    }
     if (request.kind != MemoryKind::dmabuf) {
         return {};
     }

@@ -20,7 +20,8 @@ using weft::MemoryRequest;
 struct MemoryAbility {
     // Device pointers: FI_HMEM was asked for and offered, and what was written can be read back.
     bool cuda = false;
-    bool dmabuf = false;  // from libfabric 1.20 on, and a provider that takes device memory
+    bool dmabuf = false;    // from libfabric 1.20 on, and a provider that takes device memory
+    bool by_calls = false;  // but an endpoint said that it takes CUDA calls, which are not allowed
 };
 MemoryAbility memory_ability(const fi_info& info, uint32_t library_version, uint32_t api_version);
 

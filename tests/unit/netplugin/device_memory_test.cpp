@@ -24,8 +24,10 @@ FakeInfo nic(int index, uint64_t caps) {
 
 // Two rails that reach memory of GPUs, and the devices NCCL sees.
 struct Machine : FakeFabric {
-    explicit Machine(uint64_t caps = FI_HMEM, uint32_t version = FI_VERSION(2, 4))
+    explicit Machine(uint64_t caps = FI_HMEM, uint32_t version = FI_VERSION(2, 4),
+                     bool cuda_calls = false)
         : FakeFabric(version) {
+        world.cuda_calls = cuda_calls;
         world.infos = {nic(0, caps), nic(1, caps)};
         world.moves = true;
         FabricOptions options;
@@ -198,6 +200,22 @@ TEST_CASE("net plugin: a small send of a GPU's memory is granted without waiting
     world.pair->end_of(send);
 }
 
+TEST_CASE(
+    "net plugin: a small receive into a GPU's memory is granted when posted, others are not") {
+    Moving world;
+    const auto granted = [&](size_t target, size_t bytes) {
+        const uint64_t before = world.pair->recv->link_counters().grants;
+        const Buffer room = world.into[target]->part(0, bytes);
+        const int tag = 1;
+        world.irecv({&room, 1}, &tag);
+        world.pair->until([] { return false; }, 20);
+        return world.pair->recv->link_counters().grants - before;
+    };
+    CHECK(granted(0, 100) == 0);
+    CHECK(granted(1, 100) == 1);
+    CHECK(granted(1, 100'000) == 1);
+}
+
 TEST_CASE("net plugin: a flush reads what was received over every rail, and is waited for") {
     Moving world;
     FakeLibfabric& fake = world.world;
@@ -366,6 +384,10 @@ TEST_CASE("net plugin: memory of GPUs that cannot be registered is refused with 
     CHECK_THAT(refused(machine, pointer_dmabuf, FI_EINVAL),
                Catch::Contains("a dma-buf") && Catch::Contains("WEFT_GPUDIRECT=0"));
     CHECK_THAT(refused(machine, pointer_cuda | pointer_dmabuf, 0), Catch::Contains("of kind 6"));
+    Machine copying(FI_HMEM, FI_VERSION(2, 4), true);
+    CHECK_THAT(refused(copying, pointer_cuda, 0), Catch::Contains("CUDA calls") &&
+                                                      Catch::Contains("nvidia-peermem") &&
+                                                      Catch::Contains("WEFT_GPUDIRECT=0"));
     Machine old(FI_HMEM, FI_VERSION(1, 18));
     CHECK_THAT(refused(old, pointer_dmabuf, 0), Catch::Contains("libfabric 1.20"));
     Machine without(0);

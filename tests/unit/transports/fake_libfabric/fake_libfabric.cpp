@@ -233,6 +233,9 @@ int setopt(fid*, int, int option, const void* value, size_t bytes) {
     const auto* from = static_cast<const unsigned char*>(value);
     world.options_set.push_back({option, {from, from + bytes}});
     world.options_late = world.options_late || world.enabled;
+    if (option == newer::opt_cuda_api_permitted && *from == 0 && world.cuda_calls) {
+        return -FI_EOPNOTSUPP;
+    }
     const bool wanted = option == newer::opt_efa_write_in_order_128 && *from != 0;
     return wanted && !world.in_order ? -FI_EOPNOTSUPP : 0;
 }

@@ -42,6 +42,7 @@ struct FakeLibfabric {
     bool newer_options = true;                 // knows what came after 1.17
     int open_error = 0;                        // of fi_domain
     int enable_error = 0;                      // of fi_enable
+    bool cuda_calls = false;                   // wants them, and refuses to do without
     int register_error = 0;                    // of every registration
     int registrations_max = INT32_MAX;         // open at a time: ENOMEM beyond
     int receive_error = 0;                     // of every fi_recv
