@@ -126,13 +126,17 @@ TEST_CASE("fabric memory: rails are told before they are opened") {
     }
 }
 
+std::unique_ptr<Connected> pair_over(std::shared_ptr<netplugin::Shared> shared) {
+    Device device;
+    device.name = "the device";
+    return connected_over(std::move(shared), device);
+}
+
 TEST_CASE("fabric memory: a connection registers nothing of what is kept, whatever it moves") {
     auto reactor = reactor_make();
     auto hub = hub_open(*reactor, options_of(provider(), 2));
     const auto shared = std::make_shared<netplugin::Shared>(std::move(reactor), std::move(hub));
-    Device device;
-    device.name = "the device";
-    const auto pair = connected_over(shared, device);
+    const auto pair = pair_over(shared);
     constexpr size_t bytes = 3'000'000;
     std::string from = filled(bytes, 1), into(bytes, 'x');
     std::vector<std::unique_ptr<KeptMemory>> kept;
