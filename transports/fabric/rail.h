@@ -56,7 +56,9 @@ struct TxOp : Op {
     TxOwner owner;
     RemoteEndpoint* to = nullptr;  // null once nobody uses it any more
     size_t bytes = 0;
-    BufferPtr buffer;  // of messages
+    BufferPtr buffer;                // of messages
+    uint32_t parts = 1;              // completions to come
+    std::unique_ptr<Error> failure;  // the first, while others are to come
     bool busy = false;
 };
 
@@ -182,6 +184,10 @@ class Rail {
     TxOp* tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes);
     void tx_give(TxOp& op);
     Result<Post> posted(TxOp& op, ssize_t rc, const char* what);
+    Error refused(int code, const char* what, uint32_t peer) const;
+    ssize_t write_post(TxOp& op, const RemoteWrite& write, fi_addr_t to, uint64_t flags);
+    Result<Post> write_apart(TxOp& op, const RemoteWrite& write, fi_addr_t to);
+    void transmitted(TxOp& op, const Error* error, RailEvents& events);
     void receives_post();
     Buffer* received(Op* op);
     void controls_flush();
@@ -204,6 +210,7 @@ class Rail {
     const uint8_t index_;
     const FabricLimits limits_;
     InfoPtr info_;
+    const bool immediate_apart_;  // see rail_write.cpp
     const QueueShare share_;
     size_t key_bytes_ = 4;
     FidHandle<fid_fabric> fabric_;

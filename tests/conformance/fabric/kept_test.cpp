@@ -187,7 +187,7 @@ struct UnderWay {
             }
         }
     }
-    std::string from = filled(64 << 20, 1), into = std::string(64 << 20, 'x');
+    std::string from = filled(16 << 20, 1), into = std::string(16 << 20, 'x');
     std::unique_ptr<Connected> pair;
     std::unique_ptr<netplugin::Memory> memory;
     Request* send = nullptr;

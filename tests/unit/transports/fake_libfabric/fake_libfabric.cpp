@@ -382,7 +382,17 @@ ssize_t send(fid_ep* endpoint, const void* from, size_t bytes, void*, fi_addr_t 
                        : transmit(endpoint, context);
 }
 
-ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t) {
+ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t flags) {
+    int error = 0;
+    if (!world.write_errors.empty()) {
+        error = world.write_errors.front();
+        world.write_errors.pop_front();
+    }
+    if (error != 0) {
+        return -error;
+    }
+    world.written.push_back({message->msg_iov->iov_len, message->rma_iov->len,
+                             message->rma_iov->addr, message->rma_iov->key, message->data, flags});
     return world.moves ? write_moved(endpoint, message) : transmit(endpoint, message->context);
 }
 
