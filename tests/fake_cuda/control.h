@@ -16,9 +16,13 @@ struct FakeCudaControl {
     unsigned resident_blocks;  // how many fit a device at once; 0: any number
     unsigned queues;           // hardware queues that streams share, their heads in order; 0: own
     unsigned late;             // streams start what they are given late, by chance; a seed
-    int lazy;        // the first launch of a kernel that cuFuncLoad has not named loads it
-    int no_waiting;  // calls that wait for the device are refused: init is over
+    int lazy;          // the first launch of a kernel that cuFuncLoad has not named loads it
+    int no_waiting;    // calls that wait for the device are refused: init is over
     int launch_fails;  // that many launches from now, one fails; 0: none
+    // Of programs that have no test around them, from FAKE_CUDA_LOST=n and so on: that many
+    // launches from now one does nothing, one never ends, the device is dead; the n-th copy to the
+    // host is wrong in one byte. 0: none.
+    int launch_lost, launch_stuck, device_dies, copy_wrong;
     // Counted.
     std::atomic<int> init_count;    // calls of cuInit
     std::atomic<int> primary_refs;  // references to all primary contexts
