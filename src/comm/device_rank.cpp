@@ -144,7 +144,7 @@ void DeviceRank::stuck_tell(std::span<const LaneEnd> ends) const {
         const std::string text =
             stuck_text(ends[lane], rank_, static_cast<uint32_t>(lane), layout_);
         if (!text.empty()) {
-            LOG(info, coll, "%s", text.c_str());
+            LOG(info, init, "%s", text.c_str());
         }
     }
 }

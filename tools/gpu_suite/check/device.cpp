@@ -172,6 +172,11 @@ Stopwatch::Stopwatch(const Device& device, gpu::Stream stream)
     device.done(device->cuEventRecord(begin_, stream), "recording an event");
 }
 
+Stopwatch::~Stopwatch() {
+    device_->cuEventDestroy(begin_);
+    device_->cuEventDestroy(end_);
+}
+
 double Stopwatch::seconds() {
     device_.done(device_->cuEventRecord(end_, stream_), "recording an event");
     device_.synchronize(stream_);

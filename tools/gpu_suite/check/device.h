@@ -57,6 +57,9 @@ class Device {
 class Stopwatch {
   public:
     Stopwatch(const Device& device, gpu::Stream stream);
+    ~Stopwatch();
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
     double seconds();  // waits for the stream
 
   private:

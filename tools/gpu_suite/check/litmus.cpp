@@ -197,7 +197,8 @@ void copy_rates(const Device& device, const Options& options) {
     const double copy = best(copies);
     const double reduce = reduce_rate(device, bytes, most, rounds);
     value_set("best_copy_GBps", copy);
-    // One block each way: half of what is read and written goes each way, half of it is payload.
+    // One block each way. The rate counts both ways, read and written: a quarter is what moves one
+    // way.
     value_set("two_blocks_each_way_GBps", kernel_rate(device, bytes / 8, 1, 2, rounds) / 4);
     value_set("reduce_8_bf16_GBps", reduce);
     value_set("reduce_8_bf16_ratio", reduce / copy);

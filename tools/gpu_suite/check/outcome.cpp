@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdarg>
@@ -15,6 +16,7 @@ namespace weft::suite {
 namespace {
 
 std::mutex mutex;
+std::atomic<bool> late{false};
 std::vector<std::pair<std::string, std::string>> values;
 // Driver and library get this long to say where everything was after an unlock.
 constexpr std::chrono::seconds say_time(3);
@@ -67,6 +69,10 @@ void value_set(const std::string& name, const std::string& value) {
 }
 
 void finish(Verdict verdict, const std::string& why) {
+    // What an abort lets go on is no result.
+    while (late && verdict != Verdict::hang) {
+        std::this_thread::sleep_for(say_time);
+    }
     // Never unlocked: one end only. Destructors of what hangs would wait for it.
     mutex.lock();
     std::string line = std::string("RESULT {\"result\": \"") + word_of(verdict) +
@@ -93,6 +99,7 @@ void fail(const char* text, ...) {
 void deadline_set(int seconds, void (*unlock)()) {
     std::thread([seconds, unlock] {
         std::this_thread::sleep_for(std::chrono::seconds(seconds));
+        late = true;
         std::printf("not over after %d s: aborting\n", seconds);
         std::fflush(stdout);
         std::thread(unlock).detach();

@@ -178,7 +178,7 @@ def body(what="all"):
     options = dist.ProcessGroupNCCL.Options()
     if what != "train" and hasattr(options, "config"):
         options.config.blocking = 0  # ncclCommInitRankConfig returns before the communicator is ready
-    dist.init_process_group("nccl", pg_options=options)
+    dist.init_process_group("nccl", pg_options=options, device_id=device)
     print(f"FIGURE torch {torch.__version__}")
     for test in [train] if what == "train" else [collectives, pairs, premul, split, pool, graph]:
         test(torch, dist, device)
