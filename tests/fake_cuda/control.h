@@ -21,7 +21,7 @@ struct FakeCudaControl {
     int launch_fails;  // that many launches from now, one fails; 0: none
     // Of programs that have no test around them, from FAKE_CUDA_LOST=n and so on: that many
     // launches from now one does nothing, one never ends, the device is dead; the n-th copy to the
-    // host is wrong in one byte. 0: none.
+    // host is wrong in one byte. 0: none. FAKE_CUDA_BLOCK=n sets block_threads.
     int launch_lost, launch_stuck, device_dies, copy_wrong;
     // Counted.
     std::atomic<int> init_count;    // calls of cuInit

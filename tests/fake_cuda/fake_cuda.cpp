@@ -122,6 +122,7 @@ __attribute__((constructor)) void plant() {
     fake_cuda_control.launch_stuck = number("FAKE_CUDA_STUCK");
     fake_cuda_control.device_dies = number("FAKE_CUDA_DEAD");
     fake_cuda_control.copy_wrong = number("FAKE_CUDA_WRONG");
+    fake_cuda_control.block_threads = static_cast<unsigned>(std::max(1, number("FAKE_CUDA_BLOCK")));
 }
 
 // True once: when it has counted down to nothing.

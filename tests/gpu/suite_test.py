@@ -83,6 +83,8 @@ def case_well(into):
     check(len(ran.records) >= 15, f"{len(ran.records)} tests")
     check(ran.of("graph gang")[0]["values"]["replays"] == 16, "not 16 replays")
     check(all(ran.of("litmus")[0]["values"][name] == 0 for name in ("message", "ll", "barrier", "elements", "copies", "host")), "litmus")
+    ran = suite(into, "--stage", "probe", "--only", "litmus", FAKE_CUDA_BLOCK="3")
+    check(ran.status == 0, "litmus tests of blocks of three threads")
     ran = suite(into, "--stage", "fast", "--only", "latency")
     check("a stand-in driver has no speed" in ran.text and "NOT MET" not in ran.text, "a figure of the stand-in was held to a bar")
     ran = suite(into, "--stage", "correct", "--only", "*memcheck*")
@@ -98,7 +100,7 @@ def case_hang(into):
           f"lanes: {hung['lanes']}")
     check(ran.of("health", switched=True)[0]["result"] == "pass", "the health kernel did not run, or failed")
     tried = {one["switch"] for one in ran.of("threads 2", switched=True)}
-    check({"LL off", "relay", "threads instead of a gang"} <= tried, f"switches: {tried}")
+    check({"LL off", "relay", "a gang instead of threads"} <= tried, f"switches: {tried}")
     check("passes with:" in ran.text, "not said which switches make it pass")
     check("rank" in "\n".join(ran.text.splitlines()[-20:]), "the summary has no lanes")
 

@@ -8,6 +8,7 @@ RELAY = {"WEFT_DEVICE_RELAY": "1"}
 # What a failure is tried again with, one at a time.
 SWITCHES = {
     "threads instead of a gang": (["--mode", "threads"], {}),
+    "a gang instead of threads": (["--mode", "gang"], {}),
     "LL off": ([], {"NCCL_PROTO": "Simple"}),
     "relay": ([], RELAY),
     "direct plans": ([], {"NCCL_ALGO": "direct"}),
@@ -15,6 +16,17 @@ SWITCHES = {
 }
 # Switches that would need kernels of their own, which no bundle carries.
 SWITCHES_ABSENT = ["blocks of 32", "8-byte vectors", "no unrolling"]
+
+
+
+def switched(case):
+    """(name, the case with it) of every switch that changes it."""
+    for name, (more, env) in SWITCHES.items():
+        threads = "threads" in case.arguments
+        same = name.startswith("threads") if threads else name.startswith("a gang")
+        if not same and (more or any(case.env.get(key) != value for key, value in env.items())):
+            yield name, dataclasses.replace(case, arguments=case.arguments + more, env={**case.env, **env}, deadline=min(case.deadline, 20))
+
 
 TYPES = ["int8", "uint8", "int32", "uint32", "int64", "uint64", "half", "float", "double", "bfloat16", "f8e4m3", "f8e5m2"]
 OPS = ["sum", "prod", "max", "min", "avg", "mulsum"]

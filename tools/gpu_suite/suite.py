@@ -95,13 +95,11 @@ class Suite:
     def switches(self, stage, case):
         """Which of them make it pass."""
         passing = []
-        for name, (more, env) in cases.SWITCHES.items():
-            if case.arguments[0] == "correct" and case.processes == 1:
-                tried = cases.dataclasses.replace(case, arguments=case.arguments + more, env={**case.env, **env}, deadline=min(case.deadline, 20))
-                record = self.run(stage, tried, switch=name)
-                passing += [name] if record["result"] == "pass" else []
-                if record["result"] in ("crash", "hang") and not self.health(stage):
-                    break
+        for name, tried in cases.switched(case):
+            record = self.run(stage, tried, switch=name)
+            passing += [name] if record["result"] == "pass" else []
+            if record["result"] in ("crash", "hang") and not self.health(stage):
+                break
         print(f"         {case.name}: passes with: {', '.join(passing) or 'none of the switches'}; not tried, for no bundle has them: "
               f"{', '.join(cases.SWITCHES_ABSENT)}", flush=True)
         return passing
@@ -109,7 +107,8 @@ class Suite:
     def after_failure(self, stage, case, record):
         if not self.health(stage):
             return
-        if case.sanitizer or not case.arguments or case.arguments[0] != "correct" or record["kind"] in self.kinds_tried:
+        one_call = case.arguments[:1] == ["correct"] and case.processes == 1 and not case.sanitizer
+        if not one_call or record["kind"] in self.kinds_tried:
             return
         self.kinds_tried.add(record["kind"])
         record["passes_with"] = self.switches(stage, case)
