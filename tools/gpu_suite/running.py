@@ -12,7 +12,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # After its own deadline a process aborts its communicators and says where they were.
-GRACE = 15
+GRACE = 20
 SAID_LINES = 12
 
 

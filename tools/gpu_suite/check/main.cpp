@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
     }
     for (const Command& command : commands) {
         if (options.value().command == command.name) {
-            deadline_set(options.value().deadline_s + 5, [] {});
+            deadline_set(options.value().deadline_s + 12, [] {});
             const Device device(options.value().device);
             command.run(device, options.value());
             finish(Verdict::pass);

@@ -16,10 +16,12 @@ namespace weft::suite {
 namespace {
 
 std::mutex mutex;
-std::atomic<bool> late{false};
+std::atomic<bool> late{false}, went_on{false};
 std::vector<std::pair<std::string, std::string>> values;
-// Driver and library get this long to say where everything was after an unlock.
-constexpr std::chrono::seconds say_time(3);
+// After an unlock streams get so long to run out, a stand-in's on a busy machine too, and the
+// library then so long to say where everything was.
+constexpr int run_out_turns = 100;
+constexpr std::chrono::milliseconds run_out_turn(100), say_time(1000);
 
 std::string quoted(const std::string& text) {
     std::string out = "\"";
@@ -71,6 +73,7 @@ void value_set(const std::string& name, const std::string& value) {
 void finish(Verdict verdict, const std::string& why) {
     // What an abort lets go on is no result.
     while (late && verdict != Verdict::hang) {
+        went_on = true;
         std::this_thread::sleep_for(say_time);
     }
     // Never unlocked: one end only. Destructors of what hangs would wait for it.
@@ -103,6 +106,9 @@ void deadline_set(int seconds, void (*unlock)()) {
         std::printf("not over after %d s: aborting\n", seconds);
         std::fflush(stdout);
         std::thread(unlock).detach();
+        for (int turn = 0; turn < run_out_turns && !went_on; turn++) {
+            std::this_thread::sleep_for(run_out_turn);
+        }
         std::this_thread::sleep_for(say_time);
         finish(Verdict::hang, "not over after " + std::to_string(seconds) + " s");
     }).detach();
