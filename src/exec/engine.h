@@ -30,7 +30,7 @@ struct Call {
     Coll coll = Coll::all_reduce;
     const void* send = nullptr;
     void* recv = nullptr;
-    uint64_t count = 0;  // elements, as in the API (per block)
+    uint64_t count = 0;    // elements, as in the API (per block)
     uint64_t part_of = 0;  // elements of the call of which this is a part; 0: it is whole
     DataType type = DataType::float32;
     RedOp op = RedOp::sum;

@@ -29,6 +29,7 @@ struct FakeCudaControl {
     std::atomic<int> live_allocations;
     std::atomic<int> waits_refused;
     std::atomic<int> launches;
+    std::atomic<int> small_launches;  // of these, of the kernels of one hop
     // Of programs: begin and end of a capture, replays. The graph's number, 0: it was invalidated.
     weft::gpu::Status (*capture_begin)(weft::gpu::Stream stream, int mode);
     weft::gpu::Graph (*capture_end)(weft::gpu::Stream stream);

@@ -44,6 +44,7 @@ FakeCudaControl fake_cuda_control = {12080,
                                      {0},
                                      {0},
                                      {0},
+                                     {0},
                                      weft::gpu::capture_begin,
                                      weft::gpu::capture_end,
                                      weft::gpu::graph_launch,
@@ -422,6 +423,7 @@ struct Fake {
         }
         REQUIRE(kernel_loaded(function));
         fake_cuda_control.launches++;
+        fake_cuda_control.small_launches += std::strncmp(function->name, "oneshot", 7) == 0 ? 1 : 0;
         if (fake_cuda_control.launch_fails > 0 && --fake_cuda_control.launch_fails == 0) {
             return status::launch_failed;
         }
