@@ -136,6 +136,7 @@ def case_dead(into):
 def case_clients(into):
     ran = suite(into, "--stage", "clients")
     check(ran.of("loaded library")[0]["result"] == "pass" and ran.of("loaded library")[0]["values"]["file"].endswith("libnccl.so.2"), "not preloaded")
+    check(ran.of("devices shown")[0]["result"] == "pass", f"{ran.of('devices shown')[0]}")
     others = [one for one in ran.records if one["test"] != "loaded library"]
     check(all(one["result"] in ("pass", "skip") for one in others), f"{[(one['test'], one['why']) for one in others]}")
     loaded = os.path.join(TOOL, "clients", "loaded.py")

@@ -150,11 +150,13 @@ def fast(quick):
 
 def clients(_):
     return [Case("loaded library", [], script="loaded.py", deadline=30),
+            Case("devices shown", ["shown"], script="nccl_tests.py", deadline=30),
             Case("PyTorch, 2 processes", ["2"], script="torch_client.py", deadline=150),
             Case("PyTorch, 4 processes", ["4"], script="torch_client.py", deadline=150),
             Case("PyTorch, expandable allocator", ["2"], script="torch_client.py", deadline=150,
                  env={"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}),
             Case("PyTorch, DDP and FSDP2", ["2", "train"], script="torch_client.py", deadline=200),
+            Case("nccl-tests, 4 ranks", ["4"], script="nccl_tests.py", deadline=180),
             Case("CuPy", ["2"], script="cupy_client.py", deadline=90),
             Case("JAX", [], script="jax_client.py", deadline=120)]
 
