@@ -11,11 +11,12 @@ class NotHere(Exception):
     """This machine cannot measure the bar."""
 
 
-def run(command, timeout=300):
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, check=False)
+def run(command, timeout=300, env=None):
+    done = subprocess.run(command, text=True, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, check=False)
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
         raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}: {lines[-1]}")
+    return done.stdout
 
 
 class Table:

@@ -7,14 +7,17 @@
 #include <cstring>
 
 #include "perf/collective.h"
+#include "perf/device.h"
 
 namespace weft::perf {
 namespace {
 
-// Memory of one kind, freed with its owner.
+// Memory of one kind, freed with its owner. What lies on a device is written and read here, in its
+// image.
 class Buffer {
   public:
-    Buffer(Memory memory, size_t bytes, int rank) : memory_(memory) {
+    Buffer(Memory memory, const Device* device, size_t bytes, int rank)
+        : memory_(memory), device_(device) {
         bytes = std::max<size_t>((bytes + 4095) / 4096 * 4096, 4096);
         if (memory == Memory::library) {
             call_check(ncclMemAlloc(&data_, bytes), "ncclMemAlloc", rank);
@@ -24,6 +27,10 @@ class Buffer {
             std::_Exit(1);
         }
         std::memset(data_, 0, bytes);
+        if (memory == Memory::device) {
+            there_ = device->take(bytes);
+            device->copy(there_, data_, bytes);
+        }
     }
     ~Buffer() {
         if (memory_ == Memory::library) {
@@ -31,14 +38,34 @@ class Buffer {
         } else {
             std::free(data_);
         }
+        if (there_ != nullptr) {
+            device_->give_back(there_);
+        }
     }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
+    // Here, and where calls find it.
     uint8_t* at(size_t offset) const { return static_cast<uint8_t*>(data_) + offset; }
+    uint8_t* call_at(size_t offset) const {
+        return there_ != nullptr ? static_cast<uint8_t*>(there_) + offset : at(offset);
+    }
+    // The first bytes, written before calls and read after them.
+    void written(size_t bytes) const {
+        if (there_ != nullptr) {
+            device_->copy(there_, data_, bytes);
+        }
+    }
+    void read(size_t bytes) const {
+        if (there_ != nullptr) {
+            device_->copy(data_, there_, bytes);
+        }
+    }
 
   private:
     Memory memory_;
+    const Device* device_;
     void* data_ = nullptr;
+    void* there_ = nullptr;  // on the device
 };
 
 struct Case {
@@ -49,12 +76,14 @@ struct Case {
 
 class Bench {
   public:
-    Bench(const Options& options, ncclComm_t comm, RankPlace place)
+    Bench(const Options& options, ncclComm_t comm, RankPlace place, const Device* device)
         : options_(options),
           comm_(comm),
           place_(place),
-          send_(options.memory, buffer_bytes(), place.rank),
-          recv_(options.memory, buffer_bytes(), place.rank) {}
+          device_(device),
+          send_(options.memory, device, buffer_bytes(), place.rank),
+          recv_(options.memory, device, buffer_bytes(), place.rank),
+          small_(options.memory, device, 2 * sizeof(double), place.rank) {}
 
     std::vector<Row> run();
 
@@ -72,12 +101,17 @@ class Bench {
     int64_t mismatches(const Call& call, const Shape& shape, uint8_t* recv) const;
     double time_over_ranks(double own_us);
     int64_t sum_over_ranks(int64_t own);
+    template <class T>
+    T over_ranks(T own, ncclDataType_t type, ncclRedOp_t op);
+    void done() const;
 
     const Options& options_;
     ncclComm_t comm_;
     RankPlace place_;
+    const Device* device_;  // null: memory of the host
     Buffer send_;
     Buffer recv_;
+    Buffer small_;  // a number of this rank, and of all
     size_t element_bytes_ = 0;
     std::vector<Pattern> inputs_;   // by rank; of this rank only when the values are reduced
     std::vector<Pattern> reduced_;  // one, or none when only data moves
@@ -149,8 +183,9 @@ ncclRedOp_t Bench::op_make(const Case& test) const {
 
 Row Bench::row_measure(const Case& test, size_t bytes) {
     const Shape shape = shape_of(options_.collective, bytes / element_bytes_, place_.rank_count);
-    const Call call{options_.collective, shape.count, static_cast<ncclDataType_t>(test.type),
-                    op_make(test), test.root};
+    const Call call{
+        options_.collective, shape.count, static_cast<ncclDataType_t>(test.type),
+        op_make(test),       test.root,   device_ != nullptr ? device_->stream() : nullptr};
     Row row{shape.row() * element_bytes_, shape.count, test.type, test.op, test.root, {}, {}};
     row.out_of_place = measure(call, shape, false);
     if (has_in_place(options_.collective)) {
@@ -184,10 +219,11 @@ double Bench::time_us(const Call& call, const Shape& shape, bool in_place) {
     const Buffer& from = in_place ? recv_ : send_;
     const auto run = [&](size_t i) {
         const size_t base = i % places * stride;
-        call_run(call, from.at(base + offsets.send * element_bytes_),
-                 recv_.at(base + offsets.recv * element_bytes_), comm_, place_);
+        call_run(call, from.call_at(base + offsets.send * element_bytes_),
+                 recv_.call_at(base + offsets.recv * element_bytes_), comm_, place_);
     };
     input_of(place_.rank).fill(from.at(0), 0, shape.send);
+    from.written(shape.send * element_bytes_);
     for (int i = 0; i < options_.warmups; ++i) {
         run(static_cast<size_t>(i));
     }
@@ -197,6 +233,7 @@ double Bench::time_us(const Call& call, const Shape& shape, bool in_place) {
     for (int i = 0; i < options_.iterations; ++i) {
         run(static_cast<size_t>(options_.warmups + i));
     }
+    done();
     const std::chrono::duration<double, std::micro> elapsed = Clock::now() - start;
     return elapsed.count() / options_.iterations;
 }
@@ -205,14 +242,20 @@ int64_t Bench::check(const Call& call, const Shape& shape, bool in_place) {
     const Offsets offsets =
         in_place ? in_place_offsets(call.collective, shape, place_.rank) : Offsets{0, 0};
     std::memset(recv_.at(0), 0x5a, shape.row() * element_bytes_);
-    uint8_t* send = (in_place ? recv_ : send_).at(offsets.send * element_bytes_);
-    uint8_t* recv = recv_.at(offsets.recv * element_bytes_);
-    input_of(place_.rank).fill(send, 0, shape.send);
+    const Buffer& from = in_place ? recv_ : send_;
+    const size_t send = offsets.send * element_bytes_, recv = offsets.recv * element_bytes_;
+    input_of(place_.rank).fill(from.at(send), 0, shape.send);
     // In place the output may lie in the middle of the input, so the guard follows both.
-    uint8_t* guard = recv_.at((in_place ? shape.row() : shape.recv) * element_bytes_);
-    guard_write(guard);
-    call_run(call, send, recv, comm_, place_);
-    return mismatches(call, shape, recv) + static_cast<int64_t>(guard_damage(guard));
+    const size_t guarded = (in_place ? shape.row() : shape.recv) * element_bytes_;
+    guard_write(recv_.at(guarded));
+    const size_t bytes = shape.row() * element_bytes_ + guard_bytes;
+    send_.written(bytes);
+    recv_.written(bytes);
+    call_run(call, from.call_at(send), recv_.call_at(recv), comm_, place_);
+    done();
+    recv_.read(bytes);
+    return mismatches(call, shape, recv_.at(recv)) +
+           static_cast<int64_t>(guard_damage(recv_.at(guarded)));
 }
 
 int64_t Bench::mismatches(const Call& call, const Shape& shape, uint8_t* recv) const {
@@ -229,27 +272,42 @@ int64_t Bench::mismatches(const Call& call, const Shape& shape, uint8_t* recv) c
     return static_cast<int64_t>(wrong);
 }
 
+void Bench::done() const {
+    if (device_ != nullptr) {
+        device_->synchronize();
+    }
+}
+
+template <class T>
+T Bench::over_ranks(T own, ncclDataType_t type, ncclRedOp_t op) {
+    static_assert(sizeof(T) == sizeof(double));
+    std::memcpy(small_.at(0), &own, sizeof own);
+    small_.written(sizeof own);
+    call_check(ncclAllReduce(small_.call_at(0), small_.call_at(sizeof own), 1, type, op, comm_,
+                             device_ != nullptr ? device_->stream() : nullptr),
+               "ncclAllReduce", place_.rank);
+    done();
+    small_.read(2 * sizeof own);
+    std::memcpy(&own, small_.at(sizeof own), sizeof own);
+    return own;
+}
+
 double Bench::time_over_ranks(double own_us) {
     constexpr ncclRedOp_t ops[] = {ncclSum, ncclSum, ncclMin, ncclMax};
     const bool counts = options_.average != Average::rank0 || place_.rank == 0;
-    double own = counts ? own_us : 0;
-    double total = 0;
-    call_check(ncclAllReduce(&own, &total, 1, ncclFloat64, ops[static_cast<int>(options_.average)],
-                             comm_, nullptr),
-               "ncclAllReduce", place_.rank);
+    const double total =
+        over_ranks(counts ? own_us : 0, ncclFloat64, ops[static_cast<int>(options_.average)]);
     return options_.average == Average::mean ? total / place_.rank_count : total;
 }
 
 int64_t Bench::sum_over_ranks(int64_t own) {
-    int64_t total = 0;
-    call_check(ncclAllReduce(&own, &total, 1, ncclInt64, ncclSum, comm_, nullptr), "ncclAllReduce",
-               place_.rank);
-    return total;
+    return over_ranks(own, ncclInt64, ncclSum);
 }
 
 }  // namespace
 
-std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place) {
+std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place,
+                           const Device* device) {
     if (place.rank == 0) {
         int library = 0;
         call_check(ncclGetVersion(&library), "ncclGetVersion", place.rank);
@@ -257,7 +315,7 @@ std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace pl
         std::fputs(table_header(options, place.rank_count).c_str(), stdout);
         std::fflush(stdout);
     }
-    return Bench(options, comm, place).run();
+    return Bench(options, comm, place, device).run();
 }
 
 }  // namespace weft::perf

@@ -8,12 +8,15 @@
 #include <weft/nccl.h>
 
 #include "perf/collective.h"
+#include "perf/device.h"
 #include "perf/options.h"
 #include "perf/table.h"
 
 namespace weft::perf {
 
-// Rank 0 prints header and rows as they come; every rank returns the same rows.
-std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place);
+// Rank 0 prints header and rows as they come; every rank returns the same rows. `device`: null for
+// memory of the host.
+std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place,
+                           const Device* device);
 
 }  // namespace weft::perf

@@ -23,8 +23,9 @@ void ring_exchange(const Call& call, const void* send, void* recv, ncclComm_t co
     const int next = (place.rank + 1) % place.rank_count;
     const int previous = (place.rank + place.rank_count - 1) % place.rank_count;
     call_check(ncclGroupStart(), "ncclGroupStart", place.rank);
-    call_check(ncclSend(send, call.count, call.type, next, comm, nullptr), "ncclSend", place.rank);
-    call_check(ncclRecv(recv, call.count, call.type, previous, comm, nullptr), "ncclRecv",
+    call_check(ncclSend(send, call.count, call.type, next, comm, call.stream), "ncclSend",
+               place.rank);
+    call_check(ncclRecv(recv, call.count, call.type, previous, comm, call.stream), "ncclRecv",
                place.rank);
     call_check(ncclGroupEnd(), "ncclGroupEnd", place.rank);
 }
@@ -86,31 +87,31 @@ Expected expected_of(Collective collective, const Shape& shape, RankPlace place,
 }
 
 void call_run(const Call& call, const void* send, void* recv, ncclComm_t comm, RankPlace place) {
-    const auto [collective, count, type, op, root] = call;
+    const auto [collective, count, type, op, root, stream] = call;
     switch (collective) {
         case Collective::all_reduce:
-            return call_check(ncclAllReduce(send, recv, count, type, op, comm, nullptr),
+            return call_check(ncclAllReduce(send, recv, count, type, op, comm, stream),
                               "ncclAllReduce", place.rank);
         case Collective::all_gather:
-            return call_check(ncclAllGather(send, recv, count, type, comm, nullptr),
-                              "ncclAllGather", place.rank);
+            return call_check(ncclAllGather(send, recv, count, type, comm, stream), "ncclAllGather",
+                              place.rank);
         case Collective::reduce_scatter:
-            return call_check(ncclReduceScatter(send, recv, count, type, op, comm, nullptr),
+            return call_check(ncclReduceScatter(send, recv, count, type, op, comm, stream),
                               "ncclReduceScatter", place.rank);
         case Collective::broadcast:
-            return call_check(ncclBroadcast(send, recv, count, type, root, comm, nullptr),
+            return call_check(ncclBroadcast(send, recv, count, type, root, comm, stream),
                               "ncclBroadcast", place.rank);
         case Collective::reduce:
-            return call_check(ncclReduce(send, recv, count, type, op, root, comm, nullptr),
+            return call_check(ncclReduce(send, recv, count, type, op, root, comm, stream),
                               "ncclReduce", place.rank);
         case Collective::all_to_all:
-            return call_check(ncclAlltoAll(send, recv, count, type, comm, nullptr), "ncclAlltoAll",
+            return call_check(ncclAlltoAll(send, recv, count, type, comm, stream), "ncclAlltoAll",
                               place.rank);
         case Collective::gather:
-            return call_check(ncclGather(send, recv, count, type, root, comm, nullptr),
-                              "ncclGather", place.rank);
+            return call_check(ncclGather(send, recv, count, type, root, comm, stream), "ncclGather",
+                              place.rank);
         case Collective::scatter:
-            return call_check(ncclScatter(send, recv, count, type, root, comm, nullptr),
+            return call_check(ncclScatter(send, recv, count, type, root, comm, stream),
                               "ncclScatter", place.rank);
         case Collective::send_recv:
             return ring_exchange(call, send, recv, comm, place);

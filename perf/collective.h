@@ -53,6 +53,7 @@ struct Call {
     ncclDataType_t type;
     ncclRedOp_t op;
     int root;
+    cudaStream_t stream = nullptr;
 };
 void call_run(const Call& call, const void* send, void* recv, ncclComm_t comm, RankPlace place);
 

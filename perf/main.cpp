@@ -1,7 +1,9 @@
-// weft-perf: times and checks the collectives of any libnccl that works on host memory.
+// weft-perf: times and checks the collectives of any libnccl, on host memory (where it can)
+// or device memory.
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -58,12 +60,16 @@ bool json_write(const std::string& file, const std::string& json) {
     return written && closed;
 }
 
-void rank_run(const Options& options, const ncclUniqueId& id, RankPlace place,
+void rank_run(const Options& options, const ncclUniqueId& id, RankPlace place, int local_rank,
               std::vector<Row>* rows) {
+    std::optional<Device> device;  // current before the communicator is made
+    if (options.memory == Memory::device) {
+        device.emplace(local_rank);
+    }
     ncclComm_t comm = nullptr;
     call_check(ncclCommInitRank(&comm, place.rank_count, id, place.rank), "ncclCommInitRank",
                place.rank);
-    *rows = bench_run(options, comm, place);
+    *rows = bench_run(options, comm, place, device ? &*device : nullptr);
     call_check(ncclCommDestroy(comm), "ncclCommDestroy", place.rank);
 }
 
@@ -77,7 +83,9 @@ int world_run(const Options& options, const LaunchEnv& env) {
     std::vector<std::thread> threads;
     for (size_t i = 0; i < threads_size; ++i) {
         const RankPlace place{rank_first + static_cast<int>(i), rank_count};
-        threads.emplace_back(rank_run, std::cref(options), std::cref(id), place, &rows[i]);
+        const int local_rank = env.local_rank * options.threads + static_cast<int>(i);
+        threads.emplace_back(rank_run, std::cref(options), std::cref(id), place, local_rank,
+                             &rows[i]);
     }
     for (std::thread& thread : threads) {
         thread.join();

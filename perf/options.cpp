@@ -85,8 +85,8 @@ bool types_read(std::string_view text, std::vector<Type>* types) {
 }
 
 bool memory_read(std::string_view text, Memory* memory) {
-    *memory = text == "malloc" ? Memory::heap : Memory::library;
-    return text == "malloc" || text == "lib";
+    *memory = text == "malloc" ? Memory::heap : text == "device" ? Memory::device : Memory::library;
+    return text == "malloc" || text == "lib" || text == "device";
 }
 
 std::string quoted(std::string_view text) {
@@ -131,7 +131,7 @@ constexpr Flag flags[] = {
      }},
     {"-t", "--nthreads", "N      ranks of this process, one thread each (1)",
      [](Text text, Options* o) { return int_read(text, 1, &o->threads); }},
-    {"-g", "--ngpus", "1      ranks per thread: one on host memory",
+    {"-g", "--ngpus", "1      ranks per thread: always one",
      [](Text text, Options*) { return text == "1"; }},
     {"-a", "--average", "N      time over ranks: 0 rank 0, 1 mean, 2 min, 3 max (1)",
      [](Text text, Options* o) {
@@ -140,7 +140,8 @@ constexpr Flag flags[] = {
          o->average = static_cast<Average>(number);
          return ok;
      }},
-    {nullptr, "--mem", "KIND   lib (ncclMemAlloc) or malloc (lib)",
+    {nullptr, "--mem",
+     "KIND   lib (ncclMemAlloc), malloc, or device: CUDA memory, a stream a rank (lib)",
      [](Text text, Options* o) { return memory_read(text, &o->memory); }},
     {nullptr, "--rotate", "SIZE   walk through this much memory, so that data is cold (0)",
      [](Text text, Options* o) { return size_read(text, &o->rotate_bytes); }},

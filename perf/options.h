@@ -26,7 +26,7 @@ const char* collective_name(Collective collective);
 bool collective_reduces(Collective collective);
 bool collective_has_root(Collective collective);
 
-enum class Memory { library, heap };
+enum class Memory { library, heap, device };
 enum class Average : int { rank0, mean, min, max };
 
 struct Options {

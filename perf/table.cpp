@@ -91,7 +91,9 @@ std::string table_header(const Options& options, int rank_count) {
         " validation: %d memory: %s\n#\n",
         rank_count, options.threads, options.bytes_min, options.bytes_max, step.c_str(),
         options.warmups, options.iterations, options.checks,
-        options.memory == Memory::library ? "lib" : "malloc");
+        options.memory == Memory::library  ? "lib"
+        : options.memory == Memory::device ? "device"
+                                           : "malloc");
     out += text("# %10s  %12s  %8s  %6s  %6s  %31s  %31s\n", "", "", "", "", "",
                 "out-of-place            ", "in-place              ");
     out += text("# %10s  %12s  %8s  %6s  %6s", "size", "count", "type", "redop", "root");

@@ -99,6 +99,9 @@ struct FabricLimits {
     Nanos address_idle = 0;       // with address_handles: unused for so long, one may be given up
     uint64_t window_bytes = 0;    // of one memory registration
     uint64_t window_overlap = 0;  // with window_bytes: the largest grant
+    // Whoever owns a wire always polls: no descriptor wakes anybody. A queue that could costs a
+    // tenth of the latency of a small message on tcp;ofi_rxm (docs/MEASUREMENTS.md).
+    bool no_sleepers = false;
 };
 
 struct FabricOptions {

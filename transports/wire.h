@@ -164,6 +164,8 @@ class Wire {
     virtual const std::byte* map(uint32_t peer, const RemoteRef& ref, uint64_t bytes) = 0;
     // After return no put posted by `peer` before can land here any more.
     virtual Result<void> fence(uint32_t peer) = 0;
+    // The end of everything with `peer`, which is told why: as after a fence, and it posts no more.
+    virtual Result<void> cut(uint32_t peer, std::string_view /*why*/) { return fence(peer); }
 
     // Sleeping. Wires that ring the shard's Doorbell return -1. Else: a pollable descriptor, and
     // arm() says whether one may sleep on it now (false: there is work, progress first).

@@ -5,7 +5,10 @@
 // (puts by value). Both poll without pause. Prints the median
 // of the ratios of neighbouring turns; the absolute figures are of this machine and minute.
 //
-//   weft-fabric-bench [PROVIDER [SOURCE]]     default: tcp;ofi_rxm 127.0.0.1
+// With --raw only the raw loops run, for a comparison with what runs in processes of its own
+// (perf/net_bars.py), and their figures are printed as name=number.
+//
+//   weft-fabric-bench [--raw] [PROVIDER [SOURCE]]     default: tcp;ofi_rxm 127.0.0.1
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -32,6 +35,7 @@ constexpr uint64_t in_flight = 4;
 constexpr uint64_t puts = 512;  // a turn, long beside the grace of the service thread
 constexpr uint64_t pings = 6000;
 constexpr int turns = 21;
+constexpr int raw_turns = 7;
 
 // One rank of two, over links.
 class LinkSide final : public LinkSink {
@@ -284,9 +288,35 @@ void compare(int end, bool printer, const char* what, double unit, const char* u
     }
 }
 
-void run(int end, bool first, const std::string& provider, const std::string& source) {
+void* memory_make() {
     void* memory = std::aligned_alloc(4096, put_bytes);
     std::memset(memory, 1, put_bytes);
+    return memory;
+}
+
+// The names are those of weft-net-check --bench.
+void run_raw(int end, bool first, const std::string& provider, const std::string& source) {
+    bench::RawFabric raw(provider, source, memory_make(), put_bytes,
+                         [end](const std::string& mine) { return bench::swap(end, mine); });
+    std::vector<double> put_us, ping_us;
+    for (int turn = -1; turn < raw_turns; turn++) {
+        const double of_puts = turn_us(end, [&] { raw_puts(raw, first); });
+        const double of_pings = turn_us(end, [&] { raw_pings(raw, first); });
+        if (turn >= 0) {  // as in compare
+            put_us.push_back(of_puts / static_cast<double>(puts));
+            ping_us.push_back(of_pings * 0.5 / static_cast<double>(pings));
+        }
+    }
+    if (first) {
+        std::printf("latency_us=%.3f mb_per_s_1m=%.1f\n", median(ping_us),
+                    static_cast<double>(put_bytes) / median(put_us));
+        std::fflush(stdout);
+    }
+    bench::swap(end, ".");
+}
+
+void run(int end, bool first, const std::string& provider, const std::string& source) {
+    void* memory = memory_make();
     const auto reactor = reactor_make();
     FabricOptions options;
     options.provider = provider;
@@ -315,12 +345,14 @@ void run(int end, bool first, const std::string& provider, const std::string& so
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::string provider = argc > 1 ? argv[1] : "tcp;ofi_rxm";
-    const std::string source = argc > 2 ? argv[2] : argc > 1 ? "" : "127.0.0.1";
+    const bool raw = argc > 1 && std::strcmp(argv[1], "--raw") == 0;
+    const int at = raw ? 2 : 1;
+    const std::string provider = argc > at ? argv[at] : "tcp;ofi_rxm";
+    const std::string source = argc > at + 1 ? argv[at + 1] : argc > at ? "" : "127.0.0.1";
     const bench::Pipes pipes;
     const pid_t child = ::fork();
     ::close(pipes.end[child == 0 ? 0 : 1]);
-    run(pipes.end[child == 0 ? 1 : 0], child != 0, provider, source);
+    (raw ? run_raw : run)(pipes.end[child == 0 ? 1 : 0], child != 0, provider, source);
     if (child == 0) {
         std::_Exit(0);
     }

@@ -18,6 +18,8 @@ constexpr ncclResult_t code_to_result(Code code) {
     switch (code) {
         case Code::system:
             return ncclSystemError;
+        case Code::device:
+            return ncclUnhandledCudaError;
         case Code::internal:
             return ncclInternalError;
         case Code::invalid_argument:
@@ -39,6 +41,8 @@ constexpr Code result_to_code(ncclResult_t result) {
     switch (result) {
         case ncclSystemError:
             return Code::system;
+        case ncclUnhandledCudaError:
+            return Code::device;
         case ncclInvalidArgument:
             return Code::invalid_argument;
         case ncclInvalidUsage:
@@ -50,7 +54,6 @@ constexpr Code result_to_code(ncclResult_t result) {
         case ncclTimeout:
             return Code::timeout;
         case ncclSuccess:
-        case ncclUnhandledCudaError:
         case ncclInternalError:
         case ncclNumResults:
             break;

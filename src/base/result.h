@@ -23,6 +23,7 @@ enum class Code : uint8_t {
     remote,            // a peer failed or the network to it did
     in_progress,       // not finished; only nonblocking calls return it
     timeout,           // a limit the user set has passed
+    device,            // a call of the GPU's driver failed
     aborted,           // the communicator was aborted
     unsupported,       // not possible with this build, machine or provider
 };

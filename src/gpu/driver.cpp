@@ -93,7 +93,7 @@ Result<int> version_ask(const Library& library) {
                    "stubs out of LD_LIBRARY_PATH or set WEFT_LIBCUDA to libcuda.so.1",
                    library.name.c_str()));
     }
-    return make_error(Code::system, Scope::process,
+    return make_error(Code::device, Scope::process,
                       format("cuDriverGetVersion of %s failed with status %d: reinstall the driver",
                              library.name.c_str(), result),
                       result);
@@ -156,7 +156,7 @@ Result<void> driver_check(const Driver& driver, Status result, const std::string
     if (driver.cuGetErrorString(result, &text) != status::success || text == nullptr) {
         text = "no description";
     }
-    return make_error(Code::system, Scope::process,
+    return make_error(Code::device, Scope::process,
                       format("%s failed: %s (%s)", call.c_str(), name, text), result);
 }
 

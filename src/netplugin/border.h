@@ -23,6 +23,8 @@ constexpr ncclResult_t result_of(Code code) {
         case Code::timeout:
         case Code::aborted:
             return ncclRemoteError;
+        case Code::device:
+            return ncclUnhandledCudaError;
         case Code::system:
             return ncclSystemError;
         case Code::in_progress:
@@ -30,6 +32,15 @@ constexpr ncclResult_t result_of(Code code) {
             break;
     }
     return ncclInternalError;
+}
+
+// What was thrown, in a line if there is memory for one.
+inline void thrown_say(const char* what) noexcept {
+    try {
+        log_warn(format("a call of the plugin failed: %s", what));
+    } catch (...) {
+        return;
+    }
 }
 
 template <class Body>
@@ -48,8 +59,10 @@ ncclResult_t at_border(Body&& body) noexcept {
         }
         return result_of(result.error().code);
     } catch (const std::bad_alloc&) {
+        thrown_say("no memory is left");
         return ncclSystemError;
-    } catch (const std::exception&) {
+    } catch (const std::exception& other) {
+        thrown_say(other.what());
         return ncclInternalError;
     }
 }

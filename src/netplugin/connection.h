@@ -49,6 +49,10 @@ class Connection : protected LinkSink {
     // Done: the request is free and `sizes`, if any, filled.
     virtual Result<bool> test(Request& request, int* sizes) = 0;
     virtual bool sends() const = 0;
+    // These bytes are about to be deregistered: after return no put lands in them. Only where a
+    // receive of them is under way, which NCCL has when it aborts, does this wait, and end the
+    // connection; nobody else uses it then.
+    virtual void memory_ends(const std::byte* /*base*/, size_t /*bytes*/) {}
 
     const std::shared_ptr<Shared>& shared() const { return shared_; }
     const Device& device() const { return device_; }

@@ -14,6 +14,8 @@ class Memory {
   public:
     static Result<std::unique_ptr<Memory>> make(const Connection& connection, void* data,
                                                 size_t bytes, int kind);
+    // Before it is destroyed, where it was registered through this connection.
+    void end(Connection& connection) const { connection.memory_ends(base_, bytes_); }
     // Null memory: only for no bytes, or for what the connection registers for the one message.
     static Result<Buffer> buffer(const Memory* memory, void* data, uint64_t bytes);
 

@@ -33,11 +33,12 @@ void line_pass(weft::LogLevel level, Subsys subsys, const char* file, int line,
     }
 }
 
-// One message is one grant, and lies whole in one registration.
+// One message is one grant, and lies whole in one registration. NCCL's threads poll.
 FabricLimits limits() {
     FabricLimits limits;
     limits.window_bytes = uint64_t{4} << 30;
     limits.window_overlap = message_bytes_max;
+    limits.no_sleepers = true;
     return limits;
 }
 

@@ -18,11 +18,46 @@ RecvComm::RecvComm(std::shared_ptr<Shared> shared, const Device& device, Met met
 }
 
 RecvComm::~RecvComm() {
+    cut();
+}
+
+// The wires of a device share what is registered, so the end of a region is not the end of access
+// to its memory: the sender is stopped.
+void RecvComm::cut() {
+    const auto exposed = [](const Room& room) { return room.region.id != 0; };
+    if (std::ranges::none_of(rooms_, exposed)) {
+        return;
+    }
+    const auto done = wire_->cut(peer_, "the receiving side ended with receives under way");
+    if (!done.ok()) {
+        log_warn(done.error().what, done.error().where);
+    }
     for (Room& room : rooms_) {
-        if (room.region.id != 0) {
+        if (exposed(room)) {
             wire_->conceal(room.region);
+            room.region = {};
+            exposed_[id_of(room)].store(nullptr);
         }
     }
+}
+
+void RecvComm::memory_ends(const std::byte* base, size_t bytes) {
+    const bool used = std::ranges::any_of(exposed_, [&](const auto& at) {
+        const std::byte* address = at.load();
+        return address >= base && address < base + bytes;
+    });
+    if (!used) {
+        return;
+    }
+    if (!failure_) {
+        failure_ = make_error(
+            Code::invalid_usage, Scope::communicator,
+            format("device %s: the connection from %s ended: %zu bytes were deregistered with a "
+                   "receive of them under way",
+                   device_.name.c_str(), peer_name_.c_str(), bytes));
+        LOG(info, net, "%s", failure_->what.c_str());
+    }
+    cut();
 }
 
 Result<Request*> RecvComm::irecv(std::span<const Buffer> into, const int* tags) {
@@ -117,6 +152,7 @@ bool RecvComm::grant(Room& room) {
             return false;
         }
         room.region = region.value();
+        exposed_[id_of(room)].store(room.into.data, std::memory_order_relaxed);
     }
     if (!room.open) {
         room.open = links_.grant_open_short(peer_, room.region, 0, room.into.bytes, id_of(room),
@@ -128,6 +164,7 @@ bool RecvComm::grant(Room& room) {
 
 void RecvComm::finish(Room& room, uint64_t bytes) {
     if (room.region.id != 0) {
+        exposed_[id_of(room)].store(nullptr, std::memory_order_relaxed);
         wire_->release(room.region);
         room.region = {};
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <deque>
 #include <span>
 #include <vector>
@@ -20,6 +21,7 @@ class RecvComm final : public Connection {
     // Null: as many are under way as may be.
     Result<Request*> irecv(std::span<const Buffer> into, const int* tags);
     Result<bool> test(Request& request, int* sizes) override;
+    void memory_ends(const std::byte* base, size_t bytes) override;
 
   private:
     struct Room {
@@ -54,6 +56,7 @@ class RecvComm final : public Connection {
     bool grant(Room& room);  // false: not now
     void refuse(Label label, uint64_t bytes, uint64_t room);
     void finish(Room& room, uint64_t bytes);
+    void cut();
     Room* waiting_for(Label label);
     uint32_t id_of(const Room& room) const { return static_cast<uint32_t>(&room - rooms_.data()); }
     void work() override;
@@ -66,9 +69,11 @@ class RecvComm final : public Connection {
 
     std::array<Receive, buffers_max / receives_max> receives_;
     std::array<Room, buffers_max> rooms_;  // receives_max for each
-    std::vector<uint32_t> free_;           // of receives_
-    std::vector<uint32_t> waiting_;        // rooms that are not done, oldest first
-    std::vector<uint32_t> wanting_;        // of those, to be granted, oldest first
+    // Where the sender may put to, by room; any thread looks.
+    std::array<std::atomic<const std::byte*>, buffers_max> exposed_{};
+    std::vector<uint32_t> free_;     // of receives_
+    std::vector<uint32_t> waiting_;  // rooms that are not done, oldest first
+    std::vector<uint32_t> wanting_;  // of those, to be granted, oldest first
     TagOrder order_;
     LabelTable<Held, slots> held_;              // that came before their buffers
     LabelTable<uint64_t, buffers_max> wanted_;  // likewise: bytes

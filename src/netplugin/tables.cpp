@@ -215,10 +215,12 @@ ncclResult_t reg_dma_buf(void* comm, void* data, size_t size, int kind, uint64_t
     return reg_mr(comm, data, size, kind | pointer_dmabuf, mr);  // refused, with its kind
 }
 
-ncclResult_t dereg_mr(void*, void* mr) {
+ncclResult_t dereg_mr(void* comm, void* mr) {
     return at_border([&]() -> Result<void> {
+        TRY(given(comm, "deregMr"));
         TRY(given(mr, "deregMr"));
-        delete static_cast<Memory*>(mr);
+        const std::unique_ptr<Memory> memory(static_cast<Memory*>(mr));
+        memory->end(*static_cast<Connection*>(comm));
         return {};
     });
 }

@@ -173,7 +173,7 @@ TEST_CASE("a launch that the driver refuses ends the communicator with its words
         Buffers buffers(job, Coll::all_reduce, large);
         buffers.fill(0);
         job.cuda.fake->launch_fails = fails;
-        CHECK(buffers.enqueue(0, job.streams[0]) != ncclSuccess);
+        CHECK(buffers.enqueue(0, job.streams[0]) == ncclUnhandledCudaError);
         CHECK(Warnings().say({"launching move_rows"}));
         CHECK(comes_true([&] { return async_error(job.comms[1]) != ncclSuccess; }));
         CHECK(comes_true(

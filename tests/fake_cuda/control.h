@@ -8,21 +8,22 @@
 #include "src/gpu/driver_types.h"
 
 struct FakeCudaControl {
-    int version;               // what cuDriverGetVersion says
-    int devices;               // how many there are
-    const char* lacking;       // this function is not found; null: all are
-    int stub;                  // every call fails as those of the toolkit's stub library
-    unsigned block_threads;    // of every block, whatever the launch says
-    unsigned resident_blocks;  // how many fit a device at once; 0: any number
-    unsigned queues;           // hardware queues that streams share, their heads in order; 0: own
-    unsigned late;             // streams start what they are given late, by chance; a seed
-    int lazy;          // the first launch of a kernel that cuFuncLoad has not named loads it
-    int no_waiting;    // calls that wait for the device are refused: init is over
-    int launch_fails;  // that many launches from now, one fails; 0: none
+    std::atomic<int> version;             // what cuDriverGetVersion says
+    std::atomic<int> devices;             // how many there are
+    std::atomic<const char*> lacking;     // this function is not found; null: all are
+    std::atomic<int> stub;                // every call fails as those of the toolkit's stub library
+    std::atomic<unsigned> block_threads;  // of every block, whatever the launch says
+    std::atomic<unsigned> resident_blocks;  // how many fit a device at once; 0: any number
+    std::atomic<unsigned>
+        queues;                  // hardware queues that streams share, their heads in order; 0: own
+    std::atomic<unsigned> late;  // streams start what they are given late, by chance; a seed
+    std::atomic<int> lazy;  // the first launch of a kernel that cuFuncLoad has not named loads it
+    std::atomic<int> no_waiting;    // calls that wait for the device are refused: init is over
+    std::atomic<int> launch_fails;  // that many launches from now, one fails; 0: none
     // Of programs that have no test around them, from FAKE_CUDA_LOST=n and so on: that many
     // launches from now one does nothing, one never ends, the device is dead; the n-th copy to the
     // host is wrong in one byte. 0: none. FAKE_CUDA_BLOCK=n sets block_threads.
-    int launch_lost, launch_stuck, device_dies, copy_wrong;
+    std::atomic<int> launch_lost, launch_stuck, device_dies, copy_wrong;
     // Counted.
     std::atomic<int> init_count;    // calls of cuInit
     std::atomic<int> primary_refs;  // references to all primary contexts

@@ -70,12 +70,12 @@ namespace {
 
 constexpr int device_max = 8;
 
-std::mutex mutex;
-bool initialised = false;
+std::mutex& mutex = *new std::mutex;  // never destroyed, see streams.cpp
+std::atomic<bool> initialised{false};
 ContextOpaque primary[device_max];
 thread_local std::vector<Context> stack;
-std::set<Function> functions_loaded;  // under mutex
-std::atomic<bool> dead{false};        // the device answers nothing any more
+std::set<Function>& functions_loaded = *new std::set<Function>;  // under mutex
+std::atomic<bool> dead{false};  // the device answers nothing any more
 
 bool device_valid(Device device) {
     return device >= 0 && device < fake_cuda_control.devices;
@@ -127,7 +127,7 @@ __attribute__((constructor)) void plant() {
 }
 
 // True once: when it has counted down to nothing.
-bool comes_up(int& count) {
+bool comes_up(std::atomic<int>& count) {
     const std::lock_guard lock(mutex);
     return count > 0 && --count == 0;
 }
@@ -272,6 +272,7 @@ struct Fake {
     }
     static Status cuCtxPushCurrent(Context context) {
         REQUIRE(ready());
+        const std::lock_guard lock(mutex);
         if (context != nullptr && context->references == 0) {
             return status::invalid_context;
         }
@@ -440,7 +441,7 @@ struct Fake {
         }
         const auto* const given = static_cast<const char*>(arguments[0]);
         const std::vector<char> argument(given, given + function->argument_bytes);
-        stream_give(stream, [=, threads = fake_cuda_control.block_threads] {
+        stream_give(stream, [=, threads = fake_cuda_control.block_threads.load()] {
             grid_run(function, argument.data(), x, threads);
         });
         return status::success;

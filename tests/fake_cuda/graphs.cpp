@@ -10,8 +10,8 @@ namespace weft::gpu {
 
 namespace {
 
-std::mutex captures_mutex;
-std::vector<Graph> captures;  // under way
+std::mutex& captures_mutex = *new std::mutex;            // never destroyed, see streams.cpp
+std::vector<Graph>& captures = *new std::vector<Graph>;  // under way
 std::atomic<uint64_t> graph_count{0};
 thread_local int thread_mode = capture_mode::global;
 

@@ -20,8 +20,9 @@ namespace {
 constexpr int poison = 0xcb;
 constexpr size_t page = 4096;
 
-std::shared_mutex mutex;
-std::map<Address, Allocation> allocations;
+// Never destroyed: the library may let go of a device while the process ends.
+std::shared_mutex& mutex = *new std::shared_mutex;
+std::map<Address, Allocation>& allocations = *new std::map<Address, Allocation>;
 std::atomic<uint64_t> changes{1};  // of the table, so that a thread may keep what it found last
 
 size_t pages_of(size_t bytes) {

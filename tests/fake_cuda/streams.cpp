@@ -18,12 +18,13 @@ struct HardwareQueue {
 constexpr unsigned queue_max = 64;
 HardwareQueue queues[queue_max];
 
-std::mutex streams_mutex;
-std::vector<StreamOpaque*> streams;
+// Never destroyed: the library may let go of a device while the process ends.
+std::mutex& streams_mutex = *new std::mutex;
+std::vector<StreamOpaque*>& streams = *new std::vector<StreamOpaque*>;
 std::atomic<unsigned> stream_count{0};
 
 HardwareQueue* queue_of(unsigned stream) {
-    const unsigned count = std::min(fake_cuda_control.queues, queue_max);
+    const unsigned count = std::min(fake_cuda_control.queues.load(), queue_max);
     return count == 0 ? nullptr : &queues[stream % count];
 }
 

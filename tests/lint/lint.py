@@ -43,7 +43,7 @@ MAY_INCLUDE = {
     "src/api": ["include", "src/base", "src/comm"],
     "src/netplugin": ["include", "src/base", "topology", CONTRACT] + LINKS,
     "perf/link": ["include", "perf", "src/base", CONTRACT] + LINKS,
-    "perf": ["include"],
+    "perf": ["include", "src/base", "src/gpu"],
     "examples": ["include"],
     "tools": ["include"] + LOWER + LINKS + ["src/tune", "src/sim", "src/exec"],
     "tools/net_check": ["include", "src/base", "src/netplugin", "tools"],

@@ -211,6 +211,62 @@ TEST_CASE("two launched ranks share every check") {
     CHECK(wrong.text.find("2 passed, 1 failed, 0 skipped\n") != std::string::npos);
 }
 
+TEST_CASE("load goes well with a plugin that is right, and finds what only load shows") {
+    struct Load {
+        const char* fault;
+        const char* says;
+    };
+    std::vector<Load> loads = {
+        {"none", "rank1_descriptors_end"},
+        {"descriptor-kept", "descriptors change under load"},
+        {"late-stale", "wrong data"},
+        {"late-stuck", "no message of any connection goes on"},
+    };
+    if (variable("WEFT_TEST_SANITIZER").empty()) {  // whose own memory grows, so it is not judged
+        loads.push_back({"memory-kept", "memory grows under load"});
+    }
+    std::vector<std::string> lines;
+    for (const Load& load : loads) {
+        lines.push_back(std::string("TOY_MUTANT=") + load.fault + " " + checker() +
+                        "--wait 10 --connections 3 --soak 3 " + toy());
+    }
+    const std::vector<Ran> all = commands_run(lines);
+    for (size_t i = 0; i < loads.size(); i++) {
+        const bool right = i == 0;
+        INFO(loads[i].fault << ": " << all[i].text);
+        CHECK(all[i].status == (right ? 0 : 1));
+        CHECK(all[i].text.rfind(
+                  right ? "v12  soak                 ok\n" : "v12  soak                 FAILED ",
+                  0) == 0);
+        CHECK(all[i].text.find(loads[i].says) != std::string::npos);
+    }
+}
+
+TEST_CASE("figures are taken, of merged devices too, and go into the JSON") {
+    const Ran ran = command_run(checker() + "--bench --json /dev/stderr " + toy() + " 2>&1");
+    INFO(ran.text);
+    CHECK(ran.status == 0);
+    CHECK(ran.text.rfind("v12  bench                ok\n     latency_us ", 0) == 0);
+    CHECK(ran.text.find("\n     merged_nics          2\n") != std::string::npos);
+    CHECK(ran.text.find("\"why\": \"\", \"figures\": {\"latency_us\": ") != std::string::npos);
+    CHECK(ran.text.find("1 passed, 0 failed, 0 skipped\n") != std::string::npos);
+}
+
+// This one says something with every error, and names only the handle.
+TEST_CASE("where lines are asked for, an error without one that names it is a failure") {
+    const Ran ran = command_run(checker() +
+                                "--lines --abi 12 --max-bytes 1M --only killed-sender "
+                                "--only bad-device --only handle-zeros --only oversize " +
+                                toy());
+    INFO(ran.text);
+    CHECK(ran.status == 1);
+    for (const char* why : {"0 lines that say 'connection' and '", "0 lines that say 'device -1'",
+                            "0 lines that say '2000' and '1000'", "handle-zeros         ok"}) {
+        CHECK(ran.text.find(why) != std::string::npos);
+    }
+    CHECK(ran.text.find("1 passed, 3 failed, 0 skipped\n") != std::string::npos);
+}
+
 TEST_CASE("what cannot be checked is said in one line") {
     const Ran none = command_run(checker() + "/nowhere/libnet.so");
     CHECK(none.status == 1);
@@ -230,4 +286,8 @@ TEST_CASE("what cannot be checked is said in one line") {
     refused("--meet 2@127.0.0.1:9 x.so", "--meet");
     refused("--max-bytes 1 x.so", "expected 1K to 1G");
     refused("--wait never x.so", "--wait");
+    refused("--only soak x.so", "no such check");
+    refused("--soak 0 x.so", "--soak");
+    refused("--soak 5 --connections 0 x.so", "--connections");
+    refused("--soak 5 --bench x.so", "one of them at a time");
 }

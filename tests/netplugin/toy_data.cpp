@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 
 #include "tests/netplugin/toy.h"
@@ -18,6 +19,14 @@ namespace toy {
 namespace {
 
 constexpr uint32_t header_magic = 0x746f7921;
+// What the faults of long load wait for, and what they keep.
+constexpr size_t late = 600;  // two rounds of a soak of three connections
+constexpr size_t leaked_bytes = 16384;
+std::atomic<size_t> messages_done = 0;
+
+bool late_mutant(const char* name) {
+    return messages_done > late && mutant(name);
+}
 
 // How many bytes went; -1 when the connection is broken.
 ssize_t write_some(int fd, const void* data, size_t size) {
@@ -102,6 +111,12 @@ ssize_t message_read(Connection& connection, char* to, size_t size) {
     return got;
 }
 
+// Where a message goes; none of the places of a connection is used by two.
+char* destination(const Request::Part& part) {
+    static std::vector<char> nowhere(1 << 20);
+    return late_mutant("late-stale") && part.size <= nowhere.size() ? nowhere.data() : part.data;
+}
+
 void bytes_spoil(const Request::Part& part) {
     const bool odd = reinterpret_cast<uintptr_t>(part.data) % 64 != 0;
     if (part.size > 0 &&
@@ -130,7 +145,8 @@ bool recv_step(Connection& connection, Request& request) {
         }
         Request::Part& part = *connection.part;
         if (connection.got < part.size &&
-            message_read(connection, part.data + connection.got, part.size - connection.got) <= 0) {
+            message_read(connection, destination(part) + connection.got,
+                         part.size - connection.got) <= 0) {
             return false;
         }
         if (connection.got == part.size) {
@@ -266,8 +282,12 @@ ncclResult_t test(void* pointer, int* done, int* sizes) {
         *done = 1;  // and close forgets it
         return ncclSuccess;
     }
-    if (!request.done) {
+    if (!request.done || late_mutant("late-stuck")) {
         return connection.broken;
+    }
+    messages_done++;
+    if (mutant("memory-kept")) {
+        std::memset(std::malloc(leaked_bytes), 1, leaked_bytes);
     }
     for (size_t i = 0; i < request.parts.size(); i++) {
         const Request::Part& part = request.parts[i];

@@ -1,4 +1,6 @@
 // The toy's five tables over one implementation, its properties, contexts and registrations.
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -252,6 +254,9 @@ ncclResult_t reg_mr(void* comm, void* data, size_t size, int kind, void** mr) {
     if (mutant("register-alone") && !regions.empty() &&
         !static_cast<Connection*>(comm)->queue.empty()) {
         return fail(ncclInternalError, "regMr: requests are under way");
+    }
+    if (mutant("descriptor-kept")) {
+        static_cast<void>(::dup(0));
     }
     *mr = *regions.insert(new Region{comm, data, size}).first;
     return ncclSuccess;

@@ -101,6 +101,25 @@ bool reported(const Error& error) {
     return error.code == Code::system;
 }
 
+Result<void> Warnings::named(const std::vector<std::string>& words) const {
+    const std::vector<std::string> all = warnings();
+    const auto has_words = [&words](const std::string& line) {
+        return std::all_of(words.begin(), words.end(), [&line](const std::string& word) {
+            return line.find(word) != std::string::npos;
+        });
+    };
+    const auto from = all.begin() + static_cast<ptrdiff_t>(std::min(before_, all.size()));
+    const auto lines = std::count_if(from, all.end(), has_words);
+    std::string wanted;
+    for (const std::string& word : words) {
+        wanted.append(wanted.empty() ? "'" : " and '").append(word).append("'");
+    }
+    return expect(
+        !bench_.limits.lines || lines == 1,
+        format("an error comes with %d lines that say %s, not with one of %d",
+               static_cast<int>(lines), wanted.c_str(), static_cast<int>(all.end() - from)));
+}
+
 Result<void> Bench::load() {
     library = TRY(Library::open(path));
     net = TRY(library->net(version));

@@ -22,6 +22,9 @@ struct Limits {
     Nanos wait = 20 * nanos_per_s;  // what must happen by itself: a connection, a message
     Nanos peer = 60 * nanos_per_s;  // until the loss of a peer, or a handle of nobody, is an error
     uint64_t bytes = 64ull << 20;   // the longest message
+    Nanos soak = 0;                 // how long; 0: no soak
+    int connections = 64;           // of a soak
+    bool lines = false;             // errors must come with a line that says what is wrong
 };
 
 struct Bench {
@@ -35,6 +38,7 @@ struct Bench {
     std::mutex init_mutex;
     bool initialised = false;  // up to v10, init is called once a process
     bool peer_may_go = false;
+    std::string figures;  // name=number, a space between two: what a good verdict says
 
     int peer() const { return 1 - rank; }
     Result<void> load();
@@ -46,6 +50,18 @@ Error skipped(std::string why);
 Result<void> expect(bool holds, const std::string& otherwise);
 Result<void> good(ncclResult_t code, const char* call);  // an Error that is `reported`
 bool reported(const Error& error);                       // the plugin gave a code
+
+// What the plugin warns of from here on.
+class Warnings {
+  public:
+    explicit Warnings(const Bench& bench) : bench_(bench), before_(warnings().size()) {}
+    // Where lines are asked for: exactly one has come that has all of these words.
+    Result<void> named(const std::vector<std::string>& words) const;
+
+  private:
+    const Bench& bench_;
+    const size_t before_;
+};
 
 // A wait for something that takes calls to happen: yields, then sleeps a little more each time.
 class Patience {

@@ -55,7 +55,8 @@ std::string board_text(const Board& board);  // "in connect and test", or "outsi
 
 bool board_idle(const Board& board);  // no thread is in the plugin
 
-// The board of this process, set once before any thread begins.
+// The board of this process, set once before any thread begins. A limit of 0: calls are not timed,
+// which would show where calls are what is measured.
 void board_use(Board* board, Nanos call_limit);
 
 class CallNote {

@@ -1,7 +1,6 @@
 #include "tools/net_check/checks.h"
 
 #include <algorithm>
-#include <iterator>
 
 namespace weft::netcheck {
 
@@ -64,6 +63,17 @@ constexpr Check table[] = {
     {"group-size", "more than maxRecvs receives in a group is an error", check_group_size},
 };
 
+constexpr Check loads[] = {
+    {bench_name, "latency and rate", figures_take},
+    {soak_name, "long load loses nothing and keeps nothing", soak_run},
+};
+
+const Check* find(std::span<const Check> checks, const std::string& name) {
+    const auto at = std::find_if(checks.begin(), checks.end(),
+                                 [&](const Check& one) { return name == one.name; });
+    return at == checks.end() ? nullptr : &*at;
+}
+
 }  // namespace
 
 std::span<const Check> checks_all() {
@@ -71,9 +81,12 @@ std::span<const Check> checks_all() {
 }
 
 const Check* check_find(const std::string& name) {
-    const auto* const at = std::find_if(std::begin(table), std::end(table),
-                                        [&](const Check& one) { return name == one.name; });
-    return at == std::end(table) ? nullptr : at;
+    return find(table, name);
+}
+
+const Check* task_find(const std::string& name) {
+    const Check* const load = find(loads, name);
+    return load != nullptr ? load : check_find(name);
 }
 
 Result<Rig> rig_open(Bench& bench, const Route& route) {

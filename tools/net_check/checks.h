@@ -22,6 +22,11 @@ struct Check {
 std::span<const Check> checks_all();
 const Check* check_find(const std::string& name);
 
+// What is played as checks are but is no clause: figures, and long load.
+inline constexpr const char* bench_name = "bench";
+inline constexpr const char* soak_name = "soak";
+const Check* task_find(const std::string& name);  // of these and of all checks
+
 // A communicator and lines on it, the usual beginning and end.
 struct Rig {
     std::unique_ptr<Communicator> communicator;
@@ -34,6 +39,10 @@ Result<void> rig_check(Bench& bench, const Route& route,
 
 // A few messages of several sizes, to see that a connection works.
 Transfer some_messages(uint64_t seed);
+
+// measure.cpp and soak.cpp
+Result<void> figures_take(Bench& bench);
+Result<void> soak_run(Bench& bench);
 
 // checks_process.cpp
 Result<void> check_load(Bench& bench);

@@ -28,12 +28,14 @@ Transfer large_messages(size_t count) {
 
 // Steps until a call fails, which it must; a step that ends all messages fails the check.
 Result<void> error_await(Bench& bench, Rig& rig, Flow& flow, const char* what) {
+    const Warnings warnings(bench);
     return rig.communicator->progress.run([&]() -> Result<void> {
         Patience patience(bench, what, bench.limits.peer);
         for (;;) {
             const Result<bool> moved = flow.step();
             if (!moved.ok()) {
-                return reported(moved.error()) ? Result<void>() : Result<void>(moved.error());
+                TRY(reported(moved.error()) ? Result<void>() : Result<void>(moved.error()));
+                return warnings.named({"connection", rig.communicator->properties().name});
             }
             TRY(expect(!flow.done(), "every message is done though the peer was killed"));
             TRY(patience.pause());
@@ -234,6 +236,7 @@ Result<void> check_killed_listener(Bench& bench) {
     void* comm = nullptr;
     bool refused = false;
     TRY(communicator->service.run([&]() -> Result<void> {
+        const Warnings warnings(bench);
         Patience patience(bench, "connecting to a killed listener gives no error",
                           bench.limits.peer);
         while (comm == nullptr) {
@@ -241,7 +244,7 @@ Result<void> check_killed_listener(Bench& bench) {
             if (communicator->net().connect(communicator->context(), 0, handle.data(), &comm,
                                             &device_comm) != ncclSuccess) {
                 refused = true;
-                return {};
+                return warnings.named({"connect to"});
             }
             TRY(patience.pause());
         }

@@ -1,6 +1,7 @@
 // Bad input: an error code, and a process that lives on.
 #include <array>
 #include <climits>
+#include <functional>
 
 #include "src/base/log.h"
 #include "src/base/machine.h"
@@ -15,6 +16,7 @@ Result<void> stranger_check(Bench& bench, const std::string& bytes) {
     Rig rig{TRY(Communicator::open(bench)), {}};
     TRY(rig.communicator->service.run([&]() -> Result<void> {
         HandleSpace handle(bytes);
+        const Warnings warnings(bench);
         Patience patience(bench, "connecting with a handle of nobody gives no error",
                           bench.limits.peer);
         for (;;) {
@@ -22,7 +24,7 @@ Result<void> stranger_check(Bench& bench, const std::string& bytes) {
             netplugin::DeviceHandle* device_comm = nullptr;
             if (rig.communicator->net().connect(rig.communicator->context(), 0, handle.data(),
                                                 &comm, &device_comm) != ncclSuccess) {
-                return {};
+                return warnings.named({"handle"});
             }
             TRY(expect(comm == nullptr, "connect gives a connection for a handle of nobody"));
             TRY(patience.pause());
@@ -33,8 +35,11 @@ Result<void> stranger_check(Bench& bench, const std::string& bytes) {
     return rig_close(bench, rig);
 }
 
-Result<void> refused(ncclResult_t code, const char* call, int device) {
-    return expect(code != ncclSuccess, format("%s takes device %d", call, device));
+Result<void> refused(Bench& bench, const char* call, int device,
+                     const std::function<ncclResult_t()>& ask) {
+    const Warnings warnings(bench);
+    TRY(expect(ask() != ncclSuccess, format("%s takes device %d", call, device)));
+    return warnings.named({format("device %d", device)});
 }
 
 }  // namespace
@@ -47,6 +52,7 @@ Result<void> check_oversize(Bench& bench) {
         transfer.behind = size;
         Flow flow(bench, rig.lines, 0, transfer);
         TRY(flow.prepare());
+        const Warnings warnings(bench);
         TRY(rig.communicator->progress.run([&]() -> Result<void> {
             Patience patience(bench, "a message longer than its receive gives no error");
             const Nanos until = clock_now() + 300 * nanos_per_ms;
@@ -64,6 +70,7 @@ Result<void> check_oversize(Bench& bench) {
         }));
         if (bench.rank == 1) {
             TRY(flow.untouched());
+            TRY(warnings.named({std::to_string(size), std::to_string(size / 2)}));
         }
         TRY(bench.channel.barrier());
         (void)flow.release();
@@ -84,16 +91,19 @@ Result<void> check_bad_device(Bench& bench) {
         listener = TRY(listen_once(*communicator, 0, good_handle));
         for (const int device : {-1, count, count + 1000, INT_MAX, INT_MIN}) {
             Properties properties{};
-            TRY(refused(net.properties(device, &properties), "getProperties", device));
+            TRY(refused(bench, "getProperties", device,
+                        [&] { return net.properties(device, &properties); }));
             HandleSpace handle;
             void* comm = nullptr;
-            TRY(refused(net.listen(communicator->context(), device, handle.data(), &comm), "listen",
-                        device));
+            TRY(refused(bench, "listen", device, [&] {
+                return net.listen(communicator->context(), device, handle.data(), &comm);
+            }));
             HandleSpace other(good_handle.bytes());
             netplugin::DeviceHandle* device_comm = nullptr;
-            TRY(refused(
-                net.connect(communicator->context(), device, other.data(), &comm, &device_comm),
-                "connect", device));
+            TRY(refused(bench, "connect", device, [&] {
+                return net.connect(communicator->context(), device, other.data(), &comm,
+                                   &device_comm);
+            }));
         }
         return good(net.close_listen(listener), "closeListen");
     }));
@@ -116,11 +126,13 @@ Result<void> check_bad_kind(Bench& bench) {
         return skipped("ptrSupport has CUDA memory");
     }
     const Memory memory(4096);
-    TRY(rig.communicator->service.run([&] {
+    TRY(rig.communicator->service.run([&]() -> Result<void> {
         void* mr = nullptr;
+        const Warnings warnings(bench);
         const ncclResult_t code = rig.communicator->net().reg_mr(
             rig.lines.ends[0], memory.span().data(), 4096, netplugin::pointer_cuda, &mr);
-        return expect(code != ncclSuccess, "regMr takes CUDA memory, which ptrSupport lacks");
+        TRY(expect(code != ncclSuccess, "regMr takes CUDA memory, which ptrSupport lacks"));
+        return warnings.named({"kind 2", "4096 bytes"});
     }));
     TRY(transfer_run(bench, rig.lines, some_messages(1)));
     return rig_close(bench, rig);
@@ -141,14 +153,16 @@ Result<void> check_group_size(Bench& bench) {
                     "regMr");
     }));
     if (!rig.lines.sends) {
-        TRY(rig.communicator->progress.run([&] {
+        TRY(rig.communicator->progress.run([&]() -> Result<void> {
             std::vector<Piece> pieces;
             for (int i = 0; i <= most; i++) {
                 pieces.push_back({memory.span().data() + i, 1, i, mr});
             }
             void* request = nullptr;
-            return expect(net.irecv(end, most + 1, pieces.data(), &request) != ncclSuccess,
-                          format("irecv takes %d receives, maxRecvs is %d", most + 1, most));
+            const Warnings warnings(bench);
+            TRY(expect(net.irecv(end, most + 1, pieces.data(), &request) != ncclSuccess,
+                       format("irecv takes %d receives, maxRecvs is %d", most + 1, most)));
+            return warnings.named({std::to_string(most + 1), std::to_string(most)});
         }));
     }
     TRY(rig.communicator->service.run([&] { return good(net.dereg_mr(end, mr), "deregMr"); }));

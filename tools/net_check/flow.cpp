@@ -14,6 +14,7 @@ constexpr size_t alignment = 64;
 constexpr size_t gap = 64;  // between two messages, checked with what surrounds them
 constexpr uint8_t blank = 0xa5;
 constexpr size_t page = 4096;
+constexpr uint64_t round_step = 0x1'0000'0000;  // seeds of two rounds never meet
 
 // splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
 uint64_t word_of(uint64_t seed, uint64_t index) {
@@ -105,22 +106,45 @@ void Flow::lay_out() {
             unit.items.push_back(item);
             unit.seeds.push_back(seed);
         }
-        if (!sends_) {
-            work_.push_back(std::move(unit));
-            continue;
-        }
-        if (transfer_.reversed) {
-            std::reverse(unit.pieces.begin(), unit.pieces.end());
-        }
-        for (const Piece& piece : unit.pieces) {
-            work_.push_back(Unit{{piece}, {}, {}, {}});
-        }
+        units_add(std::move(unit));
+    }
+    target_ = transfer_.endless ? SIZE_MAX : work_.size();
+}
+
+void Flow::units_add(Unit unit) {
+    if (!sends_) {
+        return work_.push_back(std::move(unit));
+    }
+    const size_t n = unit.pieces.size();
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = transfer_.reversed ? n - 1 - i : i;
+        Unit one;
+        one.pieces = {unit.pieces[at]};
+        one.seeds = {unit.seeds[at]};
+        work_.push_back(std::move(one));
+    }
+}
+
+// Other bytes in the same place, so that none of an earlier round can pass for them.
+void Flow::renew(Unit& unit, size_t round) {
+    if (unit.round == round) {
+        return;
+    }
+    for (uint64_t& seed : unit.seeds) {
+        seed += (round - unit.round) * round_step;
+    }
+    unit.round = round;
+    if (sends_) {
+        pattern_write({static_cast<uint8_t*>(unit.pieces[0].data), unit.pieces[0].size},
+                      unit.seeds[0]);
     }
 }
 
 Result<void> Flow::prepare() {
     lay_out();
-    if (sends_ && !transfer_.groups.empty()) {
+    if (transfer_.endless) {  // a place is used again when its request is done
+        window_ = std::min(window_, work_.size());
+    } else if (sends_ && !transfer_.groups.empty()) {
         window_ *= transfer_.groups.front().size();
     }
     TRY(communicator_.service.run([this] {
@@ -163,7 +187,11 @@ Result<bool> Flow::poll(Unit& unit) {
         return false;
     }
     unit.request = nullptr;
-    return sends_ || unit.flushing ? Result<bool>(true) : received(unit);
+    const bool whole = sends_ || unit.flushing || TRY(received(unit));
+    if (whole && transfer_.endless) {
+        TRY(compare(unit));
+    }
+    return whole;
 }
 
 Result<bool> Flow::received(Unit& unit) {
@@ -191,15 +219,17 @@ Result<bool> Flow::received(Unit& unit) {
 
 Result<bool> Flow::step(bool post_only) {
     bool moved = false;
-    while (posted_ < work_.size() && posted_ - finished_ < window_) {
-        if (!TRY(post(work_[posted_]))) {
+    while (posted_ < target_ && posted_ - finished_ < window_) {
+        Unit& unit = work_[posted_ % work_.size()];
+        renew(unit, posted_ / work_.size());
+        if (!TRY(post(unit))) {
             break;
         }
         posted_++;
         moved = true;
     }
     while (!post_only && finished_ < posted_) {
-        if (!TRY(poll(work_[finished_]))) {
+        if (!TRY(poll(work_[finished_ % work_.size()]))) {
             break;
         }
         finished_++;
@@ -234,6 +264,28 @@ Result<void> Flow::finish() {
 Result<void> Flow::release() {
     return communicator_.service.run(
         [this] { return good(communicator_.net().dereg_mr(comm_, mr_), "deregMr"); });
+}
+
+size_t Flow::bytes() const {
+    return memory_->span().size();
+}
+
+size_t Flow::round_bytes() const {
+    size_t bytes = 0;
+    for (const Group& group : transfer_.groups) {
+        for (const Item& item : group) {
+            bytes += item.size;
+        }
+    }
+    return bytes;
+}
+
+size_t Flow::round_messages() const {
+    size_t messages = 0;
+    for (const Group& group : transfer_.groups) {
+        messages += group.size();
+    }
+    return messages;
 }
 
 Result<void> Flow::untouched() const {

@@ -47,6 +47,7 @@ struct Transfer {
     bool sizes = true;      // ask test for them
     bool reversed = false;  // a group is sent from its last member to its first
     bool flush = false;     // every group, when it has come
+    bool endless = false;   // the groups again and again, with other bytes, until rounds_set
     size_t behind = 0;      // bytes after the last message that must stay as they are
     uint64_t seed = 1;
 };
@@ -56,9 +57,16 @@ class Flow {
     Flow(Bench& bench, Lines& lines, size_t line, Transfer transfer);
     Result<void> prepare();                     // memory, registration on the service thread
     Result<bool> step(bool post_only = false);  // whether anything happened
-    bool done() const { return finished_ == work_.size(); }
+    bool done() const { return finished_ == target_; }
     size_t posted() const { return posted_; }
     size_t finished() const { return finished_; }
+    // An endless one ends after so many rounds; both ends must be told the same. The least that can
+    // still be said at the sending end is rounds_least(); the other end cannot be ahead of it.
+    void rounds_set(size_t rounds) { target_ = rounds * work_.size(); }
+    size_t rounds_least() const { return posted_ / work_.size() + 2; }
+    size_t bytes() const;  // of memory, all of it registered
+    size_t round_bytes() const;
+    size_t round_messages() const;
     Result<void> finish();           // compare, release
     Result<void> release();          // deregister
     Result<void> untouched() const;  // what is behind the last message
@@ -68,11 +76,14 @@ class Flow {
         std::vector<Piece> pieces;
         std::vector<Item> items;
         std::vector<uint64_t> seeds;
+        size_t round = 0;  // which the bytes belong to
         std::vector<int> sizes;
         void* request = nullptr;
         bool flushing = false;
     };
     void lay_out();
+    void units_add(Unit unit);
+    void renew(Unit& unit, size_t round);
     Result<bool> post(Unit& unit);
     Result<bool> poll(Unit& unit);
     Result<bool> received(Unit& unit);
@@ -90,6 +101,7 @@ class Flow {
     std::vector<Unit> work_;
     size_t posted_ = 0;
     size_t finished_ = 0;
+    size_t target_ = 0;
 };
 
 // Steps all of them, on the progress thread of `communicator`, until they are done.

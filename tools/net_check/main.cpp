@@ -49,12 +49,27 @@ bool wanted(const Options& options, const Check& check) {
     return options.only.empty();
 }
 
+// A check, a bench and a soak are played alike; the two last by one version, the newest.
+std::vector<std::string> names_chosen(const Options& options, int version) {
+    if (options.bench || options.limits.soak != 0) {
+        return {options.bench ? bench_name : soak_name};
+    }
+    std::vector<std::string> names;
+    for (const Check& check : checks_all()) {
+        if (wanted(options, check) && version >= check.oldest) {
+            names.emplace_back(check.name);
+        }
+    }
+    return names;
+}
+
 // What is exported, newest first as NCCL looks; or the one that was asked for.
 Result<std::vector<int>> versions_choose(const Options& options, const Verdict& said) {
     std::vector<int> versions;
     std::istringstream words(said.why);
     for (int version = 0; words >> version;) {
-        if (options.abi == 0 || options.abi == version) {
+        const bool enough = !versions.empty() && (options.bench || options.limits.soak != 0);
+        if (!enough && (options.abi == 0 || options.abi == version)) {
             versions.push_back(version);
         }
     }
@@ -68,14 +83,19 @@ Result<std::vector<int>> versions_choose(const Options& options, const Verdict& 
     return versions;
 }
 
+// A soak has the time that was asked for on top.
+Nanos deadline_of(const Options& options) {
+    return options.deadline + options.limits.soak;
+}
+
 // One check of one version. That it could not be played, the other host gone for instance, is a
 // failed line, too: whoever reads only the table must not miss it.
 Result<bool> check_play(const Options& options, const Task& task, Meeting* meeting,
                         Report& report) {
     const Nanos begin = clock_now();
-    Result<Verdict> verdict = meeting != nullptr
-                                  ? meeting->check(task, options.deadline, options.verbose)
-                                  : check_here(task, options.deadline, options.verbose);
+    const Nanos deadline = deadline_of(options);
+    Result<Verdict> verdict = meeting != nullptr ? meeting->check(task, deadline, options.verbose)
+                                                 : check_here(task, deadline, options.verbose);
     const bool played = verdict.ok();
     Verdict known = played ? std::move(verdict).value()
                            : Verdict{State::failed, verdict.error().what, clock_now()};
@@ -86,12 +106,9 @@ Result<bool> check_play(const Options& options, const Task& task, Meeting* meeti
 Result<void> versions_check(const Options& options, const std::vector<int>& versions, Task task,
                             Meeting* meeting, Report& report) {
     for (const int version : versions) {
-        for (const Check& check : checks_all()) {
-            if (!wanted(options, check) || version < check.oldest) {
-                continue;
-            }
+        for (const std::string& name : names_chosen(options, version)) {
             task.version = version;
-            task.check = check.name;
+            task.check = name;
             if (!TRY(check_play(options, task, meeting, report))) {
                 return {};
             }
@@ -120,7 +137,7 @@ Result<int> play(const Options& options) {
     if (options.place.has_value()) {
         meeting = TRY(Meeting::at(*options.place, meeting_limit));
         if (meeting->rank() == 1) {
-            TRY(meeting->follow(task, options.deadline, options.verbose));
+            TRY(meeting->follow(task, deadline_of(options), options.verbose));
             return 0;
         }
     }

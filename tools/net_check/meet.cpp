@@ -123,7 +123,7 @@ Result<void> Meeting::follow(Task task, Nanos deadline, bool verbose) {
         if (task.version == 0) {
             return {};
         }
-        if (check_find(task.check) == nullptr) {
+        if (task_find(task.check) == nullptr) {
             return make_error(Code::remote, Scope::process,
                               "rank 0 wants a check that is not known here: " + task.check);
         }

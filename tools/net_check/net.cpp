@@ -19,8 +19,9 @@ namespace {
 
 using namespace netplugin;
 
-std::mutex warning_mutex;
-std::string warning;
+constexpr size_t warnings_max = 4096;
+std::mutex warnings_mutex;
+std::vector<std::string> warnings_kept;
 
 void log_line(netplugin::LogLevel level, unsigned long, const char* file, int line,
               const char* text, ...) {
@@ -33,8 +34,10 @@ void log_line(netplugin::LogLevel level, unsigned long, const char* file, int li
     std::vsnprintf(buffer, sizeof buffer, text, arguments);
     va_end(arguments);
     std::fprintf(stderr, "%s:%d %s\n", file, line, buffer);
-    const std::lock_guard lock(warning_mutex);
-    warning = buffer;
+    const std::lock_guard lock(warnings_mutex);
+    if (warnings_kept.size() < warnings_max) {
+        warnings_kept.emplace_back(buffer);
+    }
 }
 
 // NCCL always gives a profiler's function; it ignores events of operations without a parent.
@@ -359,9 +362,14 @@ const char* code_name(ncclResult_t code) {
     return index < std::size(names) ? names[index] : "a code that NCCL does not have";
 }
 
+std::vector<std::string> warnings() {
+    const std::lock_guard lock(warnings_mutex);
+    return warnings_kept;
+}
+
 std::string last_warning() {
-    const std::lock_guard lock(warning_mutex);
-    return warning;
+    const std::lock_guard lock(warnings_mutex);
+    return warnings_kept.empty() ? "" : warnings_kept.back();
 }
 
 }  // namespace weft::netcheck

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "src/base/result.h"
 #include "src/netplugin/abi_tables.h"
@@ -72,6 +73,8 @@ class Library {
 };
 
 const char* code_name(ncclResult_t code);  // "ncclSystemError"
-std::string last_warning();                // what the plugin logged last at level WARN, or empty
+// What the plugin logged at level WARN so far, and the last of it, or empty. Thread-safe.
+std::vector<std::string> warnings();
+std::string last_warning();
 
 }  // namespace weft::netcheck

@@ -12,11 +12,29 @@ using tools::number_read;
 using tools::word_read;
 using tools::wrong;
 
-enum Long : int { abi = 256, only, json, list, bytes, wait_s, call_s, peer_s, deadline_s, meet };
+enum Long : int {
+    abi = 256,
+    only,
+    bench,
+    soak_s,
+    connections,
+    json,
+    list,
+    bytes,
+    wait_s,
+    call_s,
+    peer_s,
+    deadline_s,
+    meet,
+    lines
+};
 
 constexpr option long_options[] = {
     {"abi", required_argument, nullptr, abi},
     {"only", required_argument, nullptr, only},
+    {"bench", no_argument, nullptr, bench},
+    {"soak", required_argument, nullptr, soak_s},
+    {"connections", required_argument, nullptr, connections},
     {"json", required_argument, nullptr, json},
     {"list", no_argument, nullptr, list},
     {"max-bytes", required_argument, nullptr, bytes},
@@ -25,12 +43,14 @@ constexpr option long_options[] = {
     {"peer-limit", required_argument, nullptr, peer_s},
     {"deadline", required_argument, nullptr, deadline_s},
     {"meet", required_argument, nullptr, meet},
+    {"lines", no_argument, nullptr, lines},
     {"verbose", no_argument, nullptr, 'v'},
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0},
 };
 
 constexpr int64_t seconds_max = 3600;
+constexpr int connections_max = 1024;
 constexpr uint64_t bytes_least = 1 << 10;
 constexpr uint64_t bytes_most = 1ull << 30;  // more than v8 allows a message
 
@@ -76,6 +96,13 @@ Result<void> limit_apply(Options& options, int which, const std::string& text) {
         case deadline_s:
             options.deadline = TRY(seconds_read("--deadline", text));
             return {};
+        case soak_s:
+            options.limits.soak = TRY(seconds_read("--soak", text));
+            return {};
+        case connections:
+            options.limits.connections =
+                static_cast<int>(TRY(number_read("--connections", text, 1, connections_max)));
+            return {};
         default:
             options.limits.bytes = TRY(tools::size_read("--max-bytes", text));
             if (options.limits.bytes < bytes_least || options.limits.bytes > bytes_most) {
@@ -103,6 +130,12 @@ Result<void> apply(Options& options, int which, const std::string& text) {
         case meet:
             options.place = TRY(meet_read(text));
             return {};
+        case bench:
+            options.bench = true;
+            return {};
+        case lines:
+            options.limits.lines = true;
+            return {};
         case list:
             options.list = true;
             return {};
@@ -117,6 +150,13 @@ Result<void> apply(Options& options, int which, const std::string& text) {
     }
 }
 
+Result<void> modes_check(const Options& options) {
+    if (options.bench + (options.limits.soak != 0) + !options.only.empty() > 1) {
+        return wrong("--bench, --soak and --only: one of them at a time");
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<Options> options_parse(int argc, char** argv, const Launch& launch) {
@@ -129,6 +169,7 @@ Result<Options> options_parse(int argc, char** argv, const Launch& launch) {
     if (options.help || options.list) {
         return options;
     }
+    TRY(modes_check(options));
     if (rest != argc - 1) {
         return wrong(rest == argc ? "which plugin? (weft-net-check PLUGIN.so)"
                                   : "one plugin at a time, after all options");
@@ -150,6 +191,10 @@ std::string options_usage() {
 Checks a net plugin for NCCL against the contract, as NCCL would use it.
   --abi N             one version, 8 to 12; default: every version that it exports
   --only NAME         one check; may be given several times
+  --bench             no checks but figures: latency and rate, of merged devices too
+  --soak SECONDS      no checks but load for so long, every byte compared, and whether memory or
+                      descriptors grow
+  --connections N     of a soak, 1 to 1024 (64)
   --list              the checks and what they ask for
   --json FILE         the results, too
   --max-bytes SIZE    the longest message (default 64M)
@@ -157,6 +202,7 @@ Checks a net plugin for NCCL against the contract, as NCCL would use it.
   --call-limit S      for a call that may not block (3)
   --peer-limit S      for an error, when a peer is lost or there is none (60)
   --deadline S        for a check; then its processes are killed (90)
+  --lines             an error must come with one warning that names what is wrong
   --meet R@ADDR:PORT  be rank R, 0 or 1, of a check on two hosts; rank 0 listens at ADDR:PORT.
                       weft-run says it by itself
   -v, --verbose       show what the plugin prints and logs

@@ -14,6 +14,7 @@ struct Options {
     std::string plugin;
     int abi = 0;                    // 0: all that it exports
     std::vector<std::string> only;  // empty: all
+    bool bench = false;             // the figures and no checks; likewise limits.soak
     std::string json;               // a file, or none
     Limits limits;
     Nanos deadline = 90 * nanos_per_s;  // of a check

@@ -1,6 +1,7 @@
 #include "tools/net_check/report.h"
 
 #include <algorithm>
+#include <sstream>
 
 #include "src/base/log.h"
 #include "tools/common/output.h"
@@ -27,6 +28,29 @@ std::string one_line(std::string text) {
     return text;
 }
 
+struct Figure {
+    std::string name, number;
+};
+
+std::vector<Figure> figures_of(const Verdict& verdict) {
+    std::vector<Figure> figures;
+    std::istringstream words(verdict.state == State::ok ? verdict.why : "");
+    for (std::string word; words >> word;) {
+        if (const size_t equals = word.find('='); equals != std::string::npos) {
+            figures.push_back({word.substr(0, equals), word.substr(equals + 1)});
+        }
+    }
+    return figures;
+}
+
+std::string figures_json(const Verdict& verdict) {
+    std::string text;
+    for (const Figure& figure : figures_of(verdict)) {
+        text += (text.empty() ? "" : ", ") + tools::json_quoted(figure.name) + ": " + figure.number;
+    }
+    return text.empty() ? "" : ", \"figures\": {" + text + "}";
+}
+
 }  // namespace
 
 Result<void> Report::add(Line line) {
@@ -35,6 +59,10 @@ Result<void> Report::add(Line line) {
         format("v%-3d %-20s %s", line.version, line.check.c_str(), state_word(line.verdict.state));
     if (line.verdict.state != State::ok) {
         text += " " + line.verdict.why;
+    } else {
+        for (const Figure& figure : figures_of(line.verdict)) {
+            text += format("\n     %-20s %s", figure.name.c_str(), figure.number.c_str());
+        }
     }
     lines_.push_back(std::move(line));
     return tools::print(text + "\n");
@@ -59,7 +87,9 @@ std::string Report::json(const std::string& plugin) const {
                        i == 0 ? "" : ",", line.version, tools::json_quoted(line.check).c_str(),
                        state_word(line.verdict.state),
                        static_cast<long long>(line.took / nanos_per_ms));
-        text += "\"why\": " + tools::json_quoted(line.verdict.why) + "}";
+        const bool ok = line.verdict.state == State::ok;
+        text += "\"why\": " + tools::json_quoted(ok ? "" : line.verdict.why) +
+                figures_json(line.verdict) + "}";
     }
     return text + "\n]}\n";
 }

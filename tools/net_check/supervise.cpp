@@ -88,7 +88,7 @@ std::string read_all(int fd) {
 Result<Half> Half::start(const Task& task, int channel_fd, bool verbose) {
     Half half;
     half.task_ = task;
-    const Check* check = check_find(task.check);
+    const Check* check = task_find(task.check);
     half.may_be_killed_ = check != nullptr && check->kills && task.rank == 1;
     half.board_fd_ = TRY(board_make());
     half.board_ = TRY(board_map(half.board_fd_.get()));

@@ -42,13 +42,14 @@ Verdict verdict_of_both(const Verdict& rank_0, const Verdict& rank_1) {
             }
         }
     }
-    return {};
+    return {State::ok, rank_0.why, rank_0.when};
 }
 
 std::string task_pack(const Task& task) {
     std::ostringstream text;
     text << task.rank << ' ' << task.version << ' ' << task.check << ' ' << task.limits.call << ' '
-         << task.limits.wait << ' ' << task.limits.peer << ' ' << task.limits.bytes;
+         << task.limits.wait << ' ' << task.limits.peer << ' ' << task.limits.bytes << ' '
+         << task.limits.lines << ' ' << task.limits.soak << ' ' << task.limits.connections;
     return text.str();
 }
 
@@ -56,7 +57,8 @@ Result<Task> task_unpack(const std::string& text, const std::string& plugin) {
     std::istringstream words(text);
     Task task;
     words >> task.rank >> task.version >> task.check >> task.limits.call >> task.limits.wait >>
-        task.limits.peer >> task.limits.bytes;
+        task.limits.peer >> task.limits.bytes >> task.limits.lines >> task.limits.soak >>
+        task.limits.connections;
     if (words.fail()) {
         return make_error(Code::invalid_argument, Scope::call, "not a task: " + text);
     }

@@ -11,13 +11,13 @@ enum class State : char { ok = 'o', failed = 'f', skipped = 's', gone = 'g' };
 
 struct Verdict {
     State state = State::ok;
-    std::string why;
-    Nanos when = 0;  // of two failures the first is the cause
+    std::string why;  // of what went well: its figures, name=number each
+    Nanos when = 0;   // of two failures the first is the cause
 };
 std::string verdict_pack(const Verdict& verdict);
 Verdict verdict_unpack(const std::string& text);  // nonsense is a failure that says so
 
-// Of two processes; `why` says which of them.
+// Of two processes; `why` says which of them failed, or has the figures of rank 0.
 Verdict verdict_of_both(const Verdict& rank_0, const Verdict& rank_1);
 
 // The descriptors that a child finds, and what its one argument holds.

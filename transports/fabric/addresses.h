@@ -34,9 +34,11 @@ struct RemoteEndpoint {
     std::atomic<uint32_t> granted{0};
     Nanos used = 0;          // last sent to or heard from
     bool lost_told = false;  // a loss of a control message has been warned of
-    // Of control messages, under the rail's lock:
-    Nanos reached = 0;    // when one last came there, 0: never
-    std::string trouble;  // why the last that failed since did, empty: none
+    // Of control messages and probes, under the rail's lock:
+    Nanos reached = 0;         // when a control message last came there, 0: never
+    std::string trouble;       // why the last that failed since did, empty: none
+    bool absent = false;       // and its NIC says that there is no such endpoint
+    uint32_t probes_lost = 0;  // in a row
 };
 
 struct AddressLimits {

@@ -89,6 +89,7 @@ FabricWire::~FabricWire() {
         hub_.tokens_release(first, count);
     }
     drain_own(drain_limit);
+    farewell();
     hub_.wire_withdraw(*inbox_);
     for (LocalRegion& region : regions_) {
         hub_.memory().let_go(region.windows, !config_.shares_memory);
@@ -273,7 +274,8 @@ Post FabricWire::put(const Put& put) {
     // Counted before it is posted: the completion may come first. A fence under way lets no new
     // put pass, so that the old ones come to an end.
     PeerFlow& flow = inbox_->flow(put.peer);
-    if (flow.in_flight.fetch_add(1) >= caps_.puts_in_flight || flow.fence.load() != 0) {
+    if (flow.in_flight.fetch_add(1) >= caps_.puts_in_flight || flow.fence.load() != 0 ||
+        flow.ended.load()) {
         flow.in_flight.fetch_sub(1);
         ++counters_.again;
         return Post::again;
@@ -453,7 +455,7 @@ void FabricWire::handle(Event& event, WireSink& sink) {
         case Event::Kind::value_ack:
             return on_value_ack(event, sink);
         case Event::Kind::fence_ack:
-            peers_[event.peer].fence_acknowledged = event.word;
+            fence_acknowledged(event);
             return;
         case Event::Kind::failure:
             return on_failure(event, sink);

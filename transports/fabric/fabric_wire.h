@@ -36,7 +36,8 @@ class FabricWire final : public Wire {
     Post put(const Put& put) override;
     int progress(WireSink& sink, Nanos now, int budget) override;
     const std::byte* map(uint32_t, const RemoteRef&, uint64_t) override { return nullptr; }
-    Result<void> fence(uint32_t peer) override;
+    Result<void> fence(uint32_t peer) override { return fence_ask(peer, 0); }
+    Result<void> cut(uint32_t peer, std::string_view why) override;
     int wait_fd() const override { return hub_.wait_fd(); }
     bool arm() override;
 
@@ -77,6 +78,9 @@ class FabricWire final : public Wire {
     bool confirmed(const Peer& peer, size_t rail) const;
     void moved_send(const Peer& peer);
     bool fence_wait(Peer& peer, uint64_t word, Nanos limit_ns);
+    Result<void> fence_ask(uint32_t rank, uint8_t flags);
+    void fence_acknowledged(const Event& event);
+    void farewell();
     Result<void> fence_own(uint32_t rank);
     void hellos_send(Peer& peer, Nanos now);
     void connecting_advance(Nanos now);

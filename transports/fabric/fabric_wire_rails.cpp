@@ -165,43 +165,73 @@ void FabricWire::on_lost(const Event& event, WireSink& sink) {
 bool FabricWire::fence_wait(Peer& peer, uint64_t word, Nanos limit_ns) {
     const Nanos limit = clock_now() + limit_ns;
     std::vector<Event> kept;
-    while (peer.fence_acknowledged < word && clock_now() < limit) {
+    while (peer.fence_acknowledged < word && !peer.process->gone.load() && clock_now() < limit) {
         if (hub_.poll(inbox_.get()) == 0) {
             std::this_thread::yield();
         }
+        hub_.processes().watch(clock_now(), inbox_.get());
         std::vector<Event> fresh;
         inbox_->swap(fresh);
         for (Event& event : fresh) {
             if (event.kind == Event::Kind::fence_ack) {
-                peers_[event.peer].fence_acknowledged = event.word;
+                fence_acknowledged(event);
             } else {
                 kept.push_back(std::move(event));
             }
         }
     }
     std::move(kept.begin(), kept.end(), std::back_inserter(events_));
-    return peer.fence_acknowledged >= word;
+    return peer.fence_acknowledged >= word || peer.process->gone.load();
 }
 
 // Three ways, each harder on others: the peer ends what it has posted (its process answers even
 // while its user computes), so that "placed or dead" is known on every provider, ordered or not; it
 // gives up the rails on which that does not end, and with them whatever else it had on them; a peer
-// that does not answer may still write, so we give up the rails it can write on.
-Result<void> FabricWire::fence(uint32_t rank) {
+// that does not answer may still write, so we give up the rails it can write on. Of one that is
+// gone nothing more comes.
+Result<void> FabricWire::fence_ask(uint32_t rank, uint8_t flags) {
     Peer& peer = peers_[rank];
     if (peer.process == nullptr) {
         return {};
     }
     const uint64_t word = ++sequence_;
-    control_everywhere(peer, MessageKind::fence, {}, word);
+    control_everywhere(peer, MessageKind::fence, {}, word, flags);
     if (fence_wait(peer, word, fence_limit)) {
         return {};
     }
-    control_everywhere(peer, MessageKind::fence, {}, word, fence_hard);
+    control_everywhere(peer, MessageKind::fence, {}, word, flags | fence_hard);
     if (fence_wait(peer, word, fence_hard_limit)) {
         return {};
     }
     return fence_own(rank);
+}
+
+void FabricWire::fence_acknowledged(const Event& event) {
+    uint64_t& known = peers_[event.peer].fence_acknowledged;
+    known = std::max(known, event.word);
+}
+
+// Without a control plane a peer does not hear that this wire goes, and one that cuts it off later
+// would get no answer and give up its rails, which others ride.
+void FabricWire::farewell() {
+    for (uint32_t rank = 0; config_.shares_memory && rank < peers_.size(); ++rank) {
+        const Peer& peer = peers_[rank];
+        if (peer.process != nullptr && !peer.process->gone.load() &&
+            inbox_->flow(rank).in_flight.load() == 0) {
+            control_everywhere(peer, MessageKind::fence_ack, {}, fence_every);
+        }
+    }
+}
+
+Result<void> FabricWire::cut(uint32_t rank, std::string_view why) {
+    Peer& peer = peers_[rank];
+    const bool there = peer.process != nullptr && !peer.process->gone.load();
+    if (there && peer.fence_acknowledged != fence_every) {
+        control_everywhere(peer, MessageKind::lost, why.substr(0, text_shown_max));
+        TRY(fence_ask(rank, fence_last));
+    }
+    peer.state = PeerState::failed;
+    return {};
 }
 
 Result<void> FabricWire::fence_own(uint32_t rank) {

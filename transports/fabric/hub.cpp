@@ -74,8 +74,10 @@ class FabricHub::Dispatch final : public RailEvents {
         Inbox* inbox = header ? hub_.wire_find(header->to_wire) : nullptr;
         if (inbox == nullptr || header->from_rank >= inbox->rank_count() ||
             !inbox->rides(header->rail, rail.index())) {
-            LOG(info, net, "rail %u: dropped a message of %zu bytes for no wire here", rail.index(),
-                bytes);
+            if (!header || header->kind != MessageKind::fence_ack) {  // of who went later than ours
+                LOG(info, net, "rail %u: dropped a message of %zu bytes for no wire here",
+                    rail.index(), bytes);
+            }
             return;
         }
         FlowRail& flow_rail = inbox->flow_rail(header->from_rank, header->rail);
@@ -171,6 +173,9 @@ class FabricHub::Dispatch final : public RailEvents {
     // it reads the sequence: one of the two answers.
     void on_fence(Rail& rail, Inbox& inbox, const MessageHeader& header) {
         PeerFlow& flow = inbox.flow(header.from_rank);
+        if ((header.flags & fence_last) != 0) {
+            flow.ended.store(true);
+        }
         flow.fence.store(header.word);
         if (flow.in_flight.load() == 0) {
             fence_answer(rail, header.rail, inbox, header.from_rank);

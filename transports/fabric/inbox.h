@@ -59,6 +59,7 @@ struct FlowRail {
 struct PeerFlow {
     std::atomic<uint32_t> in_flight{0};  // puts not finished
     std::atomic<uint64_t> fence{0};      // sequence to acknowledge when none is; 0: none asked
+    std::atomic<bool> ended{false};      // it takes no more puts
     std::atomic<uint64_t> wire{0};       // the peer's wire uid
     // A bit for each rail whose hello lies unread in the inbox: its repetitions are dropped,
     // however long the owner is away.

@@ -190,6 +190,15 @@ std::string Introductions::trouble(Rail& rail, const std::string& endpoint) {
     return rail.address_text(*to) + ": " + (to->trouble.empty() ? silence : to->trouble.c_str());
 }
 
+bool Introductions::absent(Rail& rail, const std::string& endpoint) {
+    std::lock_guard guard(lock_);
+    std::lock_guard rail_guard(rail.lock());
+    const auto known = std::ranges::find_if(acquaintances_, [&](const Acquaintance& one) {
+        return one.rail == &rail && one.endpoint->name == endpoint;
+    });
+    return known != acquaintances_.end() && known->endpoint->absent;
+}
+
 void Introductions::tell(const Caller& caller, MeetKind kind, std::string_view text) {
     MessageHeader header;
     header.rail = caller.at;

@@ -62,6 +62,8 @@ class Introductions {
     std::optional<Reply> reply_take(uint64_t port);
     // "ADDRESS: why nothing gets there", of an endpoint that was asked.
     std::string trouble(Rail& rail, const std::string& endpoint);
+    // Its NIC has answered that it does not exist.
+    bool absent(Rail& rail, const std::string& endpoint);
 
   private:
     struct Message {

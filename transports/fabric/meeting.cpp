@@ -12,6 +12,8 @@ namespace {
 constexpr uint32_t rank_calling = 0, rank_accepting = 1, ranks = 2;
 constexpr Nanos ask_wait_first = nanos_per_s / 4;
 constexpr Nanos ask_wait_longest = 4 * nanos_per_s;
+// Asked so often without a word, 0.75 s: then it is looked whether anybody is there.
+constexpr size_t unheard_long = 3;
 
 std::vector<std::string> names_of(const std::vector<Rail*>& rails) {
     std::vector<std::string> names;
@@ -94,7 +96,12 @@ FabricCall::FabricCall(FabricHub& hub, PortAddress handle, std::vector<Rail*> ri
       ridden_(std::move(ridden)),
       patience_(patience),
       port_(hub.introductions().port_open(false)),
-      group_(random_u64()) {
+      group_(random_u64()),
+      doors_(std::min(ridden_.size(), listener_.rails.size())) {
+    for (size_t i = 0; i < doors_.size(); i++) {
+        const char* provider = ridden_[i]->info().fabric_attr->prov_name;
+        doors_[i].process = process_watch(provider, listener_.rails[i]);
+    }
 }
 
 FabricCall::~FabricCall() {
@@ -106,11 +113,43 @@ FabricCall::~FabricCall() {
 
 // By another rail each time: one of them is enough.
 void FabricCall::ask(Nanos now) {
-    const size_t at = asked_++ % std::min(ridden_.size(), listener_.rails.size());
+    const size_t at = asked_++ % doors_.size();
+    if (unheard_++ >= unheard_long) {
+        knock();
+    }
     hub_.introductions().ask(*ridden_[at], at, listener_.rails[at], listener_.port,
                              {port_, group_, {}, hub_.features(), wire_->address()});
     ask_wait_ = std::clamp(2 * ask_wait_, ask_wait_first, ask_wait_longest);
     ask_again_ = now + ask_wait_;
+}
+
+void FabricCall::knock() {
+    for (size_t i = 0; i < doors_.size(); i++) {
+        doors_[i].knock = Knock(ridden_[i]->info(), listener_.rails[i]);
+    }
+}
+
+// At none of the endpoints. One of them alone may have been given up.
+bool FabricCall::nobody() {
+    for (size_t i = 0; i < doors_.size(); i++) {
+        Door& door = doors_[i];
+        if (!door.knock.refused() && !process_ended(door.process) &&
+            !hub_.introductions().absent(*ridden_[i], listener_.rails[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Error FabricCall::deserted() {
+    Rail& rail = *ridden_[0];
+    return make_error(
+        Code::remote, Scope::peer,
+        format("rail %u (%s, %s): nobody is at %s any more, where the peer to connect to "
+               "listened: its process has ended, or has given its rails up",
+               rail.index(), rail.name().c_str(), rail.info().fabric_attr->prov_name,
+               name_of(rail, listener_.rails[0]).c_str()),
+        FI_ECONNREFUSED);
 }
 
 Result<std::optional<Met>> FabricCall::replied(const Introductions::Reply& reply) {
@@ -147,7 +186,12 @@ Result<std::optional<Met>> FabricCall::advance(Nanos now) {
     heard_ = heard_ == 0 ? now : heard_;
     if (const auto reply = hub_.introductions().reply_take(port_)) {
         heard_ = now;
+        unheard_ = 0;
         return replied(*reply);
+    }
+    if (unheard_ > unheard_long && nobody()) {
+        over_ = true;
+        return deserted();
     }
     if (patience_ != 0 && now - heard_ >= patience_) {
         over_ = true;

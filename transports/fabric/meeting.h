@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "transports/fabric/hub.h"
+#include "transports/fabric/presence.h"
 #include "transports/meeting.h"
 
 namespace weft::fabric {
@@ -41,7 +42,15 @@ class FabricCall final : public PeerCall {
 
   private:
     FabricCall(FabricHub& hub, PortAddress handle, std::vector<Rail*> ridden, Nanos patience);
+    // An endpoint of the listener's that it can be asked at.
+    struct Door {
+        Fd process;  // where the operating system says when that ends
+        Knock knock;
+    };
     void ask(Nanos now);
+    void knock();
+    bool nobody();
+    Error deserted();
     Result<std::optional<Met>> replied(const Introductions::Reply& reply);
     Error unanswered();
 
@@ -53,7 +62,9 @@ class FabricCall final : public PeerCall {
     const uint64_t group_;
     std::unique_ptr<Wire> wire_;
     bool over_ = false;
-    size_t asked_ = 0;  // so often
+    std::vector<Door> doors_;
+    size_t asked_ = 0;    // so often
+    size_t unheard_ = 0;  // so often since something was heard
     Nanos ask_again_ = 0;
     Nanos ask_wait_ = 0;
     Nanos heard_ = 0;

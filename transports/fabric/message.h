@@ -49,6 +49,8 @@ static_assert(sizeof(MessageHeader) == 32);
 inline constexpr uint8_t value_wants_ack = 1;
 inline constexpr uint8_t value_for_memory = 2;  // a put of no bytes to memory, not by value
 inline constexpr uint8_t fence_hard = 1;        // give up rails where something is still under way
+inline constexpr uint8_t fence_last = 2;        // and put nothing more
+inline constexpr uint64_t fence_every = UINT64_MAX;  // acknowledged by a wire that goes
 inline constexpr size_t message_bytes_max = sizeof(MessageHeader) + value_bytes_max;
 
 // The header at the start of `bytes` if it is whole and agrees with their number.

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 
+#include "transports/fabric/presence.h"
+
 namespace weft::fabric {
 
 namespace {
 constexpr Nanos look_every = 250 * nanos_per_ms;
 constexpr int refusals_max = 4;  // 1 s while somebody waits
+constexpr uint32_t lost_max = 4;
 }  // namespace
 
 Result<RemotePath*> Processes::path_acquire(RemoteProcess& process, Rail& rail,
@@ -23,6 +26,7 @@ Result<RemotePath*> Processes::path_acquire(RemoteProcess& process, Rail& rail,
     path->incarnation.store(rail.incarnation());
     path->endpoint = TRY(rail.endpoint_acquire(name));
     path->users = 1;
+    path->process = process_watch(rail.info().fabric_attr->prov_name, name);
     process.paths.push_back(std::move(path));
     return process.paths.back().get();
 }
@@ -108,6 +112,7 @@ bool Processes::probe_refused(RemoteProcess& process, RemotePath& path) {
     header.kind = MessageKind::probe;
     TxOwner owner;
     owner.use = &path.probe_under_way;
+    owner.probe = true;
     std::lock_guard guard(path.rail->lock());
     RemoteEndpoint& endpoint = *path.endpoint;
     if (endpoint.address == FI_ADDR_UNSPEC) {
@@ -126,27 +131,38 @@ bool Processes::probe_refused(RemoteProcess& process, RemotePath& path) {
     });
 }
 
+std::string Processes::absence(RemoteProcess& process, RemotePath& path) {
+    if (path.process) {
+        return process_ended(path.process) ? "its process has ended" : "";
+    }
+    path.refusals = probe_refused(process, path) ? path.refusals + 1 : 0;
+    if (path.refusals == refusals_max) {
+        return "its connection closed and is not accepted again; the peer's process ended or "
+               "closed its endpoint";
+    }
+    const std::lock_guard guard(path.rail->lock());
+    return path.endpoint->probes_lost >= lost_max ? path.endpoint->trouble : "";
+}
+
 void Processes::look(RemoteProcess& process, const Inbox* self) {
     for (const auto& path : process.paths) {
-        path->refusals = probe_refused(process, *path) ? path->refusals + 1 : 0;
-        if (path->refusals == refusals_max) {
+        if (const std::string why = absence(process, *path); !why.empty()) {
             process.gone = true;
-            return tell(process, *path->rail, self);
+            return tell(process, *path->rail, why, self);
         }
     }
 }
 
-void Processes::tell(RemoteProcess& process, const Rail& rail, const Inbox* self) {
+void Processes::tell(RemoteProcess& process, const Rail& rail, const std::string& why,
+                     const Inbox* self) {
     for (const RemoteProcess::User& user : process.users) {
         Event event;
         event.kind = Event::Kind::failure;
         event.peer = user.rank;
         event.error = std::make_unique<Error>(make_error(
             Code::remote, Scope::peer,
-            format("rail %u (%s, %s): rank %u is gone: its connection closed and is not accepted "
-                   "again; the peer's process ended or closed its endpoint",
-                   rail.index(), rail.name().c_str(), rail.info().fabric_attr->prov_name,
-                   user.rank)));
+            format("rail %u (%s, %s): rank %u is gone: %s", rail.index(), rail.name().c_str(),
+                   rail.info().fabric_attr->prov_name, user.rank, why.c_str())));
         user.inbox->push(std::move(event), user.inbox != self);
     }
 }
@@ -161,7 +177,7 @@ void Processes::watch(Nanos now, const Inbox* self) {
         return;
     }
     for (auto& [uid, process] : processes_) {
-        if (process->up.load() && !process->gone) {
+        if (process->up.load() && !process->gone.load()) {
             look(*process, self);
         }
     }

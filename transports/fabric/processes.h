@@ -1,9 +1,10 @@
 // The remote processes this one talks to: the paths to them, one for each pair of a rail here and
 // an endpoint there, counted by the wires that ride them, and whether they are still there. A
 // provider says nothing when the other end of an idle connection goes, so whoever waits sends each
-// process a small probe now and then: one that was connected, has nothing under way and takes no
-// probe for some time is gone. A process that is merely stopped or busy takes probes (its kernel
-// does). Thread-safe.
+// process a small probe now and then. One that was connected is gone when it takes no probe for
+// some time with nothing under way (sockets), or when the NIC gives several in a row up (EFA); a
+// process that is merely stopped or busy takes probes: its kernel or its NIC does. Of libfabric's
+// shm, which takes everything, the operating system says when the process ends. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "src/base/handle.h"
 #include "transports/fabric/inbox.h"
 #include "transports/fabric/rail.h"
 
@@ -27,6 +29,9 @@ struct RemotePath {
     // Of the rail here, as last confirmed from there. Another one is not probed: a process that is
     // stopped does not take the new connection, and is not gone.
     std::atomic<uint32_t> incarnation{0};
+    // Where the provider's names say which process it is: readable when that has ended. Then no
+    // probe is needed, and one that is stopped must not be filled with them.
+    Fd process;
 };
 
 struct RemoteProcess {
@@ -36,7 +41,7 @@ struct RemoteProcess {
     };
     uint64_t uid = 0;
     std::atomic<bool> up{false};  // some wire was connected
-    bool gone = false;
+    std::atomic<bool> gone{false};
     std::vector<User> users;
     std::vector<std::unique_ptr<RemotePath>> paths;
 };
@@ -61,9 +66,11 @@ class Processes {
                                             const std::string& name);
     void release_locked(RemoteProcess* process, RemoteProcess::User user, const Paths& paths);
     static void path_release(RemoteProcess& process, RemotePath* path);
-    bool probe_refused(RemoteProcess& process, RemotePath& path);
+    static bool probe_refused(RemoteProcess& process, RemotePath& path);
+    // Why it is known that nobody is there any more, or empty.
+    static std::string absence(RemoteProcess& process, RemotePath& path);
     void look(RemoteProcess& process, const Inbox* self);
-    void tell(RemoteProcess& process, const Rail& rail, const Inbox* self);
+    void tell(RemoteProcess& process, const Rail& rail, const std::string& why, const Inbox* self);
 
     std::atomic<Nanos> next_look_{0};
     std::mutex lock_;  // taken before a rail's, never by completions

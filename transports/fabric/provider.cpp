@@ -25,9 +25,12 @@ constexpr const char* fallback_provider = "tcp;ofi_rxm";
 // `net` has FI_WAIT_FD but its descriptor is always readable; shm and udp;ofi_rxd have none; efa
 // has one from libfabric 2.3 on only.
 constexpr ProviderTraits known_providers[] = {
-    {"tcp;ofi_rxm", true, true, true, true},   {"sockets", true, true, true, true},
-    {"net", true, false, true, true},          {"udp;ofi_rxd", true, false, true, true},
-    {"shm", false, false, false, true},        {"efa", false, false, true, false},
+    {"tcp;ofi_rxm", true, true, true, true, true},
+    {"sockets", true, true, true, true},
+    {"net", true, false, true, true},
+    {"udp;ofi_rxd", true, false, true, true},
+    {"shm", false, false, false, true},
+    {"efa", false, false, true, false},
     {"efa-direct", false, false, true, false},
 };
 

@@ -40,7 +40,9 @@ Rail::Rail(const Library& library, const RailChoice& choice, uint8_t index, Info
       index_(index),
       limits_(limits),
       info_(std::move(info)),
-      share_(queue_share(limits.queue_entries, info_->tx_attr->size, info_->rx_attr->size)),
+      immediate_apart_(provider_traits(info_->fabric_attr->prov_name).immediate_apart),
+      share_(queue_share(limits.queue_entries, info_->tx_attr->size / (immediate_apart_ ? 2 : 1),
+                         info_->rx_attr->size)),
       next_key_(random_u64()) {
     const fi_domain_attr& domain = *info_->domain_attr;
     key_bytes_ = (domain.mr_mode & FI_MR_PROV_KEY) != 0 && domain.mr_key_size > 4 ? 8 : 4;
@@ -108,9 +110,9 @@ Result<void> Rail::open_vector() {
 }
 
 Result<void> Rail::open_queue() {
-    bool with_fd = provider_traits(info_->fabric_attr->prov_name).wait_fd;
+    bool with_fd = provider_traits(info_->fabric_attr->prov_name).wait_fd && !limits_.no_sleepers;
     fi_cq_attr attributes{};
-    attributes.size = share_.entries;
+    attributes.size = share_.entries + (immediate_apart_ ? share_.transmits : 0);
     attributes.format = FI_CQ_FORMAT_DATA;
     attributes.wait_obj = with_fd ? FI_WAIT_FD : FI_WAIT_NONE;
     fid_cq* queue = nullptr;
@@ -266,6 +268,7 @@ TxOp* Rail::tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes) {
     op->to = &to;
     ++to.under_way;
     op->bytes = bytes;
+    op->parts = 1;
     op->busy = true;
     outstanding_.fetch_add(1, std::memory_order_relaxed);
     outstanding_bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -276,6 +279,7 @@ void Rail::tx_give(TxOp& op) {
     outstanding_.fetch_sub(1, std::memory_order_relaxed);
     outstanding_bytes_.fetch_sub(op.bytes, std::memory_order_relaxed);
     op.buffer.reset();
+    op.failure.reset();
     if (op.to != nullptr) {
         --op.to->under_way;
         op.to = nullptr;
@@ -294,34 +298,15 @@ Result<Post> Rail::posted(TxOp& op, ssize_t rc, const char* what) {
     if (rc == -FI_EAGAIN) {
         return Post::again;
     }
-    int code = static_cast<int>(-rc);
+    return refused(static_cast<int>(-rc), what, peer);
+}
+
+Error Rail::refused(int code, const char* what, uint32_t peer) const {
     return make_error(Code::remote, Scope::peer,
                       format("rail %u (%s, %s): %s to %s failed: %s%s", index_, name_.c_str(),
                              info_->fabric_attr->prov_name, what, peer_text(peer).c_str(),
                              library_.error_text(code), hint_for(code)),
                       code);
-}
-
-Result<Post> Rail::write(const RemoteWrite& write, const TxOwner& owner) {
-    fi_addr_t address = TRY(address_of(*write.to));
-    TxOp* op = tx_take(owner, *write.to, write.bytes);
-    if (op == nullptr) {
-        return Post::again;
-    }
-    iovec from{const_cast<void*>(write.from), write.bytes};
-    fi_rma_iov to{write.address, write.bytes, write.key};
-    void* descriptor = write.descriptor;
-    fi_msg_rma message{};
-    message.msg_iov = &from;
-    message.desc = &descriptor;
-    message.iov_count = 1;
-    message.addr = address;
-    message.rma_iov = &to;
-    message.rma_iov_count = 1;
-    message.context = static_cast<Op*>(op);
-    message.data = write.imm;
-    constexpr uint64_t flags = FI_REMOTE_CQ_DATA | FI_COMPLETION | FI_DELIVERY_COMPLETE;
-    return posted(*op, fi_writemsg(endpoint_.get(), &message, flags), "a write");
 }
 
 Result<Post> Rail::send(RemoteEndpoint& to, const MessageHeader& header, const void* body,
@@ -445,13 +430,8 @@ void Rail::complete(const fi_cq_data_entry& entry, RailEvents& events) {
     Op* op = static_cast<Op*>(entry.op_context);
     if (op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
-        TxOwner owner = transmit.owner;
-        if (owner.control && transmit.to != nullptr) {
-            transmit.to->reached = clock_now();
-            transmit.to->trouble.clear();
-        }
-        tx_give(transmit);
-        events.on_finished(*this, owner, nullptr);
+        message_came(transmit);
+        transmitted(transmit, nullptr, events);
         return;
     }
     events.on_message(*this, BufferPtr(received(op)), entry.len);
@@ -468,15 +448,11 @@ void Rail::complete_error(RailEvents& events) {
     Op* op = incoming ? nullptr : static_cast<Op*>(entry.op_context);
     if (op != nullptr && op->transmit) {
         TxOp& transmit = static_cast<TxOp&>(*op);
-        TxOwner owner = transmit.owner;
         const std::string cause = cause_of(entry);
-        Error failure = error_of(entry, owner, cause);
-        if (owner.control && transmit.to != nullptr) {
-            transmit.to->trouble = cause;
-            control_lost(*transmit.to, failure);
-        }
-        tx_give(transmit);
-        events.on_finished(*this, owner, &failure);
+        const Error failure = error_of(entry, transmit.owner, cause);
+        message_failed(transmit, entry.prov_errno, cause);
+        control_lost(transmit, failure);
+        transmitted(transmit, &failure, events);
         return;
     }
     if (op != nullptr) {
@@ -485,13 +461,6 @@ void Rail::complete_error(RailEvents& events) {
     LOG(info, net, "rail %u (%s): an incoming transfer failed: %s%s", index_, name_.c_str(),
         library_.error_text(entry.err),
         completion_hint(info_->fabric_attr->prov_name, entry.err, entry.prov_errno).c_str());
-}
-
-void Rail::control_lost(RemoteEndpoint& to, const Error& failure) const {
-    if (features_.efa && !to.lost_told) {
-        to.lost_told = true;
-        log_warn(failure.what + "; it is sent again");
-    }
 }
 
 std::string Rail::cause_of(const fi_cq_err_entry& entry) const {

@@ -45,6 +45,7 @@ struct TxOwner {
     FlowRail* flow_rail = nullptr;  // owned by the inbox
     uint8_t at = 0;                 // the rail, counted among the wire's
     bool control = false;           // a control message, which nobody waits for
+    bool probe = false;             // nor for this: what becomes of it is told to its endpoint
 };
 
 // In place of a peer's rank: it has none, the two are yet to meet.
@@ -54,7 +55,9 @@ struct TxOp : Op {
     TxOwner owner;
     RemoteEndpoint* to = nullptr;  // null once nobody uses it any more
     size_t bytes = 0;
-    BufferPtr buffer;  // of messages
+    BufferPtr buffer;                // of messages
+    uint32_t parts = 1;              // completions to come
+    std::unique_ptr<Error> failure;  // the first, while others are to come
     bool busy = false;
 };
 
@@ -170,13 +173,20 @@ class Rail {
     TxOp* tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes);
     void tx_give(TxOp& op);
     Result<Post> posted(TxOp& op, ssize_t rc, const char* what);
+    Error refused(int code, const char* what, uint32_t peer) const;
+    ssize_t write_post(TxOp& op, const RemoteWrite& write, fi_addr_t to, uint64_t flags);
+    Result<Post> write_apart(TxOp& op, const RemoteWrite& write, fi_addr_t to);
+    void transmitted(TxOp& op, const Error* error, RailEvents& events);
     void receives_post();
     Buffer* received(Op* op);
     void controls_flush();
     bool peers_write(const fi_cq_data_entry& entry) const;
     void complete(const fi_cq_data_entry& entry, RailEvents& events);
     void complete_error(RailEvents& events);
-    void control_lost(RemoteEndpoint& to, const Error& failure) const;
+    void control_lost(const TxOp& op, const Error& failure) const;
+    // Of messages that nobody waits for: it came to its endpoint, or failed.
+    void message_came(const TxOp& op) const;
+    void message_failed(const TxOp& op, int provider_code, const std::string& cause) const;
     void queue_failed(ssize_t rc);
     // Error, the provider's own code and what both mean.
     std::string cause_of(const fi_cq_err_entry& entry) const;
@@ -189,6 +199,7 @@ class Rail {
     const uint8_t index_;
     const FabricLimits limits_;
     InfoPtr info_;
+    const bool immediate_apart_;  // see rail_write.cpp
     const QueueShare share_;
     size_t key_bytes_ = 4;
     FidHandle<fid_fabric> fabric_;

@@ -4,6 +4,8 @@
 // 2.5). So that a peer which cannot be reached does not end this process, every endpoint has one.
 #include <rdma/fi_errno.h>
 
+#include <cstring>
+
 #include "transports/fabric/rail.h"
 #include "transports/fabric/translate.h"
 
@@ -14,7 +16,45 @@ namespace {
 // gone, it is not ready, it does not answer.
 constexpr int peer_first = 8;
 constexpr int peer_last = 15;
+constexpr int no_endpoint = 9;
+constexpr int no_receive_left = 10;  // its process is stopped or starved, and so it is there
 }  // namespace
+
+void Rail::message_came(const TxOp& op) const {
+    if (op.to == nullptr || !(op.owner.control || op.owner.probe)) {
+        return;
+    }
+    op.to->probes_lost = 0;
+    op.to->absent = false;
+    op.to->trouble.clear();
+    if (op.owner.control) {
+        op.to->reached = clock_now();
+    }
+}
+
+void Rail::message_failed(const TxOp& op, int provider_code, const std::string& cause) const {
+    if (op.to == nullptr || !(op.owner.control || op.owner.probe) ||
+        (op.owner.probe && features_.efa && provider_code == no_receive_left)) {
+        return;
+    }
+    op.to->probes_lost += op.owner.probe ? 1 : 0;
+    op.to->absent = features_.efa && provider_code == no_endpoint;
+    op.to->trouble = cause;
+}
+
+// A farewell is sent once, to who may have gone before.
+void Rail::control_lost(const TxOp& op, const Error& failure) const {
+    if (!features_.efa || !op.owner.control || op.to == nullptr || op.to->lost_told) {
+        return;
+    }
+    MessageHeader header;
+    std::memcpy(&header, op.buffer->data, sizeof header);
+    const bool every = header.kind == MessageKind::fence_ack && header.word == fence_every;
+    if (header.kind != MessageKind::lost && !every) {
+        op.to->lost_told = true;
+        log_warn(failure.what + "; it is sent again");
+    }
+}
 
 void Rail::open_events() {
     if (!std::string_view(info_->fabric_attr->prov_name).starts_with("efa")) {

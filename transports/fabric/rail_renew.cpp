@@ -29,10 +29,7 @@ bool Rail::busy_towards(const Inbox* inbox, uint32_t peer) const {
 }
 
 // libfabric's shm of 1.17 crashes when an endpoint goes that a peer of the same process has mapped.
-// Its tcp;ofi_rxm (1.17 and 2.5.1) crashes when one goes that has received a part of a peer's
-// write: puts of 16 MiB whose writer is stopped show it every time, pieces of 1 MiB hardly ever,
-// for the sockets hold them whole. Without the rail given up such a write would land, so it is
-// tried.
+// Its tcp;ofi_rxm did when one went that had received a part of a write: rail_write.cpp.
 Result<void> Rail::renewable() const {
     const char* provider = info_->fabric_attr->prov_name;
     const bool bound = (info_->domain_attr->mr_mode & FI_MR_ENDPOINT) != 0;

@@ -103,6 +103,9 @@ class FaultWire final : public Wire, private WireSink {
         return inner_->map(peer, ref, bytes);
     }
     Result<void> fence(uint32_t peer) override { return inner_->fence(peer); }
+    Result<void> cut(uint32_t peer, std::string_view why) override {
+        return inner_->cut(peer, why);
+    }
     int wait_fd() const override { return inner_->wait_fd(); }
     bool arm() override { return held_.empty() && replays_.empty() && inner_->arm(); }
 

@@ -2,8 +2,10 @@
 // from the connections that use it.
 #include <thread>
 
+#include "src/netplugin/memory.h"
 #include "tests/conformance/fabric/world.h"
 #include "tests/unit/netplugin/pair.h"
+#include "transports/fabric/hub.h"
 
 namespace weft::test {
 namespace {
@@ -172,6 +174,74 @@ TEST_CASE("fabric memory: a connection registers nothing of what is kept, whatev
     }
     CHECK(pair->send->wire_counters().registrations == before);
     CHECK(pair->send->wire_counters().registration_hits > 0);
+}
+
+// A receive that the sender has begun to put to.
+struct UnderWay {
+    UnderWay() {
+        auto reactor = reactor_make();
+        auto hub = hub_open(*reactor, options_of(provider(), 2));
+        pair = pair_over(std::make_shared<netplugin::Shared>(std::move(reactor), std::move(hub)));
+        memory = Connected::value_of(netplugin::Memory::make(*pair->recv, into.data(), into.size(),
+                                                             netplugin::pointer_host));
+        pair->irecv(into, 3);
+        send = pair->isend(from, 3);
+        REQUIRE(pair->until([&] { return pair->send->wire_counters().puts > 4; }));
+    }
+    // From here on the memory is its owner's.
+    bool stays() {
+        std::ranges::fill(into, 'y');
+        drive();
+        return into == std::string(into.size(), 'y');
+    }
+    void drive() {
+        for (int i = 0; i < 3000; i++) {
+            for (netplugin::Connection* side : std::initializer_list<netplugin::Connection*>{
+                     pair->send.get(), pair->recv.get()}) {
+                static_cast<void>(side == nullptr || side->drive().ok());
+            }
+        }
+    }
+    std::string from = filled(16 << 20, 1), into = std::string(16 << 20, 'x');
+    std::unique_ptr<Connected> pair;
+    std::unique_ptr<netplugin::Memory> memory;
+    Request* send = nullptr;
+};
+
+TEST_CASE("fabric memory: nothing lands after it was given back with a receive under way") {
+    UnderWay world;
+    world.memory->end(*world.pair->recv);
+    world.memory.reset();
+    CHECK(world.stays());
+    CHECK_THAT(world.pair->recv->drive().error().what,
+               Catch::Contains("were deregistered with a receive of them under way"));
+    CHECK_THAT(world.pair->send->drive().error().what,
+               Catch::Contains("the receiving side ended with receives under way"));
+}
+
+TEST_CASE("fabric memory: nothing lands after the connection was closed, registered as it is") {
+    UnderWay world;
+    world.pair->recv.reset();
+    CHECK(world.stays());
+    CHECK_THAT(world.pair->send->drive().error().what, Catch::Contains("with receives under way"));
+    CHECK(world.pair->send->wire_counters().deregistrations <
+          world.pair->send->wire_counters().registrations);
+}
+
+TEST_CASE("fabric memory: both sides close with a receive under way, and no rail is given up") {
+    UnderWay world;
+    const auto other = pair_over(world.pair->shared);
+    world.pair->send.reset();
+    world.drive();  // it hears of that
+    world.pair->recv.reset();
+    for (const auto& rail : static_cast<fabric::FabricHub&>(*other->shared->hub).rails()) {
+        CHECK(rail->incarnation() == 0);
+    }
+    std::string from = filled(300'000, 2), into(300'000, 'x');
+    Request* receive = other->irecv(into, 1);
+    other->isend(from, 1);
+    other->end_of(receive);
+    CHECK((into == from));
 }
 
 }  // namespace

@@ -334,6 +334,11 @@ TEST_CASE("fabric: calls that cannot succeed end in one line") {
         listener.reset();
         hubs.listening.reset();
         const std::string end = end_of(*call, nanos_per_s);
+        if (provider() == "tcp;ofi_rxm") {
+            CHECK_THAT(end, Catch::Contains("rail 0") && Catch::Contains("nobody is at") &&
+                                Catch::Contains("its process has ended"));
+            return;
+        }
         CHECK_THAT(end, Catch::Contains("rail 0") &&
                             Catch::Contains("nothing was heard for 30 s of the peer to connect") &&
                             (Catch::Contains("its process") || Catch::Contains("the peer's")));

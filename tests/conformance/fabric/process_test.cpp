@@ -1,6 +1,7 @@
 // Two real processes: the child is this binary again, running one hidden case, spoken to through
 // pipes.
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,12 @@ namespace weft::test {
 namespace {
 
 constexpr size_t memory_bytes = 4 << 20;
+// Of who writes until it is stopped or killed: its writes, a fourth of this each, are more than the
+// sockets between the two hold, so a part of one has arrived, and the rest has not. Not over `net`:
+// 1.17's crashes in a writer that goes on after so large a write of its own has lost its target.
+size_t memory_bytes_large() {
+    return provider() == "net" ? memory_bytes : size_t{64} << 20;
+}
 
 void pipe_send(int fd, const std::string& text) {
     uint32_t bytes = static_cast<uint32_t>(text.size());
@@ -36,7 +43,8 @@ struct Introduction {
 
 // One side: hub, wire, memory, connected to the other side.
 struct Side {
-    Side(uint32_t rank, int in, int out, char fill) : memory(memory_bytes, fill) {
+    Side(uint32_t rank, int in, int out, char fill, size_t bytes = memory_bytes)
+        : memory(bytes, fill) {
         reactor = reactor_make();
         hub = hub_open(*reactor, options_of(provider(), 4));
         self = rank_attach(*hub, 7, rank, 2);
@@ -73,8 +81,15 @@ struct Child {
         int down[2], up[2];
         REQUIRE((pipe(down) == 0 && pipe(up) == 0));
         std::string pipes = std::to_string(down[0]) + "," + std::to_string(up[1]);
+        const pid_t parent = getpid();
         pid = fork();
         if (pid == 0) {
+            // A parent that crashes ends no child, and a stopped one would hold the pipes on which
+            // the test's output goes: who reads them waits for the last to close.
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() != parent) {
+                _exit(127);
+            }
             setenv("WEFT_TEST_PIPES", pipes.c_str(), 1);
             execl("/proc/self/exe", "child", test, nullptr);
             _exit(127);
@@ -178,9 +193,15 @@ bool connected_provider() {
     return provider() != "shm" && provider() != "udp;ofi_rxd";
 }
 
-// EFA has no connections either, but a write that nobody answers fails.
+// In the middle of a write: shm leaves its locks behind.
 bool hears_silence() {
-    return connected_provider() && !provider().starts_with("efa");
+    return connected_provider();
+}
+
+// That a process has ended, though nothing is under way to it: by probes, or for shm by the
+// operating system.
+bool hears_end() {
+    return connected_provider() || provider() == "shm";
 }
 
 volatile std::sig_atomic_t went_on = 0;
@@ -192,12 +213,12 @@ TEST_CASE("fabric writing child", "[.]") {
     int in = 0, out = 0;
     REQUIRE(std::sscanf(std::getenv("WEFT_TEST_PIPES"), "%d,%d", &in, &out) == 2);
     std::signal(SIGCONT, [](int) { went_on = 1; });
-    Side side(1, in, out, 'c');
+    Side side(1, in, out, 'c', memory_bytes_large());
     const auto& seen = side.self.sink;
     size_t posted = 0;
     while (seen.failures.empty() && (went_on == 0 || seen.delivered.size() < posted)) {
         if (went_on == 0) {
-            const Put put = side.memory_put(0, 0, memory_bytes / 4);
+            const Put put = side.memory_put(0, 0, memory_bytes_large() / 4);
             posted += side.self.wire->put(put) == Post::accepted;
         }
         side.self.progress();
@@ -214,15 +235,15 @@ TEST_CASE("fabric: nothing of a stopped peer lands after a fence, when it goes o
         return;
     }
     Child child("fabric writing child");
-    Side side(0, child.in, child.out, 'p');
-    REQUIRE(drive({&side.self}, [&] { return side.self.sink.arrivals.size() > 8; }));
+    Side side(0, child.in, child.out, 'p', memory_bytes_large());
+    REQUIRE(drive({&side.self}, [&] { return side.self.sink.arrivals.size() > 2; }));
     kill(child.pid, SIGSTOP);
     const Nanos start = clock_now();
     const auto fenced = side.self.wire->fence(1);
     INFO((fenced.ok() ? "" : fenced.error().what));
     REQUIRE(fenced.ok());
     CHECK(clock_now() - start > nanos_per_ms);
-    side.memory.assign(memory_bytes, 'n');
+    side.memory.assign(memory_bytes_large(), 'n');
     const auto progress = [&] {
         for (int i = 0; i < 1000; ++i) {
             side.self.progress();
@@ -240,7 +261,23 @@ TEST_CASE("fabric: nothing of a stopped peer lands after a fence, when it goes o
         CHECK_THAT(said, Catch::Contains("rail ") && Catch::Contains("rank 0"));
     }
     CHECK(progress() == before);
-    CHECK((side.memory == std::string(memory_bytes, 'n')));
+    CHECK((side.memory == std::string(memory_bytes_large(), 'n')));
+}
+
+TEST_CASE("fabric: leaving a peer that is stopped in the middle of a write harms nobody") {
+    if (!connected_provider()) {
+        return;
+    }
+    Child child("fabric writing child");
+    Side side(0, child.in, child.out, 'p', memory_bytes_large());
+    REQUIRE(drive({&side.self}, [&] { return side.self.sink.arrivals.size() > 2; }));
+    kill(child.pid, SIGSTOP);
+    for (int i = 0; i < 1000; ++i) {
+        side.self.progress();  // takes in what the sockets hold, and so begins a write
+    }
+    CHECK(side.self.sink.failures.empty());
+    side.self.wire.reset();
+    side.hub.reset();
 }
 
 TEST_CASE("fabric: a peer killed in the middle of a write is reported, and harms nobody") {
@@ -248,8 +285,8 @@ TEST_CASE("fabric: a peer killed in the middle of a write is reported, and harms
         return;
     }
     Child child("fabric writing child");
-    Side side(0, child.in, child.out, 'p');
-    REQUIRE(drive({&side.self}, [&] { return side.self.sink.arrivals.size() > 8; }));
+    Side side(0, child.in, child.out, 'p', memory_bytes_large());
+    REQUIRE(drive({&side.self}, [&] { return side.self.sink.arrivals.size() > 2; }));
     kill(child.pid, SIGKILL);
     const bool reported = drive(
         {&side.self}, [&] { return !side.self.sink.failures.empty(); }, hears_silence() ? 20 : 2);
@@ -284,7 +321,7 @@ TEST_CASE("fabric: a peer killed while nothing is under way is noticed") {
         {&side.self}, [] { return false; }, 1);
     CHECK(side.self.sink.failures.empty());
     kill(child.pid, SIGKILL);
-    if (hears_silence()) {
+    if (hears_end()) {
         REQUIRE(drive(
             {&side.self}, [&] { return !side.self.sink.failures.empty(); }, 30));
         CHECK_THAT(side.self.sink.failures[0].second, Catch::Contains("rank 1"));

@@ -384,6 +384,23 @@ TEST_CASE("fabric: a sleeping shard is woken") {
     pair.b.wire.reset();
 }
 
+TEST_CASE("fabric: without sleepers there is no descriptor, and who is not driven still answers") {
+    FabricOptions options = options_of(provider(), 2);
+    options.limits.no_sleepers = true;
+    Pair pair(options);
+    connect_pair(pair.a, 0, pair.b, 1);
+    for (const Rank* rank : pair.both()) {
+        CHECK(rank->wire->wait_fd() < 0);
+        CHECK(rank->wire->caps().needs_polling);
+    }
+    // Nobody drives the peer: it is its service thread that says its puts have ended.
+    const auto endpoints = [](const Wire& wire) { return wire.address().substr(20); };
+    const std::string before = endpoints(*pair.a.wire);
+    CHECK(pair.a.wire->fence(1).ok());
+    const Rank again = rank_attach(*pair.hub_a, 9, 0, 2);
+    CHECK(endpoints(*again.wire) == before);  // it was no rail given up that ended them
+}
+
 TEST_CASE("fabric: wires and hubs may go in any order, and connect again") {
     for (int order = 0; order < 4; ++order) {
         Pair pair(options_of(provider()));

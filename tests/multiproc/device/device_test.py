@@ -37,6 +37,23 @@ def case_kill(victim):
     assert len(told) == int(PLACES[PLACE][1]) - 1, f"{len(told)} survivors reported"
 
 
+def perf(*arguments, **env):
+    tool = os.path.join(os.environ["WEFT_TEST_BIN"], "weft-perf")
+    command = [RUN, *PLACES[PLACE], "--prefix", "none", "--timeout", "90", "--", tool, "--mem", "device", "-n", "2", *arguments]
+    done = subprocess.run(command, env=clean(**env), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110, check=False)
+    sys.stdout.write(done.stdout + done.stderr)
+    return done
+
+
+def case_perf():
+    """The performance tool on device memory: every collective checked, and a spoiled result found."""
+    for collective in ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "alltoall", "gather", "scatter", "sendrecv"):
+        done = perf(collective, "-b", "8", "-e", "1M", "-f", "64", "-d", "bfloat16")
+        assert done.returncode == 0, f"{collective}: exit status {done.returncode}"
+        assert "Out of bounds values : 0 OK" in done.stdout, f"{collective}: nothing was checked"
+    assert perf("all_reduce", "-b", "64", "-e", "64", WEFT_PERF_CORRUPT="1").returncode == 1
+
+
 def main():
     if PLACE != "host":
         probe = subprocess.run([RUN, "-n", "1", "--hosts", "1", "--require-hosts", "--", "true"], env=clean(),

@@ -4,8 +4,6 @@ is "two" or "eight" ranks; "rails:N" (one rail in order, four that repeat, 32 th
 device, number of ranks and unkindness; or "left": what a rank that was killed leaves in /dev/shm. 77: this machine does not allow virtual
 hosts, or has no such libfabric."""
 
-import glob
-import json
 import os
 import random
 import re
@@ -13,41 +11,19 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.environ["WEFT_TEST_SOURCE"], "tests"))
+import efa_device
+
 BIN = os.environ["WEFT_TEST_BIN"]
-SOURCE = os.environ["WEFT_TEST_SOURCE"]
 PLACES = {"two": (2, 2), "eight": (8, 4)}  # ranks, hosts
 DEVICE = "nics=2,reorder=200us,duplicate=10%,twice=5%,torn,seed=11"
 RAILS = {1: "nics=1", 4: "nics=4,duplicate=10%,twice=5%", 32: "nics=32,reorder=200us"}
 SKIP = 77
 
 
-def library_path(library, fabric):
-    if library == "system":
-        return []
-    done = subprocess.run([os.path.join(SOURCE, "tools/efa-2x.sh"), os.path.dirname(BIN)], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        print(f"SKIPPED {fabric}: {done.stderr.strip()}")
-        sys.exit(SKIP)
-    return ["--env", f"WEFT_LIBFABRIC={done.stdout.strip()}/libfabric.so.1"]
-
-
-def counters_of(folder):
-    """By host, all processes and NICs added up."""
-    hosts = {}
-    for name in glob.glob(os.path.join(folder, "counters-*")):
-        if name.endswith(".new"):  # a draft of a process that ended meanwhile
-            continue
-        with open(name, encoding="utf-8") as file:
-            process = json.load(file)
-        total = hosts.setdefault(process["host"], {"processes": 0})
-        total["processes"] += 1
-        total["nics"] = len(process["nics"])
-        for nic in process["nics"]:
-            for key, value in nic.items():
-                if key != "name":
-                    total[key] = total.get(key, 0) + value
-    return hosts
+def library_option(library, fabric):
+    folder = efa_device.library_path(library, fabric)
+    return ["--env", f"WEFT_LIBFABRIC={folder}/libfabric.so.1"] if folder else []
 
 
 def launched(ranks, hosts, device, more, program):
@@ -70,7 +46,7 @@ class Job:
         with tempfile.TemporaryDirectory(prefix="weft-efa-test-") as folder:
             counters = ["--env", f"WEFT_EFA_DEVICE_COUNTERS={folder}/counters-%h-%p"]
             done = launched(ranks, hosts, device, [*counters, *more], [worker, "collectives"])
-            self.counters = counters_of(folder)
+            self.counters = efa_device.counters_of(folder)
         self.said = done.stdout + done.stderr
         assert done.returncode == 0, f"exit status {done.returncode} with --efa={device}\n{self.said}"
         assert sorted(self.counters) == list(range(hosts)), sorted(self.counters)
@@ -122,7 +98,7 @@ def left(more, worker):
 
 
 def main(place, library, fabric, worker):
-    more = ["--env", f"WEFT_PROVIDER={fabric}", *library_path(library, fabric)]
+    more = ["--env", f"WEFT_PROVIDER={fabric}", *library_option(library, fabric)]
     if place == "left":
         return left(more, worker)
     if place.startswith("schedules:"):

@@ -6,29 +6,25 @@ import re
 import subprocess
 import sys
 
+sys.path.insert(0, os.path.join(os.environ["WEFT_TEST_SOURCE"], "tests"))
+import efa_device
+
 BIN = os.environ["WEFT_TEST_BIN"]
-SOURCE = os.environ["WEFT_TEST_SOURCE"]
 SKIP = 77
 RANKS = 4
 LIMIT = 10  # seconds, WEFT_INIT_TIMEOUT: init on a machine full of other work must fit
 
 
-def library_path(library, fabric):
-    if library == "system":
-        return {}
-    done = subprocess.run([os.path.join(SOURCE, "tools/efa-2x.sh"), os.path.dirname(BIN)], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        print(f"SKIPPED {fabric}: {done.stderr.strip()}")
-        sys.exit(SKIP)
-    return {"WEFT_LIBFABRIC": f"{done.stdout.strip()}/libfabric.so.1"}
+def library_setting(library, fabric):
+    folder = efa_device.library_path(library, fabric)
+    return {"WEFT_LIBFABRIC": f"{folder}/libfabric.so.1"} if folder else {}
 
 
 class World:
     def __init__(self, library, fabric, worker):
         self.worker = worker
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "FI_", "OMPI_", "PMI", "LD_"))}
-        self.env.update(WEFT_PROVIDER=fabric, WEFT_RUN_GRACE="20", **library_path(library, fabric))
+        self.env.update(WEFT_PROVIDER=fabric, WEFT_RUN_GRACE="20", **library_setting(library, fabric))
 
     def run(self, *mode, faults=None, unresponsive="500ms", limit=LIMIT, status=0):
         command = [os.path.join(BIN, "weft-run"), "-n", str(RANKS), "--hosts", "2", "--require-hosts",

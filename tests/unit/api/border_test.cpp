@@ -55,5 +55,5 @@ TEST_CASE("result codes and codes translate into each other") {
                                       ncclInvalidUsage, ncclRemoteError, ncclTimeout}) {
         CHECK(code_to_result(result_to_code(result)) == result);
     }
-    CHECK(result_to_code(ncclUnhandledCudaError) == Code::internal);
+    CHECK(result_to_code(ncclUnhandledCudaError) == Code::device);
 }

@@ -2,6 +2,7 @@
 // wire is told runs ahead of the clock's, so nothing waits.
 #include <rdma/fi_errno.h>
 
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -18,6 +19,8 @@ using test::FakeInfo;
 
 constexpr Nanos limit = 10 * nanos_per_s;
 constexpr int never_answered = 15;  // EFA's code
+constexpr int no_endpoint = 9;      // and these
+constexpr int not_ready = 10;
 constexpr size_t rail_count = 2;
 
 struct Sink final : WireSink {
@@ -61,9 +64,20 @@ class World : FakeFabric {
         auto opened = FabricHub::open(reactor_, options);
         REQUIRE(opened.ok());
         hub_ = std::move(opened).value();
+        receives_ = world.receives;
         auto attached = hub_->attach({7, 0, 2, nullptr, {}});
         REQUIRE(attached.ok());
         wire_ = std::move(attached).value();
+    }
+
+    // Greeted and answered on every rail.
+    void come_up() {
+        connect();
+        for (size_t rail = 0; rail < rail_count; rail++) {
+            arrive(rail, MessageKind::hello, hello_encode({7, 5, "hello"}));
+            arrive(rail, MessageKind::hello_ack, "");
+        }
+        REQUIRE(after(0, Fate::taken) == PeerState::up);
     }
 
     void connect() {
@@ -88,11 +102,31 @@ class World : FakeFabric {
         return wire_->state(1);
     }
     PeerState after(Nanos time, Fate both) { return after(time, both, both); }
+    void refuse_with(int code) { code_ = code; }
     size_t sent() const { return world.transmits.size(); }
 
     Sink sink;
 
   private:
+    // Comes from rank 1 on the rail, whose queue is known by what was sent on it first.
+    void arrive(size_t rail, MessageKind kind, const std::string& body) {
+        void* const context = receives_[receives_.size() / rail_count * rail + arrived_++];
+        MessageHeader header;
+        header.kind = kind;
+        header.rail = static_cast<uint8_t>(rail);
+        header.from_rank = 1;
+        header.to_wire = address_parse(wire_->address()).value().wire;
+        header.bytes = static_cast<uint32_t>(body.size());
+        std::byte* data = static_cast<Buffer*>(static_cast<Op*>(context))->data;
+        std::memcpy(data, &header, sizeof header);
+        std::memcpy(data + sizeof header, body.data(), body.size());
+        fi_cq_data_entry entry{};
+        entry.op_context = context;
+        entry.flags = FI_RECV | FI_MSG;
+        entry.len = sizeof header + body.size();
+        world.sent_by[context] = world.sent_by.at(world.transmits[rail]);
+        world.completions.push_back(entry);
+    }
     // What was sent so far, on the two rails in turn, gets what its rail is fated to.
     void answer(Fate first, Fate second) {
         for (; answered_ < world.transmits.size(); answered_++) {
@@ -115,7 +149,7 @@ class World : FakeFabric {
         entry.op_context = context;
         entry.flags = FI_SEND | FI_MSG;
         entry.err = FI_EIO;
-        entry.prov_errno = never_answered;
+        entry.prov_errno = code_;
         world.errors.push_back(entry);
     }
     void taken(void* context) {
@@ -128,6 +162,9 @@ class World : FakeFabric {
     StillReactor reactor_;
     std::unique_ptr<FabricHub> hub_;
     std::unique_ptr<Wire> wire_;
+    std::vector<void*> receives_;  // as posted at first, rail after rail
+    size_t arrived_ = 0;
+    int code_ = never_answered;
     size_t answered_ = 0;
     std::vector<void*> silent_;
     Nanos start_ = 0;
@@ -201,6 +238,46 @@ TEST_CASE("reach: one rail of two that does not reach the peer is named") {
     REQUIRE(world.sink.peers.size() == 1);
     CHECK_THAT(world.sink.cause->what,
                Catch::Contains("rail 1 (rdmap1s6-rdm, efa)") && Catch::Contains("fake://one1"));
+}
+
+// Nothing is under way to it but the probes.
+TEST_CASE("reach: a peer that was up and whose endpoint is gone is failed within seconds") {
+    World world;
+    world.come_up();
+    world.refuse_with(no_endpoint);
+    PeerState state = PeerState::up;
+    for (int i = 1; i <= 12 && state == PeerState::up; i++) {
+        state = world.after(i * nanos_per_s / 2, Fate::refused);
+    }
+    CHECK(state == PeerState::failed);
+    REQUIRE(world.sink.peers == std::vector<uint32_t>{1});
+    CHECK(world.sink.cause->code == Code::remote);
+    CHECK_THAT(world.sink.cause->what,
+               Catch::StartsWith("rail 0 (rdmap0s6-rdm, efa): rank 1 is gone") &&
+                   Catch::Contains("the peer's endpoint does not exist (any more)"));
+    CHECK(world.sink.cause->what.find('\n') == std::string::npos);
+}
+
+TEST_CASE("reach: a peer that is up and takes probes, or has no buffer left for them, is there") {
+    World world;
+    world.come_up();
+    world.refuse_with(not_ready);
+    for (int i = 1; i <= 40; i++) {
+        REQUIRE(world.after(i * nanos_per_s / 2, i < 20 ? Fate::taken : Fate::refused) ==
+                PeerState::up);
+    }
+    CHECK(world.sent() > 40);
+    CHECK(world.sink.peers.empty());
+}
+
+TEST_CASE("reach: losses of single probes are no end") {
+    World world;
+    world.come_up();
+    for (int i = 1; i <= 40; i++) {
+        REQUIRE(world.after(i * nanos_per_s / 2, i % 3 == 0 ? Fate::taken : Fate::refused) ==
+                PeerState::up);
+    }
+    CHECK(world.sink.peers.empty());
 }
 
 }  // namespace

@@ -254,7 +254,17 @@ ssize_t send(fid_ep* endpoint, const void*, size_t, void*, fi_addr_t, void* cont
     return transmit(endpoint, context);
 }
 
-ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t) {
+ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t flags) {
+    int error = 0;
+    if (!world.write_errors.empty()) {
+        error = world.write_errors.front();
+        world.write_errors.pop_front();
+    }
+    if (error != 0) {
+        return -error;
+    }
+    world.written.push_back({message->msg_iov->iov_len, message->rma_iov->len,
+                             message->rma_iov->addr, message->rma_iov->key, message->data, flags});
     return transmit(endpoint, message->context);
 }
 

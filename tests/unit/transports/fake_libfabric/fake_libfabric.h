@@ -45,6 +45,7 @@ struct FakeLibfabric {
     int receive_error = 0;                     // of every fi_recv
     int read_error = 0;                        // of every fi_cq_read
     int linger_ms = 0;                         // how long it takes to go when the process ends
+    std::deque<int> write_errors;              // of the next fi_writemsg each; then of none
     std::deque<fi_cq_data_entry> completions;  // what the queue is about to say
     std::deque<fi_cq_err_entry> errors;        // before those
     std::deque<fi_eq_err_entry> events;        // what the event queue is about to say
@@ -58,6 +59,11 @@ struct FakeLibfabric {
     bool options_late = false;     // one was set when it was enabled already
     std::vector<void*> receives;   // contexts of fi_recv
     std::vector<void*> transmits;  // of fi_writemsg and fi_send
+    struct Written {
+        size_t bytes = 0, bytes_there = 0;
+        uint64_t address = 0, key = 0, immediate = 0, flags = 0;
+    };
+    std::vector<Written> written;                // by fi_writemsg
     std::map<const void*, const void*> sent_by;  // of those, the queue of the endpoint
     struct Registration {
         uint64_t flags = 0, access = 0, key = 0;
