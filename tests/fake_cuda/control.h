@@ -20,12 +20,17 @@ struct FakeCudaControl {
     std::atomic<int> lazy;  // the first launch of a kernel that cuFuncLoad has not named loads it
     std::atomic<int> no_waiting;    // calls that wait for the device are refused: init is over
     std::atomic<int> launch_fails;  // that many launches from now, one fails; 0: none
+    // Of programs that have no test around them, from FAKE_CUDA_LOST=n and so on: that many
+    // launches from now one does nothing, one never ends, the device is dead; the n-th copy to the
+    // host is wrong in one byte. 0: none. FAKE_CUDA_BLOCK=n sets block_threads.
+    std::atomic<int> launch_lost, launch_stuck, device_dies, copy_wrong;
     // Counted.
     std::atomic<int> init_count;    // calls of cuInit
     std::atomic<int> primary_refs;  // references to all primary contexts
     std::atomic<int> live_allocations;
     std::atomic<int> waits_refused;
     std::atomic<int> launches;
+    std::atomic<int> small_launches;  // of these, of the kernels of one hop
     // Of programs: begin and end of a capture, replays. The graph's number, 0: it was invalidated.
     weft::gpu::Status (*capture_begin)(weft::gpu::Stream stream, int mode);
     weft::gpu::Graph (*capture_end)(weft::gpu::Stream stream);
