@@ -1,37 +1,16 @@
 // Every collective by name, its buffers and the values that must come out.
 #pragma once
 
-#include "src/base/types.h"
+#include "tests/collective_values.h"
 #include "tests/device/device.h"
-#include "tools/gpu_suite/check/reference.h"
 
 namespace weft::test {
-
-inline int32_t input_at(int rank, uint64_t i, uint64_t salt) {
-    return static_cast<int32_t>(rank * 7 + 7 +
-                                static_cast<int32_t>((i * 31 + salt * 173 + 3) % 1009));
-}
-
-// False: unspecified, not a root.
-inline bool value_at(Coll coll, int n, int root, int rank, uint64_t count, uint64_t i,
-                     uint64_t salt, int32_t& value) {
-    const auto wanted = reference::output_at(
-        {coll, n, root, count}, rank, i,
-        [salt](int from, uint64_t at) { return static_cast<int64_t>(input_at(from, at, salt)); },
-        [](int64_t a, int64_t b) { return a + b; });
-    value = static_cast<int32_t>(wanted.value_or(0));
-    return wanted.has_value();
-}
 
 inline ncclResult_t call(Coll coll, const void* send, void* recv, size_t count, int ranks, int root,
                          int rank, ncclComm_t comm, gpu::Stream on) {
     return reference::call({coll, ranks, root, count}, ncclInt32, ncclSum, rank, send, recv, comm,
                            cuda_stream(on));
 }
-
-inline constexpr Coll all_colls[] = {Coll::all_reduce, Coll::reduce_scatter, Coll::all_gather,
-                                     Coll::broadcast,  Coll::reduce,         Coll::all_to_all,
-                                     Coll::gather,     Coll::scatter};
 
 // The buffers of one collective on every rank of a job.
 class Buffers {
@@ -73,7 +52,7 @@ class Buffers {
         for (int rank = 0; rank < job_.n; rank++) {
             for (uint64_t i = 0; i < count_ * blocks_.output; i++) {
                 int32_t want = 0;
-                const bool known = value_at(coll_, job_.n, root_, rank, count_, i, salt, want);
+                const bool known = value_at({coll_, job_.n, root_, count_}, rank, i, salt, want);
                 count += known && outputs_[static_cast<size_t>(rank)][i] != want ? 1 : 0;
             }
         }
