@@ -146,6 +146,24 @@ def case_clients(into):
             compile(text.read(), script, "exec")
 
 
+def case_plugin(into):
+    """Without NCCL: ours in its place, which loads no plugin and has to be found out; and our own network, which the rates are compared with."""
+    made = os.path.join(BUILD, "tools", "gpu_suite")
+    ours = os.path.join(made, "libnccl.so.2")
+    ran = suite(into, "--stage", "clients", "--only", "net plugin*2*", WEFT_SUITE_NCCL=ours)
+    tried = ran.of("net plugin in NCCL, 2 processes")[0]
+    check(tried["result"] == "fail" and "all_reduce" in tried["why"] and "does not say that it uses it" in tried["why"], f"{tried}")
+    os.environ.update(WEFT_SUITE_LIBRARY=ours, WEFT_LIBCUDA=DRIVER, WEFT_DEVICE="cuda")
+    sys.path.insert(0, os.path.join(TOOL, "clients"))
+    import plugin_client
+
+    values = plugin_client.rates(None, 2, ["library"], ["--bytes", "1M", "--rounds", "1"])
+    check(all(values[f"library_{coll}_us"] > 0 for coll in ("all_gather", "all_reduce", "reduce_scatter")), f"{values}")
+    for network, line in {"plugin": "host:1:2 [0] NCCL INFO Using network Weft", "sockets": "host:1:2 [0] NCCL INFO Using network Socket"}.items():
+        used = [name for name, pattern in plugin_client.USED.items() if pattern.search(line)]
+        check(used == [network], f"{line}: {used}")
+
+
 def record(name, result, **more):
     return {"test": name, "stage": "probe", "result": result, "why": "why " * 100, "values": {}, "when": "2030-01-02T03:04:05Z", "gpu": True,
             "device": "a GPU", "bars": [], "command": "weft-gpu-check", **more}

@@ -16,7 +16,7 @@ import tarfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BYTES_MAX = 40 << 20
-OURS = ["libnccl.so.2", "libweft-devices.so", "weft-gpu-check"]
+OURS = ["libnccl.so.2", "libnccl-net-weft.so", "libweft-devices.so", "weft-gpu-check"]
 SCRIPTS = ["cases.py", "page.py", "page.md", "pairs.py", "running.py", "suite.py", "summary.py"]
 # Of the machine: glibc, and the driver. libstdc++ and libgcc are inside ours; what others bring of them is left to the machine too.
 OF_THE_MACHINE = re.compile(r"(linux-vdso|ld-linux.*|libc|libm|libdl|libpthread|librt|libresolv|libutil|libanl|libmvec|libnsl|libnss_.*"

@@ -157,6 +157,8 @@ def clients(_):
                  env={"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}),
             Case("PyTorch, DDP and FSDP2", ["2", "train"], script="torch_client.py", deadline=200),
             Case("nccl-tests, 4 ranks", ["4"], script="nccl_tests.py", deadline=180),
+            Case("net plugin in NCCL, 2 processes", ["2"], script="plugin_client.py", deadline=200),
+            Case("net plugin in NCCL, 4 processes", ["4"], script="plugin_client.py", deadline=200),
             Case("CuPy", ["2"], script="cupy_client.py", deadline=90),
             Case("JAX", [], script="jax_client.py", deadline=120)]
 

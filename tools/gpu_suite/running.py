@@ -28,7 +28,7 @@ class Place:
 
     def environment(self, case):
         """The caller's, without settings of this library; LD_LIBRARY_PATH may be how the driver is found."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "LD_PRELOAD")) or k == "WEFT_NCCL_TESTS"}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "LD_PRELOAD")) or k in ("WEFT_NCCL_TESTS", "WEFT_SUITE_NCCL")}
         kept.update({"WEFT_DEVICE": "cuda", "NCCL_DEBUG": "INFO", "PYTHONUNBUFFERED": "1"})
         if self.driver:
             kept["WEFT_LIBCUDA"] = self.driver

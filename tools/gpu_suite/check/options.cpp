@@ -9,6 +9,7 @@ const char* const usage =
     "  facts health litmus copy correct graph abort rates latency version\n"
     "  --device N --deadline S --ranks N --rank R --root R --count N --coll NAME --type NAME\n"
     "  --op NAME --mode gang|threads|process --in-place --streams --bytes SIZE --rounds N --all\n"
+    "  --foreign (libnccl is another's)\n"
     "The last line is RESULT {...}; exit status 0 passed, 1 failed, 3 hung, 77 not possible "
     "here.\n";
 
@@ -29,7 +30,8 @@ enum Which {
     streams,
     bytes,
     rounds,
-    all
+    all,
+    foreign
 };
 
 const option longs[] = {{"device", required_argument, nullptr, device},
@@ -47,6 +49,7 @@ const option longs[] = {{"device", required_argument, nullptr, device},
                         {"bytes", required_argument, nullptr, bytes},
                         {"rounds", required_argument, nullptr, rounds},
                         {"all", no_argument, nullptr, all},
+                        {"foreign", no_argument, nullptr, foreign},
                         {nullptr, 0, nullptr, 0}};
 
 // One of the enumerators up to `last`, by the name to_string gives it.
@@ -131,6 +134,9 @@ Result<void> apply(Options& into, int which, const std::string& text) {
             return {};
         case all:
             into.all = true;
+            return {};
+        case foreign:
+            into.foreign = true;
             return {};
         default:
             return apply_what(into, which, text);

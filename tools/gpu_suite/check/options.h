@@ -31,6 +31,7 @@ struct Options {
     uint64_t bytes = 0;    // of rates; 0: the command's own
     int rounds = 0;        // likewise
     bool all = false;      // every type and operation in one process
+    bool foreign = false;  // another's libnccl, which has no counters
 };
 
 Result<Options> options_of(int argc, char** argv);

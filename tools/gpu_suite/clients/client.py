@@ -65,13 +65,24 @@ def port_free():
         return probe.getsockname()[1]
 
 
+def process_start(command, env):
+    """The file that it writes to, so that one that writes much is never held up, and the process."""
+    out = tempfile.TemporaryFile()
+    return out, subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+
+def text_of(out):
+    out.seek(0)
+    text = out.read().decode(errors="replace")
+    out.close()
+    return text
+
+
 def workers_start(script, count, arguments):
     env = {**os.environ, "WEFT_STATS": "1", "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port_free())}
     for rank in range(count):
-        out = tempfile.TemporaryFile()
         command = [sys.executable, script, "--worker", *arguments]
-        yield out, subprocess.Popen(command, env={**env, "RANK": str(rank), "LOCAL_RANK": "0"}, stdout=out, stderr=subprocess.STDOUT,
-                                    stdin=subprocess.DEVNULL)
+        yield process_start(command, {**env, "RANK": str(rank), "LOCAL_RANK": "0"})
 
 
 def workers_end(running):
@@ -85,12 +96,7 @@ def workers_end(running):
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
-    texts = []
-    for out, _ in running:
-        out.seek(0)
-        texts.append(out.read().decode(errors="replace"))
-        out.close()
-    return [process.returncode for _, process in running], texts
+    return [process.returncode for _, process in running], [text_of(out) for out, _ in running]
 
 
 def operations_in(text):
