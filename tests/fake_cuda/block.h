@@ -20,12 +20,16 @@ class HostBlock : public device::Block {
     HostBlock(const HostBlock&) = delete;
     HostBlock& operator=(const HostBlock&) = delete;
 
+    // Of the thread that runs a block, and so of all the block's threads: whose kernel it is.
+    static inline thread_local const void* owner = nullptr;
+
     // Calls body(Threads, this) on every thread of the block, the first being the caller's.
     template <class Body>
     void run(const Body& body) {
         std::vector<std::thread> others;
         for (uint32_t index = 1; index < threads_; ++index) {
-            others.emplace_back([this, &body, index] {
+            others.emplace_back([this, &body, index, of = owner] {
+                owner = of;
                 body(device::Threads{index, threads_}, this);
             });
         }

@@ -16,7 +16,9 @@
 #include "src/gpu/device/mem.h"
 #include "src/gpu/device/program.h"
 #include "src/gpu/driver_table.h"
+#include "tests/fake_cuda/block.h"
 #include "tests/fake_cuda/control.h"
+#include "tests/fake_cuda/hostile.h"
 #include "tests/fake_cuda/kernels.h"
 #include "tests/fake_cuda/memory.h"
 #include "tests/fake_cuda/streams.h"
@@ -143,11 +145,15 @@ void never_end() {
 class Places {
   public:
     void take() {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] {
+        const auto free = [this] {
             return fake_cuda_control.resident_blocks == 0 ||
                    used_ < fake_cuda_control.resident_blocks;
-        });
+        };
+        std::unique_lock lock(mutex_);
+        if (!free()) {
+            const Held held(fake_cuda_hostile.blocks_held);
+            changed_.wait(lock, free);
+        }
         ++used_;
     }
     void leave() {
@@ -164,7 +170,8 @@ class Places {
 Places places;
 
 // Blocks begin in any order, each when there is a place for it.
-void grid_run(Function function, const void* argument, unsigned blocks, unsigned threads) {
+void grid_run(Function function, const void* argument, unsigned blocks, unsigned threads,
+              Context context) {
     std::vector<unsigned> order(blocks);
     for (unsigned block = 0; block < blocks; ++block) {
         order[block] = block;
@@ -175,6 +182,7 @@ void grid_run(Function function, const void* argument, unsigned blocks, unsigned
     for (const unsigned block : order) {
         places.take();
         running.emplace_back([&, block] {
+            HostBlock::owner = context;
             function->run(argument, block, threads);
             places.leave();
         });
@@ -211,7 +219,8 @@ struct Fake {
             return status::no_device;
         }
         initialised = true;
-        device::access_check = memory_access_check;
+        device::access_check = kernel_access;
+        device::vector_high_first = vector_torn;
         return flags == 0 ? status::success : status::invalid_value;
     }
     static Status cuDriverGetVersion(int* version) {
@@ -391,7 +400,11 @@ struct Fake {
         *can = 1;
         return ready();
     }
-    static Status cuCtxEnablePeerAccess(Context, unsigned) { return in_context(); }
+    static Status cuCtxEnablePeerAccess(Context peer, unsigned) {
+        REQUIRE(in_context());
+        peer_enable(stack.back(), peer);
+        return status::success;
+    }
     static Status cuPointerGetAttributes(unsigned count, int* attributes, void** values,
                                          Address address) {
         REQUIRE(in_context());
@@ -441,10 +454,10 @@ struct Fake {
         }
         const auto* const given = static_cast<const char*>(arguments[0]);
         const std::vector<char> argument(given, given + function->argument_bytes);
-        stream_give(stream, [=, threads = fake_cuda_control.block_threads.load()] {
-            grid_run(function, argument.data(), x, threads);
-        });
-        return status::success;
+        return stream_give(
+            stream, [=, threads = fake_cuda_control.block_threads.load(), context = stack.back()] {
+                grid_run(function, argument.data(), x, threads, context);
+            });
     }
     static Status cuLaunchCooperativeKernel(Function function, unsigned x, unsigned y, unsigned z,
                                             unsigned block_x, unsigned block_y, unsigned block_z,
@@ -499,12 +512,12 @@ struct Fake {
     }
     static Status cuStreamSynchronize(Stream stream) {
         REQUIRE(stream_question(stream));
-        stream_of(stream).wait_idle();
+        stream_wait_idle(stream);
         return status::success;
     }
     static Status cuStreamQuery(Stream stream) {
         REQUIRE(stream_question(stream));
-        return stream_of(stream).idle() ? status::success : status::not_ready;
+        return stream_idle(stream) ? status::success : status::not_ready;
     }
     static Status cuStreamGetCaptureInfo(Stream stream, int* state, uint64_t* id, Graph* graph,
                                          const GraphNode**, size_t*) {
@@ -537,9 +550,11 @@ struct Fake {
     }
     static Status cuEventRecord(Event event, Stream stream) { return event_record(event, stream); }
     static Status cuEventQuery(Event event) {
+        REQUIRE(event_question(event));
         return event->state->reached() ? status::success : status::not_ready;
     }
     static Status cuEventSynchronize(Event event) {
+        REQUIRE(event_question(event));
         event->state->await(event->record);
         return status::success;
     }

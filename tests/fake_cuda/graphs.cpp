@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "tests/fake_cuda/control.h"
+#include "tests/fake_cuda/hostile.h"
 #include "tests/fake_cuda/streams.h"
 
 namespace weft::gpu {
@@ -77,6 +78,7 @@ Status unsafe_call() {
         fake_cuda_control.waits_refused++;
         return status::not_permitted;
     }
+    const Held held(fake_cuda_hostile.calls_held);
     device_wait_idle();
     return status::success;
 }
@@ -88,6 +90,21 @@ Status stream_question(Stream stream) {
     }
     own.graph->valid = false;
     return status::stream_capture_unsupported;
+}
+
+bool capture_under_way(Graph graph, uint64_t id) {
+    const std::lock_guard lock(captures_mutex);
+    return std::ranges::any_of(captures, [&](Graph one) { return one == graph && one->id == id; });
+}
+
+Status event_question(Event event) {
+    if (event->graph == nullptr) {
+        return status::success;
+    }
+    if (capture_under_way(event->graph, event->graph_id)) {
+        event->graph->valid = false;
+    }
+    return status_captured_event;
 }
 
 Status capture_begin(Stream stream, int mode) {

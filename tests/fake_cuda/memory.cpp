@@ -5,19 +5,18 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <iterator>
 #include <map>
 #include <mutex>
 #include <shared_mutex>
 
 #include "tests/fake_cuda/control.h"
+#include "tests/fake_cuda/hostile.h"
 
 namespace weft::gpu {
 
 namespace {
 
-constexpr int poison = 0xcb;
 constexpr size_t page = 4096;
 
 // Never destroyed: the library may let go of a device while the process ends.
@@ -50,7 +49,7 @@ Status memory_take(Address* address, size_t bytes, Context context, bool host) {
     if (memory == MAP_FAILED) {
         return status::out_of_memory;
     }
-    std::memset(memory, poison, bytes);
+    memory_poison(memory, bytes);
     *address = reinterpret_cast<Address>(memory);
     const std::lock_guard lock(mutex);
     allocations[*address] = {*address, bytes, context, host, false};
@@ -109,7 +108,7 @@ bool memory_holds(Address address, size_t bytes) {
     return found.begin != 0 && address + bytes <= found.begin + found.bytes;
 }
 
-void memory_access_check(const void* at, uint64_t bytes) {
+const Allocation& memory_access_check(const void* at, uint64_t bytes) {
     thread_local Allocation last;
     thread_local uint64_t seen = 0;
     const auto address = reinterpret_cast<Address>(at);
@@ -118,7 +117,7 @@ void memory_access_check(const void* at, uint64_t bytes) {
                address + bytes <= last.begin + last.bytes;
     };
     if (seen == changes.load(std::memory_order_acquire) && inside()) {
-        return;
+        return last;
     }
     seen = changes.load(std::memory_order_acquire);
     last = memory_find(address);
@@ -127,6 +126,7 @@ void memory_access_check(const void* at, uint64_t bytes) {
                      at);
         std::abort();
     }
+    return last;
 }
 
 }  // namespace weft::gpu

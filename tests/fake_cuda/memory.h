@@ -25,7 +25,8 @@ Status memory_unregister(Address address);
 // The one in which the address lies.
 Allocation memory_find(Address address);
 bool memory_holds(Address address, size_t bytes);
-// Ends the process with a line if a kernel touches what no allocation holds.
-void memory_access_check(const void* at, uint64_t bytes);
+// Ends the process with a line if a kernel touches what no allocation holds. The allocation is the
+// calling thread's until its next call.
+const Allocation& memory_access_check(const void* at, uint64_t bytes);
 
 }  // namespace weft::gpu

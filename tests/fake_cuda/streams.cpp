@@ -4,6 +4,7 @@
 #include <random>
 
 #include "tests/fake_cuda/control.h"
+#include "tests/fake_cuda/hostile.h"
 
 namespace weft::gpu {
 
@@ -122,8 +123,12 @@ void StreamOpaque::run() {
         come_late();
         HardwareQueue* const queue = item.ticket != 0 ? queue_of(number_) : nullptr;
         if (queue != nullptr) {
+            const auto at_head = [&] { return queue->ended + 1 >= item.ticket; };
             std::unique_lock inner(queue->mutex);
-            queue->changed.wait(inner, [&] { return queue->ended + 1 >= item.ticket; });
+            if (!at_head()) {
+                const Held held(fake_cuda_hostile.streams_held);
+                queue->changed.wait(inner, at_head);
+            }
         }
         item.work();
         if (queue != nullptr) {
@@ -145,53 +150,109 @@ StreamOpaque& stream_of(Stream stream) {
 
 namespace {
 
+void legacy_await(EventState& event) {
+    const Held held(fake_cuda_hostile.legacy_held);
+    event.await(1);
+}
+
 // The null stream's work comes after all that blocking streams were given, and before what they
 // are given next.
 void legacy_give(StreamOpaque& null_stream, Work work) {
+    // Held throughout: none of them may end meanwhile, and no other call come between.
+    const std::lock_guard lock(streams_mutex);
     std::vector<StreamOpaque*> others;
-    {
-        const std::lock_guard lock(streams_mutex);
-        std::ranges::copy_if(streams, std::back_inserter(others), [&](const StreamOpaque* one) {
-            return one != &null_stream && one->blocking;
-        });
-    }
+    std::ranges::copy_if(streams, std::back_inserter(others), [&](const StreamOpaque* one) {
+        return one != &null_stream && one->blocking;
+    });
     for (StreamOpaque* other : others) {
         auto before = std::make_shared<EventState>();
         before->record();
         other->give([before] { before->reach(1); });
-        null_stream.give([before] { before->await(1); });
+        null_stream.give([before] { legacy_await(*before); });
     }
     null_stream.give(std::move(work));
     auto after = std::make_shared<EventState>();
     after->record();
     null_stream.give([after] { after->reach(1); });
     for (StreamOpaque* other : others) {
-        other->give([after] { after->await(1); });
+        other->give([after] { legacy_await(*after); });
     }
 }
 
-}  // namespace
-
-void stream_give(Stream stream, Work work) {
-    StreamOpaque& own = stream_of(stream);
-    if (own.graph != nullptr) {
-        own.graph->branches[&own].push_back({std::move(work), nullptr, 0, false});
-    } else if (&own == &stream_of(nullptr)) {
+// Not captured.
+void give_now(StreamOpaque& own, Work work) {
+    if (&own == &stream_of(nullptr)) {
         legacy_give(own, std::move(work));
     } else {
         own.give(std::move(work));
     }
 }
 
+// The null stream waits for blocking streams, which is nothing that a capture of one can hold.
+Status legacy_legal(const StreamOpaque& own) {
+    if (&own != &stream_of(nullptr)) {
+        return status::success;
+    }
+    const std::lock_guard lock(streams_mutex);
+    Status legal = status::success;
+    for (StreamOpaque* const one : streams) {
+        if (one->blocking && one->graph != nullptr) {
+            one->graph->valid = false;
+            legal = status_capture_implicit;
+        }
+    }
+    return legal;
+}
+
+}  // namespace
+
+Status stream_give(Stream stream, Work work) {
+    StreamOpaque& own = stream_of(stream);
+    if (own.graph != nullptr) {
+        own.graph->branches[&own].push_back({std::move(work), nullptr, 0, false});
+        return status::success;
+    }
+    const Status legal = legacy_legal(own);
+    if (legal == status::success) {
+        give_now(own, std::move(work));
+    }
+    return legal;
+}
+
+bool stream_idle(Stream stream) {
+    StreamOpaque& own = stream_of(stream);
+    if (&own != &stream_of(nullptr)) {
+        return own.idle();
+    }
+    const std::lock_guard lock(streams_mutex);
+    return std::ranges::all_of(streams,
+                               [](StreamOpaque* one) { return !one->blocking || one->idle(); });
+}
+
+void stream_wait_idle(Stream stream) {
+    StreamOpaque& own = stream_of(stream);
+    if (&own == &stream_of(nullptr)) {
+        legacy_give(own, [] {});
+    }
+    own.wait_idle();
+}
+
 Status event_record(Event event, Stream stream) {
     StreamOpaque& own = stream_of(stream);
+    if (own.graph == nullptr) {
+        const Status legal = legacy_legal(own);
+        if (legal != status::success) {
+            return legal;
+        }
+    }
     event->record = event->state->record();
     event->graph = own.graph;
+    event->graph_id = own.graph != nullptr ? own.graph->id : 0;
     event->stream = &own;
     if (own.graph != nullptr) {
         own.graph->branches[&own].push_back({nullptr, event->state, event->record, false});
     } else {
-        own.give([state = event->state, record = event->record] { state->reach(record); });
+        give_now(own, [state = event->state, record = event->record] { state->reach(record); });
     }
     return status::success;
 }
@@ -199,8 +260,14 @@ Status event_record(Event event, Stream stream) {
 Status event_wait(Stream stream, Event event) {
     StreamOpaque& own = stream_of(stream);
     if (own.graph == nullptr && event->graph == nullptr) {
-        own.give([state = event->state, record = event->record] { state->await(record); });
-        return status::success;
+        const Status legal = legacy_legal(own);
+        if (legal == status::success) {
+            give_now(own, [state = event->state, record = event->record] { state->await(record); });
+        }
+        return legal;
+    }
+    if (event->graph != nullptr && !capture_under_way(event->graph, event->graph_id)) {
+        return status_captured_event;
     }
     if (own.graph == nullptr) {
         own.graph = event->graph;  // it joins the capture

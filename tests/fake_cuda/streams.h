@@ -20,6 +20,11 @@ namespace weft::gpu {
 
 using Work = std::function<void()>;
 
+// What programs are told and the library never asks for: work of the null stream while a blocking
+// stream is captured, a question about an event that was recorded into a graph.
+inline constexpr Status status_capture_implicit = 906;
+inline constexpr Status status_captured_event = 907;
+
 // How often an event was recorded, and how many of these records its streams have reached.
 class EventState {
   public:
@@ -59,7 +64,8 @@ struct GraphOpaque {
 
 struct EventOpaque {
     EventPtr state = std::make_shared<EventState>();
-    uint64_t record = 0;      // the last one
+    uint64_t record = 0;  // the last one
+    uint64_t graph_id = 0;
     Graph graph = nullptr;    // which it was recorded into
     Stream stream = nullptr;  // likewise
 };
@@ -94,9 +100,13 @@ struct StreamOpaque {
 StreamOpaque& stream_of(Stream stream);
 
 // Work for a stream, or for the graph it is captured into.
-void stream_give(Stream stream, Work work);
+Status stream_give(Stream stream, Work work);
 Status event_record(Event event, Stream stream);
 Status event_wait(Stream stream, Event event);
+
+// Of the null stream: nor has any blocking stream anything to do.
+bool stream_idle(Stream stream);
+void stream_wait_idle(Stream stream);
 
 // All streams there are have nothing to do.
 void device_wait_idle();
@@ -106,6 +116,11 @@ bool device_idle();
 Status unsafe_call();
 // A question about a stream, which a capture forbids for its own.
 Status stream_question(Stream stream);
+
+// A question about an event, which none that was recorded into a graph answers.
+Status event_question(Event event);
+// Numbers tell a capture from a later one at the same address.
+bool capture_under_way(Graph graph, uint64_t id);
 
 Status capture_begin(Stream stream, int mode);
 Graph capture_end(Stream stream);

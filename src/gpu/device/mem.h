@@ -159,13 +159,16 @@ WEFT_DEVICE_CODE bool block_any(void*, bool value) {
 // which the stand-in driver knows.
 inline void (*access_check)(const void* at, uint64_t bytes) = nullptr;
 [[gnu::noinline]] inline void require_access(const void* at, uint64_t bytes) {
-    if (reinterpret_cast<uintptr_t>(at) % bytes != 0) {
-        __builtin_trap();
-    }
     if (access_check != nullptr) {
         access_check(at, bytes);
     }
+    if (reinterpret_cast<uintptr_t>(at) % bytes != 0) {
+        __builtin_trap();
+    }
 }
+
+// Whether the high half of a vector moves first, which is as good as the other way.
+inline bool (*vector_high_first)(bool stores) = nullptr;
 
 inline uint64_t load_acquire(const uint64_t* at) {
     require_access(at, 8);
@@ -204,12 +207,21 @@ inline void store_element(void* at, Bits value) {
 inline Vec16 load_vector(const void* at) {
     require_access(at, 16);
     const char* from = static_cast<const char*>(at);
+    if (vector_high_first != nullptr && vector_high_first(false)) {
+        const auto high = load_element<uint64_t>(from + 8);
+        return {load_element<uint64_t>(from), high};
+    }
     return {load_element<uint64_t>(from), load_element<uint64_t>(from + 8)};
 }
 
 inline void store_vector(void* at, Vec16 value) {
     require_access(at, 16);
     char* to = static_cast<char*>(at);
+    if (vector_high_first != nullptr && vector_high_first(true)) {
+        store_element(to + 8, value.high);
+        store_element(to, value.low);
+        return;
+    }
     store_element(to, value.low);
     store_element(to + 8, value.high);
 }
