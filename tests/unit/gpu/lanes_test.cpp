@@ -111,12 +111,19 @@ struct Pair {
     }
 
     // Rank 0, once it has stored this word of rank 1.
-    void abort_after(uint32_t place) {
+    void abort_after(uint32_t place, uint64_t value = 1) {
         const auto* const word = reinterpret_cast<const uint64_t*>(memory.memory(1)) + place;
-        while (load_acquire(word) == 0) {
+        while (load_acquire(word) < value) {
             std::this_thread::yield();
         }
         store_release(&memory.abort_word(0), 1);
+    }
+
+    // What rank 1 would have told rank 0 in the first operation.
+    void card_of_peer() {
+        auto* const words = reinterpret_cast<uint64_t*>(memory.memory(0));
+        const auto card = reinterpret_cast<Card*>(words + layout.card_place(0, 1)) + 1 % card_depth;
+        *card = {1, {}, launch().ranks[0].part.args, {}};
     }
 
     void fill(float salt) {
@@ -187,10 +194,7 @@ TEST_CASE("a lane that was stopped at a word tells its place, the value wanted a
     Pair pair(100);
     pair.fill(0);
     // Rank 1's card comes, its words do not.
-    auto* const words = reinterpret_cast<uint64_t*>(pair.memory.memory(0));
-    const auto card =
-        reinterpret_cast<Card*>(words + pair.layout.card_place(0, 1)) + 1 % card_depth;
-    *card = {1, {}, pair.launch().ranks[0].part.args, {}};
+    pair.card_of_peer();
     const Launch launch = pair.launch();
     std::thread abort([&] { pair.abort_after(pair.layout.word_place(Word::granted, 0, 0)); });
     Pair::run(launch, 1, 2);
@@ -202,6 +206,75 @@ TEST_CASE("a lane that was stopped at a word tells its place, the value wanted a
     CHECK(end.wait >> 32 == 0);
     CHECK(end.own.packed == 1);
     CHECK(end.theirs.packed == 0);
+}
+
+TEST_CASE("a card that an earlier operation left is not taken for this one's") {
+    Pair pair(100);
+    pair.fill(0);
+    const Launch launch = pair.launch();
+    // Both places hold a card then, of operations that ended.
+    Pair::run(launch, ranks, 1);
+    Pair::run(launch, ranks, 1);
+    const uint32_t place = pair.layout.card_place(0, 0) + 3 % card_depth * Layout::card_units;
+    std::thread abort([&] { pair.abort_after(place, 3); });
+    Pair::run(launch, 1, 2);
+    abort.join();
+    const LaneEnd& end = pair.memory.end(0, 0);
+    CHECK(end.how == Ended::aborted);
+    CHECK(end.wait == 2);
+    CHECK(end.own.packed == 3);
+    CHECK(end.theirs.packed == 1);
+}
+
+namespace {
+
+// Holds the second thread of a block at its first store until the word is posted, or for a while,
+// and counts what was stored before that.
+struct Witness {
+    static constexpr uint64_t vectors = tile_bytes / 16;
+    uint64_t begin = 0, word = 0;
+    std::atomic<uint64_t> stored{0}, stored_before{0};
+    std::atomic<bool> posted{false};
+} witness;
+
+void witness_see(const void* at, uint64_t bytes) {
+    const uint64_t place = place_of(at);
+    if (place == witness.word) {
+        witness.stored_before = witness.stored.load();
+        witness.posted = true;
+    }
+    if (bytes != 16 || place < witness.begin || place >= witness.begin + tile_bytes) {
+        return;
+    }
+    for (int turn = 0; place == witness.begin + 16 && turn < 300 && !witness.posted; ++turn) {
+        std::this_thread::yield();
+    }
+    ++witness.stored;
+}
+
+}  // namespace
+
+TEST_CASE("a word is posted when every thread of the block has stored its part") {
+    Pair pair(tile_bytes / 4);
+    pair.fill(0);
+    pair.card_of_peer();
+    const uint32_t arrived = pair.layout.word_place(Word::arrived, 0, 0);
+    reinterpret_cast<uint64_t*>(
+        pair.memory.memory(0))[pair.layout.word_place(Word::granted, 0, 1)] = 1;
+    witness.begin = place_of(pair.memory.memory(1)) + pair.layout.scratch();
+    witness.word = place_of(pair.memory.memory(1)) + 8ull * arrived;
+    const Launch launch = pair.launch();
+    access_check = witness_see;
+    std::thread abort([&] {
+        while (!witness.posted) {
+            std::this_thread::yield();
+        }
+        store_release(&pair.memory.abort_word(0), 1);
+    });
+    Pair::run(launch, 1, 2);
+    abort.join();
+    access_check = nullptr;
+    CHECK(witness.stored_before == Witness::vectors);
 }
 
 TEST_CASE("a lane that begins after the abort tells nobody") {

@@ -260,6 +260,38 @@ TEST_CASE("an abort ends a small operation that waits, and one that has not begu
     CHECK(ranks.memory().epoch(0, ranks.layout().epoch_small()) == 0);
 }
 
+TEST_CASE("a small operation waits for each word, whatever the word of another one says") {
+    constexpr uint32_t words = oneshot_head_words + 2;
+    for (uint32_t missing = 0; missing < words; ++missing) {
+        INFO("word " << missing);
+        Ranks ranks({DataType::uint8, RedOp::sum, Oneshot::reduce, 2, 8, 1, 0, false});
+        ranks.fill(1);
+        const OneshotLaunch launch = ranks.launch();
+        const uint64_t inbox = ranks.layout().inbox();
+        // From rank 1, which does not come; of the first operation, but for one.
+        auto* const heard =
+            reinterpret_cast<uint64_t*>(ranks.memory().memory(0) + inbox) + oneshot_words;
+        for (uint32_t i = 0; i < words; ++i) {
+            const uint32_t data =
+                i < oneshot_head_words ? head_word(launch.ranks[0].part.args, i) : 0;
+            heard[i] = ll_pack(data, i == missing ? 7 : 1);
+        }
+        const auto* const told = reinterpret_cast<uint64_t*>(ranks.memory().memory(1) + inbox);
+        std::thread abort([&] {
+            while (ll_flag(ll_load(told)) != 1) {
+                std::this_thread::yield();
+            }
+            store_release(&ranks.memory().abort_word(0), 1);
+        });
+        TestRanks::run(1, 1, [&](Threads thread, void* sync, uint32_t index) {
+            oneshot_run<DataType::uint8, RedOp::sum>(thread, sync, launch, index);
+        });
+        abort.join();
+        CHECK(ranks.memory().end(0, 0).how == Ended::aborted);
+        CHECK(ranks.output(0)[0] == Ranks::guard);
+    }
+}
+
 TEST_CASE("flags that come round: words nobody has used for long are renewed in time") {
     Ranks ranks({DataType::int32, RedOp::sum, Oneshot::reduce, 2, 6, 2, 0, false});
     // The last two operations of a period; afterwards no word may be older than they are.
