@@ -301,7 +301,7 @@ struct Late {
     std::atomic<bool> through{false};
     static void hold(void* own) {
         const auto& late = *static_cast<Late*>(own);
-        const uint64_t waits = late.hostile->accesses + 3000;
+        const uint64_t waits = late.hostile->accesses + 1500;
         comes_true([&] { return late.through || late.hostile->accesses >= waits; });
     }
     static void let(void* own) { static_cast<Late*>(own)->through = true; }
