@@ -277,6 +277,26 @@ TEST_CASE("a word is posted when every thread of the block has stored its part")
     CHECK(witness.stored_before == Witness::vectors);
 }
 
+TEST_CASE("every tile is awaited, not only the first") {
+    Pair pair(100);
+    pair.fill(0);
+    pair.card_of_peer();
+    // All that the first tile needs.
+    auto* const words = reinterpret_cast<uint64_t*>(pair.memory.memory(0));
+    words[pair.layout.word_place(Word::granted, 0, 1)] = 1;
+    words[pair.layout.word_place(Word::arrived, 0, 1)] = 1;
+    const Launch launch = pair.launch();
+    std::thread abort([&] { pair.abort_after(pair.layout.word_place(Word::arrived, 0, 0)); });
+    Pair::run(launch, 1, 2);
+    abort.join();
+    const LaneEnd& end = pair.memory.end(0, 0);
+    CHECK(end.how == Ended::aborted);
+    CHECK(end.wait >> 32 == 1);
+    CHECK(end.place == pair.layout.word_place(Word::granted, 0, 1));
+    CHECK(end.own.packed == 2);
+    CHECK(end.theirs.packed == 1);
+}
+
 TEST_CASE("a lane that begins after the abort tells nobody") {
     Pair pair(100);
     pair.memory.abort_word(0) = 1;
