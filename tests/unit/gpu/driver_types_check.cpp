@@ -95,7 +95,6 @@ WEFT_CUDA_FUNCTIONS(CHECK_FUNCTION)
     static_assert(Alike<gpu::ProgramTable::name##_type, PFN_##name##_v##version>::value, #name);
 WEFT_PROGRAM_FUNCTIONS(CHECK_PROGRAM)
 
-
 static_assert(gpu::status::success == CUDA_SUCCESS);
 static_assert(gpu::status::invalid_value == CUDA_ERROR_INVALID_VALUE);
 static_assert(gpu::status::out_of_memory == CUDA_ERROR_OUT_OF_MEMORY);
