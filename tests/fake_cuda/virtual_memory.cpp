@@ -36,7 +36,11 @@ struct MappedPart {
 // Never destroyed: the library may let go of a device while the process ends.
 std::mutex& mutex = *new std::mutex;
 std::map<MemoryHandle, Physical>& physicals = *new std::map<MemoryHandle, Physical>;
-std::map<Address, size_t>& reservations = *new std::map<Address, size_t>;
+struct Space {
+    size_t bytes = 0;
+    uint64_t id = 0;
+};
+std::map<Address, Space>& reservations = *new std::map<Address, Space>;
 std::map<Address, MappedPart>& parts = *new std::map<Address, MappedPart>;
 MemoryHandle next_handle = 0x7000;
 
@@ -85,7 +89,7 @@ bool parts_cover(Address address, size_t bytes) {
 bool reserved_free(Address address, size_t bytes) {
     const auto after = reservations.upper_bound(address);
     if (after == reservations.begin() ||
-        address + bytes > std::prev(after)->first + std::prev(after)->second) {
+        address + bytes > std::prev(after)->first + std::prev(after)->second.bytes) {
         return false;
     }
     const auto next = parts.lower_bound(address);
@@ -105,7 +109,9 @@ Status access_set(Address address, MappedPart& part) {
         return status::out_of_memory;
     }
     part.access = true;
-    return memory_add(address, part.bytes, physical.note.device, MemoryUse::mapped);
+    // One number for all that is ever mapped in these addresses.
+    const uint64_t id = std::prev(reservations.upper_bound(address))->second.id;
+    return memory_add(address, part.bytes, physical.note.device, MemoryUse::mapped, id);
 }
 
 }  // namespace
@@ -116,8 +122,8 @@ Reserved reserved_find(Address address) {
     if (after == reservations.begin()) {
         return {};
     }
-    const auto [begin, bytes] = *std::prev(after);
-    return address - begin < bytes ? Reserved{begin, bytes} : Reserved{};
+    const auto [begin, space] = *std::prev(after);
+    return address - begin < space.bytes ? Reserved{begin, space.bytes} : Reserved{};
 }
 
 Status VirtualCalls::cuMemGetAllocationGranularity(size_t* granularity,
@@ -175,7 +181,7 @@ Status VirtualCalls::cuMemAddressReserve(Address* address, size_t bytes, size_t 
     if (*address == 0) {
         return status::out_of_memory;
     }
-    reservations[*address] = bytes;
+    reservations[*address] = {bytes, memory_id()};
     fake_cuda_control.live_reservations++;
     return status::success;
 }
@@ -184,7 +190,8 @@ Status VirtualCalls::cuMemAddressFree(Address address, size_t bytes) {
     FAKE_REQUIRE(in_context_unsafe());
     const Lock lock(mutex);
     const auto found = reservations.find(address);
-    if (found == reservations.end() || found->second != bytes || !reserved_free(address, bytes)) {
+    if (found == reservations.end() || found->second.bytes != bytes ||
+        !reserved_free(address, bytes)) {
         return status::invalid_value;
     }
     reservations.erase(found);
