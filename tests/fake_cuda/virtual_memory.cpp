@@ -1,6 +1,6 @@
 // Memory apart from its addresses: files that are mapped where addresses were reserved. What was
-// mapped cannot be touched before access is set, nor after it was unmapped; a file lives as long as
-// a handle, a mapping or a descriptor of any process does.
+// mapped cannot be touched before access is set, nor after it was unmapped, which waits for nobody;
+// a file lives as long as a handle, a mapping or a descriptor of any process does.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -135,7 +135,7 @@ Status VirtualCalls::cuMemGetAllocationGranularity(size_t* granularity,
 
 Status VirtualCalls::cuMemCreate(MemoryHandle* handle, size_t bytes,
                                  const MemoryProperties* properties, unsigned long long flags) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     if (!supported()) {
         return status::not_supported;
     }
@@ -158,7 +158,7 @@ Status VirtualCalls::cuMemCreate(MemoryHandle* handle, size_t bytes,
 }
 
 Status VirtualCalls::cuMemRelease(MemoryHandle handle) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     const auto found = physicals.find(handle);
     if (found == physicals.end() || found->second.handles == 0) {
@@ -171,7 +171,7 @@ Status VirtualCalls::cuMemRelease(MemoryHandle handle) {
 
 Status VirtualCalls::cuMemAddressReserve(Address* address, size_t bytes, size_t alignment, Address,
                                          unsigned long long flags) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     if (bytes == 0 || bytes % granularity_bytes != 0 || alignment > granularity_bytes ||
         flags != 0) {
         return status::invalid_value;
@@ -187,7 +187,7 @@ Status VirtualCalls::cuMemAddressReserve(Address* address, size_t bytes, size_t 
 }
 
 Status VirtualCalls::cuMemAddressFree(Address address, size_t bytes) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     const auto found = reservations.find(address);
     if (found == reservations.end() || found->second.bytes != bytes ||
@@ -201,7 +201,7 @@ Status VirtualCalls::cuMemAddressFree(Address address, size_t bytes) {
 
 Status VirtualCalls::cuMemMap(Address address, size_t bytes, size_t offset, MemoryHandle handle,
                               unsigned long long flags) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     const auto found = physicals.find(handle);
     if (found == physicals.end() || found->second.handles == 0 || bytes == 0 ||
@@ -216,7 +216,7 @@ Status VirtualCalls::cuMemMap(Address address, size_t bytes, size_t offset, Memo
 
 // It does not wait: whoever still uses the memory has lost it.
 Status VirtualCalls::cuMemUnmap(Address address, size_t bytes) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     if (!parts_cover(address, bytes)) {
         return status::invalid_value;
@@ -238,7 +238,7 @@ Status VirtualCalls::cuMemUnmap(Address address, size_t bytes) {
 
 Status VirtualCalls::cuMemSetAccess(Address address, size_t bytes, const MemoryAccess* access,
                                     size_t count) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     if (count != 1 || access->location.type != location_type::device ||
         access->flags != access_flag::read_write || !parts_cover(address, bytes)) {
@@ -259,7 +259,7 @@ Status VirtualCalls::cuMemSetAccess(Address address, size_t bytes, const MemoryA
 
 Status VirtualCalls::cuMemExportToShareableHandle(void* shared, MemoryHandle handle, int type,
                                                   unsigned long long flags) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     const auto found = physicals.find(handle);
     if (found == physicals.end() || type != handle_type::posix_descriptor || flags != 0 ||
@@ -272,7 +272,7 @@ Status VirtualCalls::cuMemExportToShareableHandle(void* shared, MemoryHandle han
 }
 
 Status VirtualCalls::cuMemImportFromShareableHandle(MemoryHandle* handle, void* shared, int type) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const auto file = static_cast<int>(reinterpret_cast<intptr_t>(shared));
     FileNote note;
     if (!supported() || type != handle_type::posix_descriptor || !file_note(file, &note) ||

@@ -8,7 +8,7 @@
 
 #include "src/base/log_sink.h"
 #include "src/base/machine.h"
-#include "tests/unit/gpu/other_process.h"
+#include "tests/other_process.h"
 #include "tests/unit/gpu/places.h"
 
 using namespace weft;
