@@ -5,6 +5,7 @@
 
 #include "src/base/settings.h"
 #include "src/comm/process.h"
+#include "src/plan/algo_list.h"
 
 namespace weft {
 
@@ -22,6 +23,7 @@ Result<DeviceParts> parts_make(const DeviceSeat& at) {
     }
     plan::Limits limits;
     limits.algo = settings().algo;
+    limits.granted = TRY(plan::proto_list_parse(settings().proto));
     limits.tile_bytes = static_cast<uint64_t>(settings().tile_bytes);
     parts.clique = Process::get().clique(at.group, ranks);
     Result<std::unique_ptr<DeviceRank>> made =

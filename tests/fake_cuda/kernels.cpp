@@ -6,6 +6,7 @@
 #include "src/gpu/device/move.h"
 #include "src/gpu/device/oneshot.h"
 #include "tests/fake_cuda/block.h"
+#include "tools/gpu_suite/check/kernels.h"
 
 namespace weft::gpu {
 
@@ -39,6 +40,30 @@ void move_rows(const void* argument, uint32_t index, uint32_t threads) {
         [&](device::Threads thread, void* sync) { device::move_run(thread, sync, launch, index); });
 }
 
+// Those of the suite for GPU machines.
+void suite_litmus(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::LitmusLaunch*>(argument);
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void* sync) {
+        device::litmus_run(thread, sync, launch, index);
+    });
+}
+
+void suite_copy(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::CopyLaunch*>(argument);
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void*) { device::copy_run(thread, launch, index); });
+}
+
+void suite_reduce(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::ReduceLaunch*>(argument);
+    const char* sources[device::reduce_sources];
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void* sync) {
+        device::reduce_run(thread, sync, sources, launch, index);
+    });
+}
+
 // clang-format off
 #define KERNEL(type, op) \
     {"lanes_" #type "_" #op, sizeof(device::Launch), lanes_run<DataType::type, RedOp::op>}, \
@@ -49,6 +74,9 @@ FunctionOpaque functions[] = {
     KERNELS(float16) KERNELS(float32) KERNELS(float64) KERNELS(bfloat16) KERNELS(float8e4m3)
     KERNELS(float8e5m2)
     {"move_rows", sizeof(device::MoveLaunch), move_rows},
+    {"suite_litmus", sizeof(device::LitmusLaunch), suite_litmus},
+    {"suite_copy", sizeof(device::CopyLaunch), suite_copy},
+    {"suite_reduce", sizeof(device::ReduceLaunch), suite_reduce},
 };
 // clang-format on
 
