@@ -18,8 +18,8 @@ struct ContextOpaque {
 Context context_current();
 // The driver is initialised and a context is current.
 Status in_context();
-// Likewise, and a call that may wait for the device is allowed.
-Status in_context_unsafe();
+// Likewise, and a call that may wait for the device is allowed; it does if `waits`.
+Status in_context_unsafe(bool waits = true);
 bool device_valid(Device device);
 
 // True once: when it has counted down to nothing.

@@ -81,9 +81,9 @@ Status in_context() {
     return context_current() == nullptr ? status::invalid_context : status::success;
 }
 
-Status in_context_unsafe() {
+Status in_context_unsafe(bool waits) {
     REQUIRE(in_context());
-    return unsafe_call();
+    return unsafe_call(waits);
 }
 
 namespace {

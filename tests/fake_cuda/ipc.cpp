@@ -98,7 +98,7 @@ Status IpcCalls::cuIpcOpenMemHandle(Address* address, IpcHandle handle, unsigned
 }
 
 Status IpcCalls::cuIpcCloseMemHandle(Address address) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const std::lock_guard lock(mutex);
     for (auto& [handle, one] : opened) {
         if (one.references > 0 && one.address == address) {

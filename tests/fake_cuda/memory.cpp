@@ -28,7 +28,7 @@ std::shared_mutex& mutex = *new std::shared_mutex;
 std::map<Address, Allocation>& allocations = *new std::map<Address, Allocation>;
 std::multimap<size_t, Address>& freed = *new std::multimap<size_t, Address>;  // by size in pages
 std::atomic<uint64_t> changes{1};  // of the table, so that a thread may keep what it found last
-uint64_t next_id = 1;              // under the mutex
+std::atomic<uint64_t> next_id{1};
 
 size_t pages_of(size_t bytes) {
     return (bytes + page - 1) / page * page;
@@ -49,7 +49,7 @@ Allocation find_locked(Address address) {
 }
 
 void add_locked(Allocation added) {
-    added.id = next_id++;
+    added.id = added.id != 0 ? added.id : memory_id();
     allocations[added.begin] = added;
     fake_cuda_control.live_allocations++;
     changes++;
@@ -57,10 +57,11 @@ void add_locked(Allocation added) {
 
 // Only where tests ask for it is an address used again.
 Address place_locked(size_t bytes) {
-    const auto old = freed.find(pages_of(bytes));
-    if (fake_cuda_control.addresses_again != 0 && old != freed.end()) {
-        const Address address = old->second;
-        freed.erase(old);
+    const auto later = freed.upper_bound(pages_of(bytes));
+    if (fake_cuda_control.addresses_again != 0 && later != freed.begin() &&
+        std::prev(later)->first == pages_of(bytes)) {
+        const Address address = std::prev(later)->second;  // the last that was freed
+        freed.erase(std::prev(later));
         return address;
     }
     void* const memory = mmap(nullptr, pages_of(bytes), PROT_NONE,
@@ -74,6 +75,10 @@ bool private_map(Address at, size_t bytes) {
 }
 
 }  // namespace
+
+uint64_t memory_id() {
+    return next_id++;
+}
 
 int file_make(size_t bytes, int device, int handle_types) {
     const int file = memfd_create("fake_cuda", MFD_CLOEXEC);
@@ -160,12 +165,12 @@ Status memory_free(Address address, MemoryUse use) {
     return status::success;
 }
 
-Status memory_add(Address address, size_t bytes, Device device, MemoryUse use) {
+Status memory_add(Address address, size_t bytes, Device device, MemoryUse use, uint64_t id) {
     const std::lock_guard lock(mutex);
     if (address == 0 || bytes == 0 || find_locked(address).begin != 0) {
         return status::invalid_value;
     }
-    add_locked({address, bytes, device, use, -1, 0});
+    add_locked({address, bytes, device, use, -1, id});
     return status::success;
 }
 

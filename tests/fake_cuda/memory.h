@@ -25,14 +25,16 @@ struct Allocation {
     Device device = 0;
     MemoryUse use = MemoryUse::plain;
     int file = -1;    // owned, of plain memory
-    uint64_t id = 0;  // never used again
+    uint64_t id = 0;  // never used again; of mapped memory, that of the reserved addresses
     bool on_host() const { return use == MemoryUse::host || use == MemoryUse::registered; }
 };
 
 Status memory_take(Address* address, size_t bytes, Device device, MemoryUse use);
 Status memory_free(Address address, MemoryUse use);
-// Memory that is there already may be reached by devices from now on, and no longer.
-Status memory_add(Address address, size_t bytes, Device device, MemoryUse use);
+// Memory that is there already may be reached by devices from now on, and no longer. `id`: 0 for a
+// new one.
+uint64_t memory_id();
+Status memory_add(Address address, size_t bytes, Device device, MemoryUse use, uint64_t id = 0);
 Status memory_remove(Address address, MemoryUse use);
 // The one in which the address lies.
 Allocation memory_find(Address address);

@@ -1,6 +1,6 @@
 // Memory apart from its addresses: files that are mapped where addresses were reserved. What was
-// mapped cannot be touched before access is set, nor after it was unmapped; a file lives as long as
-// a handle, a mapping or a descriptor of any process does.
+// mapped cannot be touched before access is set, nor after it was unmapped, which waits for nobody;
+// a file lives as long as a handle, a mapping or a descriptor of any process does.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -36,7 +36,11 @@ struct MappedPart {
 // Never destroyed: the library may let go of a device while the process ends.
 std::mutex& mutex = *new std::mutex;
 std::map<MemoryHandle, Physical>& physicals = *new std::map<MemoryHandle, Physical>;
-std::map<Address, size_t>& reservations = *new std::map<Address, size_t>;
+struct Space {
+    size_t bytes = 0;
+    uint64_t id = 0;
+};
+std::map<Address, Space>& reservations = *new std::map<Address, Space>;
 std::map<Address, MappedPart>& parts = *new std::map<Address, MappedPart>;
 MemoryHandle next_handle = 0x7000;
 
@@ -85,7 +89,7 @@ bool parts_cover(Address address, size_t bytes) {
 bool reserved_free(Address address, size_t bytes) {
     const auto after = reservations.upper_bound(address);
     if (after == reservations.begin() ||
-        address + bytes > std::prev(after)->first + std::prev(after)->second) {
+        address + bytes > std::prev(after)->first + std::prev(after)->second.bytes) {
         return false;
     }
     const auto next = parts.lower_bound(address);
@@ -105,7 +109,9 @@ Status access_set(Address address, MappedPart& part) {
         return status::out_of_memory;
     }
     part.access = true;
-    return memory_add(address, part.bytes, physical.note.device, MemoryUse::mapped);
+    // One number for all that is ever mapped in these addresses.
+    const uint64_t id = std::prev(reservations.upper_bound(address))->second.id;
+    return memory_add(address, part.bytes, physical.note.device, MemoryUse::mapped, id);
 }
 
 }  // namespace
@@ -116,8 +122,8 @@ Reserved reserved_find(Address address) {
     if (after == reservations.begin()) {
         return {};
     }
-    const auto [begin, bytes] = *std::prev(after);
-    return address - begin < bytes ? Reserved{begin, bytes} : Reserved{};
+    const auto [begin, space] = *std::prev(after);
+    return address - begin < space.bytes ? Reserved{begin, space.bytes} : Reserved{};
 }
 
 Status VirtualCalls::cuMemGetAllocationGranularity(size_t* granularity,
@@ -129,7 +135,7 @@ Status VirtualCalls::cuMemGetAllocationGranularity(size_t* granularity,
 
 Status VirtualCalls::cuMemCreate(MemoryHandle* handle, size_t bytes,
                                  const MemoryProperties* properties, unsigned long long flags) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     if (!supported()) {
         return status::not_supported;
     }
@@ -152,7 +158,7 @@ Status VirtualCalls::cuMemCreate(MemoryHandle* handle, size_t bytes,
 }
 
 Status VirtualCalls::cuMemRelease(MemoryHandle handle) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     const auto found = physicals.find(handle);
     if (found == physicals.end() || found->second.handles == 0) {
@@ -165,7 +171,7 @@ Status VirtualCalls::cuMemRelease(MemoryHandle handle) {
 
 Status VirtualCalls::cuMemAddressReserve(Address* address, size_t bytes, size_t alignment, Address,
                                          unsigned long long flags) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     if (bytes == 0 || bytes % granularity_bytes != 0 || alignment > granularity_bytes ||
         flags != 0) {
         return status::invalid_value;
@@ -175,16 +181,17 @@ Status VirtualCalls::cuMemAddressReserve(Address* address, size_t bytes, size_t 
     if (*address == 0) {
         return status::out_of_memory;
     }
-    reservations[*address] = bytes;
+    reservations[*address] = {bytes, memory_id()};
     fake_cuda_control.live_reservations++;
     return status::success;
 }
 
 Status VirtualCalls::cuMemAddressFree(Address address, size_t bytes) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     const auto found = reservations.find(address);
-    if (found == reservations.end() || found->second != bytes || !reserved_free(address, bytes)) {
+    if (found == reservations.end() || found->second.bytes != bytes ||
+        !reserved_free(address, bytes)) {
         return status::invalid_value;
     }
     reservations.erase(found);
@@ -194,7 +201,7 @@ Status VirtualCalls::cuMemAddressFree(Address address, size_t bytes) {
 
 Status VirtualCalls::cuMemMap(Address address, size_t bytes, size_t offset, MemoryHandle handle,
                               unsigned long long flags) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     const auto found = physicals.find(handle);
     if (found == physicals.end() || found->second.handles == 0 || bytes == 0 ||
@@ -209,7 +216,7 @@ Status VirtualCalls::cuMemMap(Address address, size_t bytes, size_t offset, Memo
 
 // It does not wait: whoever still uses the memory has lost it.
 Status VirtualCalls::cuMemUnmap(Address address, size_t bytes) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     if (!parts_cover(address, bytes)) {
         return status::invalid_value;
@@ -231,7 +238,7 @@ Status VirtualCalls::cuMemUnmap(Address address, size_t bytes) {
 
 Status VirtualCalls::cuMemSetAccess(Address address, size_t bytes, const MemoryAccess* access,
                                     size_t count) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     if (count != 1 || access->location.type != location_type::device ||
         access->flags != access_flag::read_write || !parts_cover(address, bytes)) {
@@ -252,7 +259,7 @@ Status VirtualCalls::cuMemSetAccess(Address address, size_t bytes, const MemoryA
 
 Status VirtualCalls::cuMemExportToShareableHandle(void* shared, MemoryHandle handle, int type,
                                                   unsigned long long flags) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const Lock lock(mutex);
     const auto found = physicals.find(handle);
     if (found == physicals.end() || type != handle_type::posix_descriptor || flags != 0 ||
@@ -265,7 +272,7 @@ Status VirtualCalls::cuMemExportToShareableHandle(void* shared, MemoryHandle han
 }
 
 Status VirtualCalls::cuMemImportFromShareableHandle(MemoryHandle* handle, void* shared, int type) {
-    FAKE_REQUIRE(in_context_unsafe());
+    FAKE_REQUIRE(in_context_unsafe(false));
     const auto file = static_cast<int>(reinterpret_cast<intptr_t>(shared));
     FileNote note;
     if (!supported() || type != handle_type::posix_descriptor || !file_note(file, &note) ||

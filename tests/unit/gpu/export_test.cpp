@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "tests/unit/gpu/other_process.h"
+#include "tests/other_process.h"
 #include "tests/unit/gpu/places.h"
 
 using namespace weft;
