@@ -31,6 +31,7 @@ struct FakeCudaControl {
     weft::gpu::Graph (*capture_end)(weft::gpu::Stream stream);
     weft::gpu::Status (*graph_launch)(weft::gpu::Graph graph, weft::gpu::Stream stream);
     void (*graph_destroy)(weft::gpu::Graph graph);
+    std::atomic<int> peers_apart;  // devices do not reach each other's memory
 };
 
 // Of the library itself.

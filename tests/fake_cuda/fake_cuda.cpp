@@ -41,7 +41,8 @@ FakeCudaControl fake_cuda_control = {12080,
                                      weft::gpu::capture_begin,
                                      weft::gpu::capture_end,
                                      weft::gpu::graph_launch,
-                                     weft::gpu::graph_destroy};
+                                     weft::gpu::graph_destroy,
+                                     0};
 
 namespace weft::gpu {
 
@@ -349,10 +350,13 @@ struct Fake {
         return device_valid(device) ? status::success : status::invalid_device;
     }
     static Status cuDeviceCanAccessPeer(int* can, Device, Device) {
-        *can = 1;
+        *can = fake_cuda_control.peers_apart == 0 ? 1 : 0;
         return ready();
     }
-    static Status cuCtxEnablePeerAccess(Context, unsigned) { return in_context(); }
+    static Status cuCtxEnablePeerAccess(Context peer, unsigned flags) {
+        REQUIRE(in_context());
+        return flags == 0 && peer != stack.back() ? status::success : status::invalid_device;
+    }
     static Status cuPointerGetAttributes(unsigned count, int* attributes, void** values,
                                          Address address) {
         REQUIRE(in_context());
