@@ -1,4 +1,5 @@
 // How ranks agree to use boards, when all have made theirs.
+#include <algorithm>
 #include <thread>
 
 #include "src/base/log.h"
@@ -52,54 +53,72 @@ class Vote : public std::enable_shared_from_this<Vote> {
             const Result<void> reached = reach();
             parts_.why = reached.ok() ? "" : reached.error().what;
         }
-        Process::get().reactor().post([self = shared_from_this()] { self->tell(); });
+        tell(&Vote::voted);
     }
 
-    void tell() {
-        if (const auto comm = initialising()) {
-            comm->group()->all_gather(
-                parts_.why, [self = shared_from_this()](Result<std::vector<std::string>> whys) {
-                    self->told(std::move(whys));
-                });
-        }
-    }
-
-    void told(Result<std::vector<std::string>> whys) {
-        const auto comm = initialising();
-        if (!comm) {
-            return;
-        }
-        if (!whys.ok()) {
-            comm->fail(whys.error(), true);
-            return;
-        }
-        for (size_t rank = 0; rank < whys.value().size(); rank++) {
-            if (const std::string& why = whys.value()[rank]; !why.empty()) {
-                if (vote_.at.rank == 0) {
-                    LOG(info, init, "calls on device memory go by way of host memory: %s: %s",
-                        vote_.names[rank].c_str(), why.c_str());
-                }
-                on_thread([self = shared_from_this()] { self->relay_make(); });
-                return;
-            }
-        }
-        done_(std::shared_ptr<DeviceStreamed>(std::exchange(parts_.board, nullptr)));
-    }
-
-    // The board goes first: its memory is room for the relay's.
-    void relay_make() {
-        device_release(std::move(parts_.board), true);
-        DeviceSeat at = vote_.at;
-        at.way = DeviceWay::relay;
-        device_parts_make(at, [self = shared_from_this()](Result<DeviceParts> made) {
-            if (!made.ok()) {
-                self->done_(std::move(made).error());
-            } else if (self->initialising()) {
-                self->done_(std::move(made.value().relay));
-            } else {
-                made.value().release();
+    // No rank goes on before all are through with calls that may wait for the device.
+    using Told = void (Vote::*)(const std::shared_ptr<Communicator>&, std::vector<std::string>);
+    void tell(Told told) {
+        Process::get().reactor().post([self = shared_from_this(), told] {
+            if (const auto comm = self->initialising()) {
+                comm->group()->all_gather(self->parts_.why,
+                                          [self, told](Result<std::vector<std::string>> whys) {
+                                              const auto held = self->initialising();
+                                              if (held && whys.ok()) {
+                                                  ((*self).*told)(held, std::move(whys).value());
+                                              } else if (held) {
+                                                  held->fail(whys.error(), true);
+                                              }
+                                          });
             }
         });
+    }
+
+    // The first rank that says why, and whether one does.
+    static size_t first_why(const std::vector<std::string>& whys) {
+        return static_cast<size_t>(
+            std::ranges::find_if(whys, [](const std::string& why) { return !why.empty(); }) -
+            whys.begin());
+    }
+
+    void voted(const std::shared_ptr<Communicator>&, std::vector<std::string> whys) {
+        const size_t rank = first_why(whys);
+        if (rank == whys.size()) {
+            done_(std::shared_ptr<DeviceStreamed>(std::exchange(parts_.board, nullptr)));
+            return;
+        }
+        if (vote_.at.rank == 0) {
+            LOG(info, init, "calls on device memory go by way of host memory: %s: %s",
+                vote_.names[rank].c_str(), whys[rank].c_str());
+        }
+        on_thread([self = shared_from_this()] { self->relay_make(); });
+    }
+
+    Result<std::shared_ptr<DeviceStreamed>> relay_create() {
+        const gpu::Driver* const driver = TRY(Process::get().cuda());
+        const gpu::RelaxedCapture relaxed(*driver);
+        std::shared_ptr<gpu::Seat> seat = TRY(Process::get().seat(vote_.at.device));
+        return std::shared_ptr<DeviceStreamed>(
+            TRY(DeviceRelay::create(std::move(seat), vote_.at.rank, vote_.at.rank_count)));
+    }
+
+    void relay_make() {
+        Result<std::shared_ptr<DeviceStreamed>> made = relay_create();
+        parts_.why = made.ok() ? "" : made.error().what;
+        parts_.relay = made.ok() ? std::move(made).value() : nullptr;
+        device_release(std::move(parts_.board), true);
+        tell(&Vote::relays_made);
+    }
+
+    void relays_made(const std::shared_ptr<Communicator>& comm, std::vector<std::string> whys) {
+        const size_t rank = first_why(whys);
+        if (rank == whys.size()) {
+            done_(std::exchange(parts_.relay, nullptr));
+        } else {
+            comm->fail(make_error(Code::unsupported, Scope::communicator,
+                                  vote_.names[rank] + ": " + whys[rank]),
+                       false);
+        }
     }
 
     const BoardVote vote_;

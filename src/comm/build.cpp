@@ -126,16 +126,9 @@ std::vector<std::string> Build::names() const {
 void Build::device_settle(std::vector<Told> told) {
     board_vote({seat_, comm_, names()}, std::exchange(device_, {}),
                [self = shared_from_this(),
-                told = std::move(told)](Result<std::shared_ptr<DeviceStreamed>> made) mutable {
-                   const auto held = self->comm_.lock();
-                   if (!held || held->state() != CommState::initialising) {
-                       device_release(made.ok() ? std::move(made).value() : nullptr, false);
-                   } else if (!made.ok()) {
-                       held->fail(made.error(), true);
-                   } else {
-                       self->parts_.streamed = std::move(made).value();
-                       self->shard_make(*held, std::move(told));
-                   }
+                told = std::move(told)](std::shared_ptr<DeviceStreamed> made) mutable {
+                   self->parts_.streamed = std::move(made);
+                   self->shard_make(*self->comm_.lock(), std::move(told));
                });
 }
 

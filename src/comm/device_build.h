@@ -48,7 +48,7 @@ struct BoardVote {
     std::weak_ptr<Communicator> comm;  // weak: an abort may free it at any time
     std::vector<std::string> names;    // of the ranks
 };
-using StreamedMade = std::function<void(Result<std::shared_ptr<DeviceStreamed>>)>;
+using StreamedMade = std::function<void(std::shared_ptr<DeviceStreamed>)>;
 void board_vote(BoardVote vote, DeviceParts parts, StreamedMade done);
 
 }  // namespace weft

@@ -210,8 +210,9 @@ TEST_CASE("hundreds of calls enqueued before the first is waited for", "[board]"
 
 namespace {
 
-// A rank for each of two devices, in a thread, once around.
-void two_devices(Cuda& cuda, uint64_t board_bytes) {
+// A rank for each of two devices, in a thread, once around. By boards it takes three launches: in,
+// cards, sum; by way of host memory two.
+void two_devices(Cuda& cuda, int launches) {
     ncclUniqueId id;
     NCCL(ncclGetUniqueId(&id));
     gpu::Address memory[2] = {};
@@ -223,21 +224,19 @@ void two_devices(Cuda& cuda, uint64_t board_bytes) {
         std::fill_n(reinterpret_cast<int32_t*>(memory[rank]), 1000, 10 + rank);
     }
     std::atomic<int> well{0};
-    std::atomic<uint64_t> through_boards{0};
+    const int before = cuda.fake->launches;
     std::vector<std::thread> threads;
     for (int rank = 0; rank < 2; rank++) {
         threads.emplace_back([&, rank] {
             const auto guard = cuda.use(rank);
             ncclComm_t comm = nullptr;
             auto* const data = reinterpret_cast<int32_t*>(memory[rank]);
-            weftStats_t stats = WEFT_STATS_INITIALIZER;
             const bool good = ncclCommInitRank(&comm, 2, id, rank) == ncclSuccess &&
                               ncclAllReduce(data, data, 1000, ncclInt32, ncclSum, comm,
                                             cuda_stream(streams[rank])) == ncclSuccess &&
                               cuda->cuStreamSynchronize(streams[rank]) == gpu::status::success &&
-                              weftCommStats(comm, &stats) == ncclSuccess && all_are(data, 1000, 21);
+                              all_are(data, 1000, 21);
             well += good ? 1 : 0;
-            through_boards += stats.ops == 1 && stats.copiedBytes >= 4000 ? stats.copiedBytes : 0;
             ncclCommDestroy(comm);
         });
     }
@@ -245,7 +244,7 @@ void two_devices(Cuda& cuda, uint64_t board_bytes) {
         thread.join();
     }
     CHECK(well == 2);
-    CHECK(through_boards == board_bytes);
+    CHECK(cuda.fake->launches - before == 2 * launches);
     for (int rank = 0; rank < 2; rank++) {
         const auto guard = cuda.use(rank);
         CUDA(cuda->cuStreamDestroy(streams[rank]));
@@ -257,13 +256,13 @@ void two_devices(Cuda& cuda, uint64_t board_bytes) {
 
 TEST_CASE("ranks on two devices, each in a thread, by boards", "[board]") {
     Cuda cuda(2);
-    two_devices(cuda, 8000);
+    two_devices(cuda, 3);
 }
 
 TEST_CASE("devices that do not reach each other: by way of host memory", "[board]") {
     Cuda cuda(2);
     cuda.fake->peers_apart = 1;
-    two_devices(cuda, 0);
+    two_devices(cuda, 2);
     cuda.fake->peers_apart = 0;
 }
 
