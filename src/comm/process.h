@@ -18,6 +18,7 @@
 #include "src/comm/board_memory.h"
 #include "src/comm/comm_handle.h"
 #include "src/comm/device_clique.h"
+#include "src/comm/handover.h"
 #include "src/comm/memory.h"
 #include "src/comm/peer_info.h"
 #include "src/comm/stats.h"
@@ -57,6 +58,9 @@ class Process {
     // Where the ranks of one group in this process meet.
     std::shared_ptr<DeviceClique> clique(uint64_t group, uint32_t rank_count);
     BoardTable& boards() { return boards_; }
+
+    // Where this process offers descriptors to others of its host; made when first needed.
+    Result<std::shared_ptr<Handover>> handover();
 
     // A handle that refers to `comm` and owns it.
     ncclComm* handle_make(std::shared_ptr<Communicator> comm);
@@ -106,6 +110,7 @@ class Process {
     std::vector<ncclComm*> pumped_;
     bool pump_armed_ = false;
     std::vector<std::shared_ptr<Communicator>> buried_;
+    std::shared_ptr<Handover> handover_;  // shared: with the offers
     DeviceMemories device_memories_;
     StreamTable streams_;
     StatsRegistry stats_;

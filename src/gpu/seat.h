@@ -34,6 +34,7 @@ class Seat {
     const Driver& driver() const { return *driver_; }
     Device device() const { return context_.device(); }
     Context context() const { return context_.get(); }
+    DevicePlace place() const { return context_.place(); }
     const DeviceFacts& facts() const { return facts_; }
     Function kernel(Family family, DataType type, RedOp op) const {
         return kernels_[static_cast<size_t>(family)][static_cast<size_t>(type)]

@@ -261,9 +261,9 @@ TEST_CASE("ranks on two devices, each in a thread, by boards", "[board]") {
 
 TEST_CASE("devices that do not reach each other: by way of host memory", "[board]") {
     Cuda cuda(2);
-    cuda.fake->peers_apart = 1;
+    cuda.fake->no_peers = 1;
     two_devices(cuda, 2);
-    cuda.fake->peers_apart = 0;
+    cuda.fake->no_peers = 0;
 }
 
 TEST_CASE("a message of another length than its receive: found by the receiver, nothing stored",

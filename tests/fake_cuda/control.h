@@ -31,7 +31,16 @@ struct FakeCudaControl {
     weft::gpu::Graph (*capture_end)(weft::gpu::Stream stream);
     weft::gpu::Status (*graph_launch)(weft::gpu::Graph graph, weft::gpu::Stream stream);
     void (*graph_destroy)(weft::gpu::Graph graph);
-    std::atomic<int> peers_apart;  // devices do not reach each other's memory
+    std::atomic<int> no_virtual_memory;  // the devices have none
+    std::atomic<int> no_peers;           // a device reaches no memory but its own
+    std::atomic<int> addresses_again;    // what is freed may be allocated again at its address
+    // Counted: what cuMemCreate and imports made, and address ranges that are reserved.
+    std::atomic<int> live_physicals;
+    std::atomic<int> live_reservations;
+    // Of programs: memory of the device's pool.
+    weft::gpu::Status (*pool_take)(weft::gpu::Address* address, size_t bytes,
+                                   weft::gpu::Stream stream);
+    weft::gpu::Status (*pool_free)(weft::gpu::Address address, weft::gpu::Stream stream);
 };
 
 // Of the library itself.

@@ -63,7 +63,7 @@ void GraphOpaque::end() {
     }).join();
 }
 
-Status unsafe_call() {
+Status unsafe_call(bool waits) {
     {
         const std::lock_guard lock(captures_mutex);
         for (const Graph graph : captures) {
@@ -77,7 +77,9 @@ Status unsafe_call() {
         fake_cuda_control.waits_refused++;
         return status::not_permitted;
     }
-    device_wait_idle();
+    if (waits) {
+        device_wait_idle();
+    }
     return status::success;
 }
 

@@ -22,7 +22,7 @@ class FakeSwitches {
         control_->block_threads = 1;
         control_->resident_blocks = control_->queues = control_->late = 0;
         control_->lazy = control_->no_waiting = control_->launch_fails = 0;
-        control_->peers_apart = 0;
+        control_->no_virtual_memory = control_->no_peers = control_->addresses_again = 0;
         dlclose(library_);
     }
     FakeSwitches(const FakeSwitches&) = delete;
