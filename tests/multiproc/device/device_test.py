@@ -37,8 +37,14 @@ def case_collectives(count):
 def case_kill(victim):
     done = run("kill", victim, WEFT_RUN_GRACE="20")
     assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
-    told = re.findall(r"result \d+ after", done.stdout)
+    told = re.findall(r"result after", done.stdout)
     assert len(told) == int(PLACES[PLACE][1]) - 1, f"{len(told)} survivors reported"
+
+
+def case_ends(mode):
+    """What the worker's mode promises, on every rank."""
+    done = run(mode)
+    assert done.returncode == 0, f"exit status {done.returncode}"
 
 
 def perf(*arguments, **env):
