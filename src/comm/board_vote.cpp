@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <thread>
 
+#include "src/base/clock.h"
 #include "src/base/log.h"
+#include "src/base/settings.h"
 #include "src/comm/device_build.h"
 #include "src/comm/device_relay.h"
 #include "src/comm/process.h"
@@ -20,6 +22,10 @@ class Vote : public std::enable_shared_from_this<Vote> {
     Vote& operator=(const Vote&) = delete;
 
     void begin() {
+        if (parts_.board == nullptr) {
+            LOG(info, init, "%s has no board: %s",
+                vote_.names[static_cast<size_t>(vote_.at.rank)].c_str(), parts_.why.c_str());
+        }
         on_thread([self = shared_from_this()] { self->reach_all(); });
     }
 
@@ -31,18 +37,26 @@ class Vote : public std::enable_shared_from_this<Vote> {
         return comm && comm->state() == CommState::initialising ? comm : nullptr;
     }
 
+    Result<BoardPeer> reach_one(int32_t rank) {
+        const auto place = static_cast<size_t>(rank);
+        if (rank != vote_.at.rank && !vote_.notes[place].empty()) {
+            return parts_.board->reach(vote_.notes[place],
+                                       clock_now() + settings().init_timeout_s * nanos_per_s);
+        }
+        const auto memory =
+            Process::get().boards().find(vote_.at.group, static_cast<uint32_t>(rank));
+        if (memory == nullptr) {
+            return make_error(Code::unsupported, Scope::communicator,
+                              vote_.names[place] + " has no board");
+        }
+        return parts_.board->reach(memory);
+    }
+
     Result<void> reach() {
         const gpu::RelaxedCapture relaxed(parts_.board->seat(0).driver());
         std::vector<BoardPeer> peers;
         for (int32_t rank = 0; rank < vote_.at.rank_count; rank++) {
-            const auto memory =
-                Process::get().boards().find(vote_.at.group, static_cast<uint32_t>(rank));
-            if (memory == nullptr) {
-                return make_error(
-                    Code::internal, Scope::communicator,
-                    format("%s has no board here", vote_.names[static_cast<size_t>(rank)].c_str()));
-            }
-            peers.push_back(TRY(parts_.board->reach(memory)));
+            peers.push_back(TRY(reach_one(rank)));
         }
         parts_.board->connect(std::move(peers), vote_.names);
         return {};

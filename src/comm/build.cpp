@@ -17,7 +17,7 @@ namespace weft {
 
 namespace {
 
-constexpr size_t features_limit = 1024;
+constexpr size_t features_limit = 1024, board_limit = 1024;
 
 // The parts and what is only needed until the communicator is ready.
 class Build : public std::enable_shared_from_this<Build> {
@@ -39,6 +39,7 @@ class Build : public std::enable_shared_from_this<Build> {
         Addresses addresses;
         std::string features;  // of the transport between hosts, where it is used
         std::string host;      // of the first rank of every host, where there are several
+        std::string board;     // on devices, for other processes
     };
 
     Result<void> check(const Communicator& comm, const ControlGroup& group);
@@ -91,7 +92,12 @@ Result<void> Build::check(const Communicator& comm, const ControlGroup& group) {
 }
 
 void Build::device_make(const Communicator& comm, uint64_t group) {
-    seat_ = {group, comm.device(), comm.rank(), comm.rank_count(), device_way(infos_)};
+    seat_ = {group,
+             comm.device(),
+             comm.rank(),
+             comm.rank_count(),
+             device_way(infos_),
+             one_process(infos_)};
     device_parts_make(seat_, [self = shared_from_this()](Result<DeviceParts> made) {
         const auto held = self->comm_.lock();
         if (held && held->state() == CommState::initialising) {
@@ -124,7 +130,11 @@ std::vector<std::string> Build::names() const {
 
 // By boards, or by relay if a rank cannot.
 void Build::device_settle(std::vector<Told> told) {
-    board_vote({seat_, comm_, names()}, std::exchange(device_, {}),
+    std::vector<std::string> notes;
+    for (const Told& one : told) {
+        notes.push_back(one.board);
+    }
+    board_vote({seat_, comm_, names(), std::move(notes)}, std::exchange(device_, {}),
                [self = shared_from_this(),
                 told = std::move(told)](std::shared_ptr<DeviceStreamed> made) mutable {
                    self->parts_.streamed = std::move(made);
@@ -183,6 +193,7 @@ Result<Build::Told> Build::attach(const Communicator& comm, uint64_t group) {
         }
     }
     told.host = TRY(planning_begin(comm));
+    told.board = device_.board != nullptr ? device_.board->memory()->note() : std::string();
     return told;
 }
 
@@ -247,7 +258,8 @@ std::string Build::tell(const Result<Told>& attached) {
     for (const std::string& address : attached.value().addresses) {
         out.text(address);
     }
-    return out.text(attached.value().features).text(attached.value().host).take();
+    const Told& own = attached.value();
+    return out.text(own.features).text(own.board).text(own.host).take();
 }
 
 Result<Build::Told> Build::told_read(const std::string& blob) {
@@ -264,6 +276,7 @@ Result<Build::Told> Build::told_read(const std::string& blob) {
         address = TRY(in.text(wire_address_bytes_max));
     }
     told.features = TRY(in.text(features_limit));
+    told.board = TRY(in.text(board_limit));
     told.host = TRY(in.text(in.left()));
     return told;
 }

@@ -14,7 +14,6 @@ namespace dev = gpu::device;
 
 namespace {
 
-constexpr uint64_t head_bytes = 4096;
 // Of one launch: what a copy or a sum needs to come near the device's rate, and others still fit.
 constexpr uint32_t blocks_max = 16;
 constexpr uint64_t tile_bytes = dev::move_segment_bytes;
@@ -69,18 +68,19 @@ DeviceBoard::DeviceBoard(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t 
 }
 
 Result<std::shared_ptr<DeviceBoard>> DeviceBoard::create(std::shared_ptr<gpu::Seat> seat,
-                                                         int32_t rank, int32_t rank_count) {
+                                                         int32_t rank, int32_t rank_count,
+                                                         bool exported) {
     std::shared_ptr<DeviceBoard> made(new DeviceBoard(std::move(seat), rank, rank_count));
-    TRY(made->allocate());
+    TRY(made->allocate(exported));
     return made;
 }
 
-Result<void> DeviceBoard::allocate() {
-    static_assert(sizeof(Own) <= head_bytes);
+Result<void> DeviceBoard::allocate(bool exported) {
+    static_assert(sizeof(Own) <= BoardMemory::head_bytes);
     TRY(prepare());
     const gpu::Driver& cuda = seat_->driver();
     const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, seat_->context()));
-    memory_ = TRY(BoardMemory::create(seat_, layout_, head_bytes));
+    memory_ = TRY(BoardMemory::create(seat_, layout_, exported));
     TRY(gpu::driver_check(cuda, cuda.cuMemHostGetDevicePointer(&own_device_, memory_->head(), 0),
                           "the device's address of pinned host memory"));
     head_is(&own().head, own_at(offsetof(Own, head)));
@@ -116,6 +116,17 @@ Result<BoardPeer> DeviceBoard::reach(const std::shared_ptr<BoardMemory>& theirs)
     TRY(gpu::driver_check(cuda, cuda.cuMemHostGetDevicePointer(&peer.words, theirs->words(), 0),
                           "the device's address of pinned host memory"));
     return peer;
+}
+
+Result<BoardPeer> DeviceBoard::reach(const std::string& note, Nanos deadline) {
+    std::shared_ptr<BoardImport> found = TRY(BoardImport::open(seat_, layout_, note, deadline));
+    const gpu::Driver& cuda = seat_->driver();
+    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, seat_->context()));
+    gpu::Address words = 0;
+    TRY(gpu::driver_check(cuda, cuda.cuMemHostGetDevicePointer(&words, found->words(), 0),
+                          "the device's address of pinned host memory"));
+    const gpu::Address board = found->board();
+    return BoardPeer{std::move(found), board, words};
 }
 
 void DeviceBoard::connect(std::vector<BoardPeer> peers, std::vector<std::string> names) {

@@ -41,7 +41,8 @@ struct BoardPeer {
 class DeviceBoard : public DeviceStreamed {
   public:
     static Result<std::shared_ptr<DeviceBoard>> create(std::shared_ptr<gpu::Seat> seat,
-                                                       int32_t rank, int32_t rank_count);
+                                                       int32_t rank, int32_t rank_count,
+                                                       bool exported);
     ~DeviceBoard() override;
 
     const std::shared_ptr<BoardMemory>& memory() const { return memory_; }
@@ -49,6 +50,8 @@ class DeviceBoard : public DeviceStreamed {
     void connect(std::vector<BoardPeer> peers, std::vector<std::string> names);
     // The board of a rank of this process.
     Result<BoardPeer> reach(const std::shared_ptr<BoardMemory>& theirs);
+    // The one of which `note` tells, of whatever process. Waits, at most till the deadline.
+    Result<BoardPeer> reach(const std::string& note, Nanos deadline);
 
     std::optional<Error> poll(uint32_t) override;
     void serve(Shard& shard, std::function<void(const Error&)> failed) override;
@@ -69,7 +72,7 @@ class DeviceBoard : public DeviceStreamed {
     };
 
     DeviceBoard(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count);
-    Result<void> allocate();
+    Result<void> allocate(bool exported);
     Own& own() const { return *static_cast<Own*>(memory_->head()); }
     void streams_let_go() override;
     gpu::Address own_at(uint64_t offset) const { return own_device_ + offset; }

@@ -42,7 +42,7 @@ Result<DeviceParts> parts_make(const DeviceSeat& at) {
         parts.relay = TRY(DeviceRelay::create(std::move(seat), at.rank, at.rank_count));
     } else {
         Result<std::shared_ptr<DeviceBoard>> made =
-            DeviceBoard::create(std::move(seat), at.rank, at.rank_count);
+            DeviceBoard::create(std::move(seat), at.rank, at.rank_count, !at.one_process);
         if (made.ok()) {
             parts.board = std::move(made).value();
             Process::get().boards().add(at.group, static_cast<uint32_t>(at.rank),
@@ -74,8 +74,13 @@ DeviceWay device_way(const std::vector<PeerInfo>& infos) {
         return DeviceWay::clique;
     }
     const bool near = std::ranges::all_of(
-        infos, [&](const PeerInfo& info) { return info.process == first.process; });
+        infos, [&](const PeerInfo& info) { return info.host_key == first.host_key; });
     return near ? DeviceWay::board : DeviceWay::relay;
+}
+
+bool one_process(const std::vector<PeerInfo>& infos) {
+    return std::ranges::all_of(
+        infos, [&](const PeerInfo& info) { return info.process == infos.front().process; });
 }
 
 void device_parts_make(const DeviceSeat& at, std::function<void(Result<DeviceParts>)> done) {

@@ -20,6 +20,7 @@ namespace weft {
 enum class DeviceWay : uint8_t { clique, board, relay };
 // The same on every rank.
 DeviceWay device_way(const std::vector<PeerInfo>& infos);
+bool one_process(const std::vector<PeerInfo>& infos);
 
 // One of them; of a board that could not be made, why.
 struct DeviceParts {
@@ -36,6 +37,7 @@ struct DeviceSeat {
     int32_t device = 0;
     int32_t rank = 0, rank_count = 1;
     DeviceWay way = DeviceWay::relay;
+    bool one_process = true;
 };
 // `done` is called on the service thread.
 void device_parts_make(const DeviceSeat& at, std::function<void(Result<DeviceParts>)> done);
@@ -47,6 +49,7 @@ struct BoardVote {
     DeviceSeat at;
     std::weak_ptr<Communicator> comm;  // weak: an abort may free it at any time
     std::vector<std::string> names;    // of the ranks
+    std::vector<std::string> notes;    // what they told of their boards, for other processes
 };
 using StreamedMade = std::function<void(std::shared_ptr<DeviceStreamed>)>;
 void board_vote(BoardVote vote, DeviceParts parts, StreamedMade done);
