@@ -85,6 +85,7 @@ def probe(quick):
         check("facts", "facts"),
         check("health", "health"),
         check("litmus", "litmus", "--rounds", rounds),
+        check("memory of processes", "memory"),
         check("copy", "copy", *copy),
         correct("gang 2 small", count=10),
         correct("gang 2", count=300000),
