@@ -41,6 +41,31 @@ uint64_t process_nonce() {
     return nonce;
 }
 
+namespace {
+
+// Field 22 of proc(5)'s stat; the second may hold anything, in brackets.
+std::string start_time() {
+    const Result<std::string> stat = file_read("/proc/self/stat");
+    if (!stat.ok()) {
+        return "unknown";
+    }
+    size_t at = stat.value().rfind(')');
+    for (int field = 2; field < 22 && at != std::string::npos; field++) {
+        at = stat.value().find(' ', at + 1);
+    }
+    if (at == std::string::npos) {
+        return "unknown";
+    }
+    return stat.value().substr(at + 1, stat.value().find(' ', at + 1) - at - 1);
+}
+
+}  // namespace
+
+std::string process_identity() {
+    return format("%s/%d/%s/%016llx", boot_id().c_str(), getpid(), start_time().c_str(),
+                  static_cast<unsigned long long>(process_nonce()));
+}
+
 std::string host_name() {
     utsname names{};
     return uname(&names) == 0 ? names.nodename : "localhost";

@@ -16,7 +16,10 @@ void random_bytes(std::span<uint8_t> out);  // from the kernel; aborts if it has
 uint64_t random_u64();
 
 uint64_t process_nonce();  // random, fixed for the life of this process image
-std::string host_name();   // as uname says it, domain included
+// Of this process and no other: what runs (boot id), its number there, when it began, and the
+// nonce. A child made by fork() has another.
+std::string process_identity();
+std::string host_name();  // as uname says it, domain included
 
 // How many threads of this process can really run at once: affinity, then the cgroup's CPU quota
 // (v2 and v1, every ancestor), at least 1. Read anew on every call.

@@ -7,6 +7,15 @@
 
 namespace weft {
 
+namespace {
+
+Result<void> wait_for(const gpu::DevicePlace& at) {
+    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(*at.driver, at.context));
+    return gpu::driver_check(*at.driver, at.driver->cuCtxSynchronize(), "waiting for the device");
+}
+
+}  // namespace
+
 Result<void*> DeviceMemories::take(const gpu::Driver& driver, int device, size_t bytes) {
     TRY(gpu::driver_init(driver));
     gpu::Device own = 0;
@@ -14,14 +23,15 @@ Result<void*> DeviceMemories::take(const gpu::Driver& driver, int device, size_t
                           format("ncclMemAlloc : CUDA device %d", device)));
     auto context =
         std::make_unique<gpu::PrimaryContext>(TRY(gpu::PrimaryContext::retain(driver, own)));
-    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(driver, context->get()));
-    gpu::Address address = 0;
-    TRY(gpu::driver_check(
-        driver, driver.cuMemAlloc(&address, bytes),
-        format("ncclMemAlloc : allocating %zu bytes on CUDA device %d", bytes, device)));
-    void* const memory = reinterpret_cast<void*>(address);
+    Result<std::unique_ptr<gpu::ExportedMemory>> made =
+        gpu::ExportedMemory::create(context->place(), bytes);
+    if (!made.ok()) {
+        made.error().what = "ncclMemAlloc : " + made.error().what;
+        return std::move(made).error();
+    }
+    void* const memory = reinterpret_cast<void*>(made.value()->address());
     const std::lock_guard lock(mutex_);
-    taken_[memory] = {&driver, std::move(context)};
+    taken_[memory] = {std::move(context), std::move(made).value()};
     return memory;
 }
 
@@ -36,10 +46,16 @@ Result<bool> DeviceMemories::give_back(void* memory) {
         taken = std::move(found->second);
         taken_.erase(found);
     }
-    const gpu::Driver& driver = *taken.driver;
-    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(driver, taken.context->get()));
-    TRY(gpu::driver_check(driver, driver.cuMemFree(reinterpret_cast<gpu::Address>(memory)),
-                          format("ncclMemFree : freeing %p", memory)));
+    // What is unmapped is gone at once, and programs may free what the device still uses, as they
+    // may with cuMemFree.
+    const gpu::DevicePlace at = taken.context->place();
+    Result<void> waited = wait_for(at);
+    if (!waited.ok()) {
+        waited.error().what = format("ncclMemFree : freeing %p: ", memory) + waited.error().what;
+        const std::lock_guard lock(mutex_);
+        taken_[memory] = std::move(taken);
+        return std::move(waited).error();
+    }
     return true;
 }
 

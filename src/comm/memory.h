@@ -1,5 +1,6 @@
 // ncclMemAlloc: on hosts memory that peers on the same host reach without a copy, on devices memory
-// of the device. Which of them follows the rule for communicators (src/gpu/kind.h). Thread-safe.
+// that may be given to them (src/gpu/export.h). Which of them follows the rule for communicators
+// (src/gpu/kind.h). Thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,7 @@
 #include <mutex>
 
 #include "src/base/result.h"
-#include "src/gpu/context.h"
+#include "src/gpu/export.h"
 
 namespace weft {
 
@@ -16,6 +17,7 @@ Result<void*> memory_alloc(size_t bytes);  // null for 0 bytes
 Result<void> memory_free(void* memory);    // null: nothing to do
 
 // What was taken on devices. Lifetime: a context is retained as long as memory of it is taken.
+// Taking and giving back may wait for the device, and giving back does.
 class DeviceMemories {
   public:
     Result<void*> take(const gpu::Driver& driver, int device, size_t bytes);
@@ -24,8 +26,8 @@ class DeviceMemories {
 
   private:
     struct Taken {
-        const gpu::Driver* driver = nullptr;
         std::unique_ptr<gpu::PrimaryContext> context;
+        std::unique_ptr<gpu::ExportedMemory> memory;
     };
     std::mutex mutex_;
     std::map<void*, Taken> taken_;

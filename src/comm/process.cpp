@@ -211,6 +211,15 @@ std::shared_ptr<DeviceClique> Process::clique(uint64_t group, uint32_t rank_coun
     return clique;
 }
 
+Result<std::shared_ptr<Handover>> Process::handover() {
+    Reactor& service = reactor();
+    const std::lock_guard lock(mutex_);
+    if (handover_ == nullptr) {
+        handover_ = TRY(Handover::create(service));
+    }
+    return handover_;
+}
+
 ncclComm* Process::handle_make(std::shared_ptr<Communicator> comm) {
     auto made = std::make_unique<ncclComm>();
     ncclComm* handle = made.get();

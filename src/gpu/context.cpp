@@ -4,6 +4,23 @@
 
 namespace weft::gpu {
 
+std::string device_uuid(const Driver& driver, Device device) {
+    Uuid uuid{};
+    std::string text;
+    if (driver.cuDeviceGetUuid != nullptr &&
+        driver.cuDeviceGetUuid(&uuid, device) == status::success) {
+        for (const char byte : uuid.bytes) {
+            text += format("%02x", static_cast<unsigned char>(byte));
+        }
+        return text;
+    }
+    char address[32] = {};
+    if (driver.cuDeviceGetPCIBusId(address, sizeof(address), device) == status::success) {
+        return address;
+    }
+    return format("device %d", device);
+}
+
 Result<PrimaryContext> PrimaryContext::retain(const Driver& driver, Device device) {
     Context context = nullptr;
     const Status result = driver.cuDevicePrimaryCtxRetain(&context, device);

@@ -4,12 +4,25 @@
 // rule: Result; the end of either object logs.
 #pragma once
 
+#include <string>
 #include <utility>
 
 #include "src/base/result.h"
 #include "src/gpu/driver.h"
 
 namespace weft::gpu {
+
+// Where calls that concern a device's memory go. The driver is borrowed for life; the context is
+// held by whoever gave this.
+struct DevicePlace {
+    const Driver* driver = nullptr;
+    Context context = nullptr;
+    Device device = 0;
+};
+
+// What names the device in every process: its UUID in hex, the bus address where the driver has
+// none.
+std::string device_uuid(const Driver& driver, Device device);
 
 // A reference to a device's primary context. While one is held the context exists.
 class PrimaryContext {
@@ -23,6 +36,7 @@ class PrimaryContext {
     PrimaryContext& operator=(PrimaryContext&&) = delete;
     Context get() const { return context_; }
     Device device() const { return device_; }
+    DevicePlace place() const { return {driver_, context_, device_}; }
 
   private:
     PrimaryContext(const Driver& driver, Device device, Context context)

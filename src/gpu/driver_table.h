@@ -25,6 +25,7 @@
     ROW(required, cuCtxGetCurrent, 4000, Status(Context* context)) \
     ROW(required, cuCtxPushCurrent, 4000, Status(Context context)) \
     ROW(required, cuCtxPopCurrent, 4000, Status(Context* context)) \
+    ROW(required, cuCtxSynchronize, 2000, Status()) \
     ROW(required, cuCtxGetDevice, 2000, Status(Device* device)) \
     ROW(required, cuCtxEnablePeerAccess, 4000, Status(Context peer, unsigned flags)) \
     ROW(required, cuModuleLoadData, 2000, Status(Module* module, const void* image)) \
@@ -51,6 +52,28 @@
     ROW(required, cuMemHostUnregister, 4000, Status(void* memory)) \
     ROW(required, cuMemHostGetDevicePointer, 3020, Status(Address* address, void* memory, unsigned flags)) \
     ROW(required, cuMemGetAddressRange, 3020, Status(Address* base, size_t* bytes, Address address)) \
+    ROW(optional, cuMemGetAllocationGranularity, 10020, \
+        Status(size_t* granularity, const MemoryProperties* properties, int option)) \
+    ROW(optional, cuMemCreate, 10020, \
+        Status(MemoryHandle* handle, size_t bytes, const MemoryProperties* properties, unsigned long long flags)) \
+    ROW(optional, cuMemRelease, 10020, Status(MemoryHandle handle)) \
+    ROW(optional, cuMemAddressReserve, 10020, \
+        Status(Address* address, size_t bytes, size_t alignment, Address wish, unsigned long long flags)) \
+    ROW(optional, cuMemAddressFree, 10020, Status(Address address, size_t bytes)) \
+    ROW(optional, cuMemMap, 10020, \
+        Status(Address address, size_t bytes, size_t offset, MemoryHandle handle, unsigned long long flags)) \
+    ROW(optional, cuMemUnmap, 10020, Status(Address address, size_t bytes)) \
+    ROW(optional, cuMemSetAccess, 10020, \
+        Status(Address address, size_t bytes, const MemoryAccess* access, size_t count)) \
+    ROW(optional, cuMemExportToShareableHandle, 10020, \
+        Status(void* shared, MemoryHandle handle, int type, unsigned long long flags)) \
+    ROW(optional, cuMemImportFromShareableHandle, 10020, Status(MemoryHandle* handle, void* shared, int type)) \
+    ROW(optional, cuMemRetainAllocationHandle, 11000, Status(MemoryHandle* handle, void* address)) \
+    ROW(optional, cuMemGetAllocationPropertiesFromHandle, 10020, \
+        Status(MemoryProperties* properties, MemoryHandle handle)) \
+    ROW(optional, cuIpcGetMemHandle, 4010, Status(IpcHandle* handle, Address address)) \
+    ROW(optional, cuIpcOpenMemHandle, 11000, Status(Address* address, IpcHandle handle, unsigned flags)) \
+    ROW(optional, cuIpcCloseMemHandle, 4010, Status(Address address)) \
     ROW(required, cuMemcpyAsync, 4000, Status(Address to, Address from, size_t bytes, Stream stream)) \
     ROW(required, cuMemsetD8Async, 3020, Status(Address to, unsigned char value, size_t count, Stream stream)) \
     ROW(required, cuPointerGetAttributes, 7000, \

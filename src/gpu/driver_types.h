@@ -22,9 +22,40 @@ using Graph = struct GraphOpaque*;
 using GraphNode = struct GraphNodeOpaque*;
 using UserObject = struct UserObjectOpaque*;
 using HostCall = void (*)(void*);
+using MemoryHandle = unsigned long long;  // CUmemGenericAllocationHandle
 
 struct Uuid {
     char bytes[16];
+};
+
+// CUipcMemHandle
+struct IpcHandle {
+    char bytes[64];
+};
+
+struct MemoryLocation {
+    int type;
+    int id;
+};
+
+// CUmemAllocationProp
+struct MemoryProperties {
+    int type;
+    int handle_types;  // bits
+    MemoryLocation location;
+    void* windows;  // null
+    struct Flags {
+        unsigned char compression;
+        unsigned char rdma;  // NICs may be given it
+        unsigned short usage;
+        unsigned char reserved[4];
+    } flags;
+};
+
+// CUmemAccessDesc
+struct MemoryAccess {
+    MemoryLocation location;
+    int flags;
 };
 
 namespace status {
@@ -36,6 +67,7 @@ inline constexpr Status stub_library = 34;
 inline constexpr Status no_device = 100;
 inline constexpr Status invalid_device = 101;
 inline constexpr Status invalid_context = 201;
+inline constexpr Status peer_access_unsupported = 217;
 inline constexpr Status invalid_handle = 400;
 inline constexpr Status not_found = 500;
 inline constexpr Status not_ready = 600;
@@ -53,6 +85,9 @@ inline constexpr int multiprocessor_count = 16;
 inline constexpr int capability_major = 75;
 inline constexpr int capability_minor = 76;
 inline constexpr int cooperative_launch = 95;
+inline constexpr int virtual_memory = 102;
+inline constexpr int posix_descriptors = 103;
+inline constexpr int rdma_with_virtual_memory = 110;
 }  // namespace device_attribute
 
 namespace pointer_attribute {
@@ -60,12 +95,41 @@ inline constexpr int memory_type = 2;
 inline constexpr int buffer_id = 7;
 inline constexpr int is_managed = 8;
 inline constexpr int device_ordinal = 9;
+inline constexpr int legacy_ipc_capable = 10;
+inline constexpr int range_start = 11;
+inline constexpr int range_size = 12;
+inline constexpr int pool_handle = 17;
 }  // namespace pointer_attribute
 
 namespace memory_type {
 inline constexpr unsigned host = 1;
 inline constexpr unsigned device = 2;
 }  // namespace memory_type
+
+// Of memory made by cuMemCreate.
+namespace allocation_type {
+inline constexpr int pinned = 1;
+}
+
+namespace location_type {
+inline constexpr int device = 1;
+}
+
+namespace handle_type {
+inline constexpr int posix_descriptor = 1;
+}
+
+namespace access_flag {
+inline constexpr int read_write = 3;
+}
+
+namespace granularity {
+inline constexpr int recommended = 1;
+}
+
+namespace ipc_flag {
+inline constexpr unsigned lazy_peer_access = 1;
+}
 
 namespace function_attribute {
 inline constexpr int local_bytes = 3;

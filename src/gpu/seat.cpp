@@ -13,23 +13,6 @@ Result<int> attribute_of(const Driver& driver, Device device, int attribute) {
     return value;
 }
 
-std::string uuid_of(const Driver& driver, Device device) {
-    Uuid uuid{};
-    std::string text;
-    if (driver.cuDeviceGetUuid != nullptr &&
-        driver.cuDeviceGetUuid(&uuid, device) == status::success) {
-        for (const char byte : uuid.bytes) {
-            text += format("%02x", static_cast<unsigned char>(byte));
-        }
-        return text;
-    }
-    char address[32] = {};
-    if (driver.cuDeviceGetPCIBusId(address, sizeof(address), device) == status::success) {
-        return address;
-    }
-    return format("device %d", device);
-}
-
 Result<DeviceFacts> facts_of(const Driver& driver, int ordinal, Device device) {
     DeviceFacts facts;
     facts.ordinal = ordinal;
@@ -37,7 +20,7 @@ Result<DeviceFacts> facts_of(const Driver& driver, int ordinal, Device device) {
     TRY(driver_check(driver, driver.cuDeviceGetName(name, sizeof(name), device),
                      format("the name of CUDA device %d", ordinal)));
     facts.name = name;
-    facts.uuid = uuid_of(driver, device);
+    facts.uuid = device_uuid(driver, device);
     facts.multiprocessors =
         TRY(attribute_of(driver, device, device_attribute::multiprocessor_count));
     const int major = TRY(attribute_of(driver, device, device_attribute::capability_major));
@@ -86,6 +69,7 @@ Result<void> Seat::load() {
     Module& module = modules_[data_type_count];
     TRY(image_load(*driver_, facts_, "copying", image, &module));
     move_kernel_ = TRY(kernel_load(module, "move_rows"));
+    board_kernel_ = TRY(kernel_load(module, "board_rows"));
     return {};
 }
 

@@ -254,3 +254,52 @@ TEST_CASE("operations are counted, launches are one for a group", "[clique]") {
     NCCL(weftCommStats(job.comms[2], &stats));
     CHECK(stats.ops == 1);
 }
+
+TEST_CASE("memory of the library is freed when the device has done with it") {
+    Job job(1);
+    job.cuda.fake->no_waiting = 0;
+    const int allocations = job.cuda.fake->live_allocations;
+    const int physicals = job.cuda.fake->live_physicals;
+    const bool plain = GENERATE(false, true);
+    job.cuda.fake->no_virtual_memory = plain ? 1 : 0;
+    void* memory = nullptr;
+    NCCL(ncclMemAlloc(&memory, 4096));
+    CHECK(job.cuda.fake->live_physicals == physicals + (plain ? 0 : 1));
+    // The stream stands still and then uses the memory: that it is freed at once would end us.
+    std::atomic<bool> go{false};
+    CUDA(job.cuda->cuLaunchHostFunc(
+        job.streams[0],
+        [](void* at) {
+            while (!*static_cast<std::atomic<bool>*>(at)) {
+                std::this_thread::yield();
+            }
+        },
+        &go));
+    CUDA(
+        job.cuda->cuMemsetD8Async(reinterpret_cast<gpu::Address>(memory), 1, 4096, job.streams[0]));
+    std::thread later([&] {
+        for (int turns = 0; turns < 10'000; turns++) {
+            std::this_thread::yield();
+        }
+        go = true;
+    });
+    CHECK(ncclMemFree(memory) == ncclSuccess);
+    CHECK(go);
+    later.join();
+    CHECK(job.cuda.fake->live_allocations == allocations);
+    CHECK(job.cuda.fake->live_physicals == physicals);
+}
+
+TEST_CASE("memory of the library stays when it cannot be freed now") {
+    Job job(1);
+    job.cuda.fake->no_waiting = 0;
+    const int before = job.cuda.fake->live_allocations;
+    void* memory = nullptr;
+    NCCL(ncclMemAlloc(&memory, 4096));
+    job.cuda.fake->no_waiting = 1;
+    CHECK(ncclMemFree(memory) == ncclUnhandledCudaError);
+    CHECK(job.cuda.fake->live_allocations == before + 1);
+    job.cuda.fake->no_waiting = 0;
+    CHECK(ncclMemFree(memory) == ncclSuccess);
+    CHECK(job.cuda.fake->live_allocations == before);
+}

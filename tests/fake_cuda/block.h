@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/gpu/device/mem.h"
+#include "src/gpu/driver_types.h"
 
 namespace weft::gpu {
 
@@ -21,7 +22,7 @@ class HostBlock : public device::Block {
     HostBlock& operator=(const HostBlock&) = delete;
 
     // Of the thread that runs a block, and so of all the block's threads: whose kernel it is.
-    static inline thread_local const void* owner = nullptr;
+    static inline thread_local Context owner = nullptr;
 
     // Calls body(Threads, this) on every thread of the block, the first being the caller's.
     template <class Body>

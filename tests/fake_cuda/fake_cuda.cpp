@@ -17,6 +17,7 @@
 #include "src/gpu/device/program.h"
 #include "src/gpu/driver_table.h"
 #include "tests/fake_cuda/block.h"
+#include "tests/fake_cuda/calls.h"
 #include "tests/fake_cuda/control.h"
 #include "tests/fake_cuda/hostile.h"
 #include "tests/fake_cuda/kernels.h"
@@ -26,41 +27,17 @@
 
 #define FAKE_EXPORT extern "C" __attribute__((visibility("default")))
 
-FakeCudaControl fake_cuda_control = {12080,
-                                     1,
-                                     nullptr,
-                                     0,
-                                     1,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     {0},
-                                     {0},
-                                     {0},
-                                     {0},
-                                     {0},
-                                     {0},
-                                     weft::gpu::capture_begin,
-                                     weft::gpu::capture_end,
-                                     weft::gpu::graph_launch,
-                                     weft::gpu::graph_destroy};
+FakeCudaControl fake_cuda_control = {.capture_begin = weft::gpu::capture_begin,
+                                     .capture_end = weft::gpu::capture_end,
+                                     .graph_launch = weft::gpu::graph_launch,
+                                     .graph_destroy = weft::gpu::graph_destroy,
+                                     .pool_take = weft::gpu::pool_take,
+                                     .pool_free = weft::gpu::pool_free};
 
 namespace weft::gpu {
 
 struct ModuleOpaque {
     const void* image = nullptr;
-};
-
-struct ContextOpaque {
-    Device device = 0;
-    int references = 0;
 };
 
 struct UserObjectOpaque {
@@ -79,13 +56,21 @@ thread_local std::vector<Context> stack;
 std::set<Function>& functions_loaded = *new std::set<Function>;  // under mutex
 std::atomic<bool> dead{false};  // the device answers nothing any more
 
+// Every function but a few needs cuInit first, and most a context.
+Status ready() {
+    return initialised ? status::success : status::not_initialized;
+}
+
+#define REQUIRE FAKE_REQUIRE
+
+}  // namespace
+
 bool device_valid(Device device) {
     return device >= 0 && device < fake_cuda_control.devices;
 }
 
-// Every function but a few needs cuInit first, and most a context.
-Status ready() {
-    return initialised ? status::success : status::not_initialized;
+Context context_current() {
+    return stack.empty() ? nullptr : stack.back();
 }
 
 Status in_context() {
@@ -95,25 +80,15 @@ Status in_context() {
     if (dead) {
         return status::launch_failed;
     }
-    return stack.empty() || stack.back() == nullptr ? status::invalid_context : status::success;
+    return context_current() == nullptr ? status::invalid_context : status::success;
 }
 
-#define REQUIRE(expression)                                                \
-    if (const Status result_ = (expression); result_ != status::success) { \
-        return result_;                                                    \
-    }
-
-Status allocate(Address* address, size_t bytes, bool host) {
+Status in_context_unsafe(bool waits) {
     REQUIRE(in_context());
-    REQUIRE(unsafe_call());
-    return memory_take(address, bytes, stack.back(), host);
+    return unsafe_call(waits);
 }
 
-Status release(Address address, bool host) {
-    REQUIRE(in_context());
-    REQUIRE(unsafe_call());
-    return memory_free(address, host);
-}
+namespace {
 
 // What was planted by the environment, once the program starts.
 __attribute__((constructor)) void plant() {
@@ -126,12 +101,6 @@ __attribute__((constructor)) void plant() {
     fake_cuda_control.device_dies = number("FAKE_CUDA_DEAD");
     fake_cuda_control.copy_wrong = number("FAKE_CUDA_WRONG");
     fake_cuda_control.block_threads = static_cast<unsigned>(std::max(1, number("FAKE_CUDA_BLOCK")));
-}
-
-// True once: when it has counted down to nothing.
-bool comes_up(std::atomic<int>& count) {
-    const std::lock_guard lock(mutex);
-    return count > 0 && --count == 0;
 }
 
 // Ours has no end, and lets nobody see that it should.
@@ -212,7 +181,7 @@ Status kernel_loaded(Function function) {
 }
 
 // One function per row; the rows without one answer "not supported".
-struct Fake {
+struct Fake : IpcCalls {
     static Status cuInit(unsigned flags) {
         fake_cuda_control.init_count++;
         if (fake_cuda_control.devices == 0) {
@@ -297,67 +266,11 @@ struct Fake {
         stack.pop_back();
         return status::success;
     }
+    // Within a capture, or when nothing may wait, as the calls that wait by the way.
+    static Status cuCtxSynchronize() { return in_context_unsafe(); }
     static Status cuCtxGetDevice(Device* device) {
         REQUIRE(in_context());
         *device = stack.back()->device;
-        return status::success;
-    }
-    static Status cuMemAlloc(Address* address, size_t bytes) {
-        return allocate(address, bytes, false);
-    }
-    static Status cuMemFree(Address address) { return release(address, false); }
-    static Status cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
-        Address address = 0;
-        REQUIRE(allocate(&address, bytes, true));
-        *memory = reinterpret_cast<void*>(address);
-        return status::success;
-    }
-    static Status cuMemFreeHost(void* memory) {
-        return release(reinterpret_cast<Address>(memory), true);
-    }
-    static Status cuMemHostRegister(void* memory, size_t bytes, unsigned) {
-        REQUIRE(in_context());
-        REQUIRE(unsafe_call());
-        return memory_register(reinterpret_cast<Address>(memory), bytes, stack.back());
-    }
-    static Status cuMemHostUnregister(void* memory) {
-        REQUIRE(in_context());
-        REQUIRE(unsafe_call());
-        return memory_unregister(reinterpret_cast<Address>(memory));
-    }
-    static Status cuMemGetAddressRange(Address* base, size_t* bytes, Address address) {
-        REQUIRE(in_context());
-        const Allocation found = memory_find(address);
-        if (found.begin == 0) {
-            return status::not_found;
-        }
-        *base = found.begin;
-        *bytes = found.bytes;
-        return status::success;
-    }
-    static Status cuMemHostGetDevicePointer(Address* address, void* memory, unsigned) {
-        *address = reinterpret_cast<Address>(memory);
-        return memory_holds(*address, 1) ? status::success : status::invalid_value;
-    }
-    // Either end may be pageable memory of the host, which is not known here.
-    static Status cuMemcpyAsync(Address to, Address from, size_t bytes, Stream stream) {
-        REQUIRE(in_context());
-        if (!memory_holds(to, bytes) && !memory_holds(from, bytes)) {
-            return status::invalid_value;
-        }
-        const bool wrong = !memory_holds(to, 1) && comes_up(fake_cuda_control.copy_wrong);
-        stream_give(stream, [=] {
-            std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
-            *reinterpret_cast<char*>(to) ^= wrong ? 1 : 0;
-        });
-        return status::success;
-    }
-    static Status cuMemsetD8Async(Address to, unsigned char value, size_t count, Stream stream) {
-        REQUIRE(in_context());
-        if (!memory_holds(to, count)) {
-            return status::invalid_value;
-        }
-        stream_give(stream, [=] { std::memset(reinterpret_cast<void*>(to), value, count); });
         return status::success;
     }
     static Status cuModuleLoadData(Module* module, const void* image) {
@@ -393,33 +306,23 @@ struct Fake {
                      ? static_cast<int>(resident != 0 ? resident : 132)
                  : attribute == device_attribute::capability_major   ? 9
                  : attribute == device_attribute::cooperative_launch ? 1
-                                                                     : 0;
+                 : attribute == device_attribute::virtual_memory ||
+                         attribute == device_attribute::posix_descriptors ||
+                         attribute == device_attribute::rdma_with_virtual_memory
+                     ? (fake_cuda_control.no_virtual_memory != 0 ? 0 : 1)
+                     : 0;
         return device_valid(device) ? status::success : status::invalid_device;
     }
-    static Status cuDeviceCanAccessPeer(int* can, Device, Device) {
-        *can = 1;
+    static Status cuDeviceCanAccessPeer(int* can, Device device, Device peer) {
+        *can = device != peer && fake_cuda_control.no_peers == 0 ? 1 : 0;
         return ready();
     }
-    static Status cuCtxEnablePeerAccess(Context peer, unsigned) {
+    static Status cuCtxEnablePeerAccess(Context peer, unsigned flags) {
         REQUIRE(in_context());
-        peer_enable(stack.back(), peer);
-        return status::success;
-    }
-    static Status cuPointerGetAttributes(unsigned count, int* attributes, void** values,
-                                         Address address) {
-        REQUIRE(in_context());
-        const Allocation found = memory_find(address);
-        for (unsigned i = 0; i < count; ++i) {
-            if (attributes[i] == pointer_attribute::memory_type) {
-                *static_cast<unsigned*>(values[i]) = found.begin == 0 ? 0
-                                                     : found.host     ? memory_type::host
-                                                                      : memory_type::device;
-            } else if (attributes[i] == pointer_attribute::device_ordinal) {
-                *static_cast<int*>(values[i]) = found.begin == 0 ? -2 : found.context->device;
-            } else {
-                return status::not_supported;
-            }
+        if (flags != 0 || peer == stack.back()) {
+            return status::invalid_device;
         }
+        peer_enable(stack.back()->device, peer->device);
         return status::success;
     }
     static Status cuModuleGetFunction(Function* function, Module, const char* name) {
@@ -473,25 +376,22 @@ struct Fake {
         if (!memory_holds(at, 4) || at % 4 != 0 || flags != 0) {
             return status::invalid_value;
         }
-        stream_give(stream, [=] { word_of(at).store(value, std::memory_order_release); });
-        return status::success;
+        return stream_give(stream, [=] { word_of(at).store(value, std::memory_order_release); });
     }
     static Status cuStreamWaitValue32(Stream stream, Address at, uint32_t value, unsigned flags) {
         REQUIRE(in_context());
         if (!memory_holds(at, 4) || at % 4 != 0 || flags != wait_value_flag::equal) {
             return status::invalid_value;
         }
-        stream_give(stream, [=] {
+        return stream_give(stream, [=] {
             while (word_of(at).load(std::memory_order_acquire) != value) {
                 std::this_thread::yield();
             }
         });
-        return status::success;
     }
     static Status cuLaunchHostFunc(Stream stream, HostCall call, void* argument) {
         REQUIRE(ready());
-        stream_give(stream, [=] { call(argument); });
-        return status::success;
+        return stream_give(stream, [=] { call(argument); });
     }
     static Status cuStreamCreateWithPriority(Stream* stream, unsigned flags, int) {
         REQUIRE(in_context());
@@ -576,6 +476,9 @@ constexpr auto not_supported_as(Status (*)(A...)) {
 
 // What programs call. A graph that is ready is the graph.
 struct FakeProgram {
+    static Status cuMemAllocAsync(Address* address, size_t bytes, Stream stream) {
+        return pool_take(address, bytes, stream);
+    }
     static Status cuStreamBeginCapture(Stream stream, int mode) {
         return capture_begin(stream, mode);
     }
@@ -623,6 +526,7 @@ const Entry* table_find(const char* name) {
         FAKE_PROGRAM(cuGraphInstantiateWithFlags),
         FAKE_PROGRAM(cuGraphLaunch),
         FAKE_PROGRAM(cuGraphExecDestroy),
+        FAKE_PROGRAM(cuMemAllocAsync),
 #undef FAKE_PROGRAM
     };
     for (const Entry& entry : entries) {

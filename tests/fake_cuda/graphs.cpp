@@ -64,7 +64,7 @@ void GraphOpaque::end() {
     }).join();
 }
 
-Status unsafe_call() {
+Status unsafe_call(bool waits) {
     {
         const std::lock_guard lock(captures_mutex);
         for (const Graph graph : captures) {
@@ -78,8 +78,10 @@ Status unsafe_call() {
         fake_cuda_control.waits_refused++;
         return status::not_permitted;
     }
-    const Held held(fake_cuda_hostile.calls_held);
-    device_wait_idle();
+    if (waits) {
+        const Held held(fake_cuda_hostile.calls_held);
+        device_wait_idle();
+    }
     return status::success;
 }
 

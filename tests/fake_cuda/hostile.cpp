@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "tests/fake_cuda/block.h"
+#include "tests/fake_cuda/calls.h"
 #include "tests/fake_cuda/memory.h"
 
 FakeCudaHostile fake_cuda_hostile = {{0}, {0}, {0}, {0}, {0}, {0}};
@@ -19,8 +20,7 @@ namespace weft::gpu {
 namespace {
 
 std::mutex& peers_mutex = *new std::mutex;  // never destroyed, see streams.cpp
-std::set<std::pair<const void*, const void*>>& peers =
-    *new std::set<std::pair<const void*, const void*>>;
+std::set<std::pair<Device, Device>>& peers = *new std::set<std::pair<Device, Device>>;
 
 thread_local int halves_left = 0;  // of the vector that this thread stores
 
@@ -38,12 +38,14 @@ void come_late() {
     }
 }
 
-bool reaches(const void* context, const Allocation& memory) {
-    if (context == nullptr || memory.host || memory.context == context) {
+// What was mapped or opened was so for whoever reaches it.
+bool reaches(Context context, const Allocation& memory) {
+    const bool own = memory.use == MemoryUse::plain || memory.use == MemoryUse::pool;
+    if (context == nullptr || !own || memory.device == context->device) {
         return true;
     }
     const std::lock_guard lock(peers_mutex);
-    return peers.contains({context, memory.context});
+    return peers.contains({context->device, memory.device});
 }
 
 }  // namespace
@@ -81,7 +83,7 @@ bool vector_torn(bool stores) {
     return random() / 64 % 2 != 0;
 }
 
-void peer_enable(Context from, Context to) {
+void peer_enable(Device from, Device to) {
     const std::lock_guard lock(peers_mutex);
     peers.emplace(from, to);
 }

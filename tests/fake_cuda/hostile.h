@@ -40,7 +40,7 @@ void kernel_access(const void* at, uint64_t bytes);
 // Whether the high half of a vector moves first. The second half of one that is stored comes late.
 bool vector_torn(bool stores);
 
-void peer_enable(Context from, Context to);
+void peer_enable(Device from, Device to);
 
 // Fresh memory: no word is zero, no two are alike, and each is smaller than those before it, so
 // that a word that nobody has set to zero is never one that somebody waits for.

@@ -112,8 +112,9 @@ void stream_wait_idle(Stream stream);
 void device_wait_idle();
 bool device_idle();
 
-// A call that may wait for the device: allowed now? What it does to captures follows.
-Status unsafe_call();
+// A call that may wait for the device, and does if `waits`: allowed now? What it does to captures
+// follows.
+Status unsafe_call(bool waits = true);
 // A question about a stream, which a capture forbids for its own.
 Status stream_question(Stream stream);
 

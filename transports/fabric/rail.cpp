@@ -268,8 +268,10 @@ TxOp* Rail::tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes) {
     op->owner = owner;
     op->to = &to;
     ++to.under_way;
+    to.stream_written += bytes + stream_headers;
     op->bytes = bytes;
     op->parts = 1;
+    op->stream_at = 0;
     op->busy = true;
     outstanding_.fetch_add(1, std::memory_order_relaxed);
     outstanding_bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -295,7 +297,9 @@ Result<Post> Rail::posted(TxOp& op, ssize_t rc, const char* what) {
         return Post::accepted;
     }
     uint32_t peer = op.owner.peer;
+    op.to->stream_written -= op.bytes + stream_headers;
     tx_give(op);
+    answers_known_ = false;  // refusing, the provider may have made progress
     if (rc == -FI_EAGAIN) {
         return Post::again;
     }
@@ -380,6 +384,8 @@ int Rail::poll(RailEvents& events) {
     }
     fi_cq_data_entry entries[batch];
     ssize_t count = fi_cq_read(queue_.get(), entries, batch);
+    answers_known_ = count == -FI_EAGAIN || (count >= 0 && count < batch);
+    peers_writes_count(entries, count);
     for (ssize_t i = 0; i < count; ++i) {
         complete(entries[i], events);
     }

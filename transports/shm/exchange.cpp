@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -31,10 +30,7 @@ std::array<uint8_t, 16> random_nonce() {
 }  // namespace
 
 Exchange::Exchange(Reactor& reactor, bool cma)
-    : reactor_(reactor),
-      cma_(cma),
-      nonce_(random_nonce()),
-      name_(format("weft-%d-%016llx", ::getpid(), static_cast<unsigned long long>(random_u64()))) {
+    : reactor_(reactor), cma_(cma), nonce_(random_nonce()), name_(local::channel_name()) {
 }
 
 Exchange::~Exchange() = default;
@@ -47,7 +43,7 @@ Result<std::shared_ptr<Exchange>> Exchange::create(Reactor& reactor, bool cma) {
 }
 
 Result<void> Exchange::listen() {
-    listener_ = TRY(channel_listen(name_));
+    listener_ = TRY(local::channel_listen(name_));
     const Lock lock(mutex_);
     listener_watch_ = reactor_.add(listener_.get(), EPOLLIN, [weak = weak_from_this()](uint32_t) {
         if (const auto self = weak.lock()) {
@@ -125,16 +121,16 @@ void Exchange::flush_waiting() {
 
 void Exchange::dial(Remote& remote) {
     Fd socket;
-    switch (channel_dial(remote.name, &socket)) {
-        case Dial::busy:
+    switch (local::channel_dial(remote.name, &socket)) {
+        case local::Dial::busy:
             later(&Exchange::dial_waiting);
             return;
-        case Dial::refused:
+        case local::Dial::refused:
             remote_lost(remote.name,
                         "cannot be reached on this host (it ended, or it is in "
                         "another network namespace)");
             return;
-        case Dial::connected:
+        case local::Dial::connected:
             break;
     }
     const int key = line_add(std::move(socket), remote.name);
@@ -184,7 +180,7 @@ int Exchange::line_add(Fd socket, const std::string& remote) {
 
 void Exchange::accept_all() {
     while (!closed_) {
-        Fd socket = channel_accept(listener_.get());
+        Fd socket = local::channel_accept(listener_.get());
         if (!socket) {
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
                 // Out of descriptors: the listener stays readable, look again later.

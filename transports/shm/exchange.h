@@ -24,13 +24,16 @@
 
 #include "src/base/reactor.h"
 #include "src/base/result.h"
+#include "transports/common/local_channel.h"
 #include "transports/common/mailbox.h"
 #include "transports/hubs.h"
-#include "transports/shm/channel.h"
 #include "transports/shm/frames.h"
 #include "transports/shm/segment.h"
 
 namespace weft::shm {
+
+using local::Channel;
+using local::Frame;
 
 // A peer's library memory, mapped here.
 struct Import {

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "src/base/log.h"
+#include "transports/common/local_channel.h"
 
 namespace weft::shm {
 
@@ -12,7 +13,6 @@ namespace {
 
 constexpr uint32_t greet_magic = 0x57454654;
 constexpr uint32_t greet_version = 1;
-constexpr size_t name_bytes_max = 64;
 
 ByteWriter start(FrameType type) {
     ByteWriter writer;
@@ -29,13 +29,6 @@ Result<Ends> ends_read(ByteReader& body) {
     ends.from = TRY(body.u64());
     ends.to = TRY(body.u64());
     return ends;
-}
-
-bool name_good(std::string_view name) {
-    return name.starts_with("weft-") && name.size() <= name_bytes_max &&
-           std::ranges::all_of(name, [](char c) {
-               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-';
-           });
 }
 
 }  // namespace
@@ -76,9 +69,9 @@ std::string frame_range_gone(uint64_t id) {
 Result<std::string> greet_read(ByteReader& body) {
     const uint32_t magic = TRY(body.u32());
     const uint32_t version = TRY(body.u32());
-    const std::string name(TRY(body.text(name_bytes_max)));
+    const std::string name(TRY(body.text(local::channel_name_bytes_max)));
     TRY(body.end());
-    if (magic != greet_magic || version != greet_version || !name_good(name)) {
+    if (magic != greet_magic || version != greet_version || !local::channel_name_good(name)) {
         return make_error(
             Code::remote, Scope::peer,
             format("a greeting of another version (%u, ours is %u)", version, greet_version));
@@ -134,7 +127,7 @@ Result<ShmAddress> address_read(std::string_view text) {
         const auto parsed =
             std::from_chars(number.data(), number.data() + number.size(), address.wire);
         if (parsed.ec == std::errc() && parsed.ptr == number.data() + number.size() &&
-            name_good(address.hub)) {
+            local::channel_name_good(address.hub)) {
             return address;
         }
     }

@@ -1,10 +1,12 @@
 #include "src/base/machine.h"
 
 #include <sched.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <algorithm>
 
 #include <set>
+#include <sstream>
 
 #include "tests/catch.h"
 
@@ -46,6 +48,32 @@ TEST_CASE("random numbers differ, the nonce does not", "[base][machine]") {
         CHECK(seen.insert(random_u64()).second);
     }
     CHECK(process_nonce() == process_nonce());
+}
+
+TEST_CASE("a process is told from its child and from those before it", "[base][machine]") {
+    const std::string own = process_identity();
+    CHECK(own == process_identity());
+    CHECK(own.find("unknown") == std::string::npos);
+    // When it began, as ps has it: the 22nd field of a line whose second holds no blanks here.
+    std::istringstream stat(file_read("/proc/self/stat").value());
+    std::string field;
+    for (int i = 0; i < 22; i++) {
+        stat >> field;
+    }
+    CHECK(own.find("/" + std::to_string(getpid()) + "/" + field + "/") != std::string::npos);
+    int ends[2] = {};
+    REQUIRE(pipe(ends) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        const std::string other = process_identity();
+        _exit(write(ends[1], other.data(), other.size()) > 0 ? 0 : 1);
+    }
+    char other[256] = {};
+    CHECK(read(ends[0], other, sizeof other - 1) > 0);
+    waitpid(child, nullptr, 0);
+    close(ends[0]);
+    close(ends[1]);
+    CHECK(own != other);
 }
 
 TEST_CASE("files are read whole or not at all", "[base][machine]") {

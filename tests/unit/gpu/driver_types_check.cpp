@@ -3,6 +3,7 @@
 #include <cuda.h>
 #include <cudaTypedefs.h>
 
+#include <cstddef>
 #include <type_traits>
 
 #include "src/gpu/driver_table.h"
@@ -24,6 +25,23 @@ template <>
 struct Same<gpu::Uuid, CUuuid> {
     static constexpr bool value = sizeof(gpu::Uuid) == sizeof(CUuuid);
 };
+// Structs of the driver: whatever one is declared as, the layout is compared below.
+template <>
+struct Same<gpu::IpcHandle, CUipcMemHandle> {
+    static constexpr bool value = sizeof(gpu::IpcHandle) == sizeof(CUipcMemHandle);
+};
+template <>
+struct Same<gpu::MemoryProperties, CUmemAllocationProp> {
+    static constexpr bool value = sizeof(gpu::MemoryProperties) == sizeof(CUmemAllocationProp);
+};
+template <>
+struct Same<gpu::MemoryAccess, CUmemAccessDesc> {
+    static constexpr bool value = sizeof(gpu::MemoryAccess) == sizeof(CUmemAccessDesc);
+};
+template <class T>
+constexpr bool is_layout =
+    std::is_same_v<T, gpu::Uuid> || std::is_same_v<T, gpu::IpcHandle> ||
+    std::is_same_v<T, gpu::MemoryProperties> || std::is_same_v<T, gpu::MemoryAccess>;
 template <class T>
 constexpr bool opaque = std::is_class_v<T>;
 
@@ -33,7 +51,7 @@ constexpr bool pointees_same() {
     using Theirs = std::remove_cv_t<B>;
     if constexpr (std::is_const_v<A> != std::is_const_v<B>) {
         return false;
-    } else if constexpr (std::is_same_v<Ours, gpu::Uuid>) {
+    } else if constexpr (is_layout<Ours>) {
         return Same<Ours, Theirs>::value;
     } else if constexpr (opaque<Ours> || opaque<Theirs>) {
         return opaque<Ours> && opaque<Theirs>;
@@ -77,12 +95,6 @@ WEFT_CUDA_FUNCTIONS(CHECK_FUNCTION)
     static_assert(Alike<gpu::ProgramTable::name##_type, PFN_##name##_v##version>::value, #name);
 WEFT_PROGRAM_FUNCTIONS(CHECK_PROGRAM)
 
-static_assert(sizeof(gpu::MemoryKind) == sizeof(CUmemAllocationProp));
-static_assert(offsetof(gpu::MemoryKind, place) == offsetof(CUmemAllocationProp, location));
-static_assert(sizeof(gpu::MemoryAccess) == sizeof(CUmemAccessDesc));
-static_assert(offsetof(gpu::MemoryAccess, rights) == offsetof(CUmemAccessDesc, flags));
-static_assert(sizeof(gpu::IpcHandle) == sizeof(CUipcMemHandle));
-
 static_assert(gpu::status::success == CUDA_SUCCESS);
 static_assert(gpu::status::invalid_value == CUDA_ERROR_INVALID_VALUE);
 static_assert(gpu::status::out_of_memory == CUDA_ERROR_OUT_OF_MEMORY);
@@ -116,6 +128,38 @@ static_assert(gpu::pointer_attribute::is_managed == CU_POINTER_ATTRIBUTE_IS_MANA
 static_assert(gpu::pointer_attribute::device_ordinal == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL);
 static_assert(gpu::memory_type::host == CU_MEMORYTYPE_HOST);
 static_assert(gpu::memory_type::device == CU_MEMORYTYPE_DEVICE);
+
+static_assert(gpu::pointer_attribute::legacy_ipc_capable ==
+              CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE);
+static_assert(gpu::pointer_attribute::range_start == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR);
+static_assert(gpu::pointer_attribute::range_size == CU_POINTER_ATTRIBUTE_RANGE_SIZE);
+static_assert(gpu::pointer_attribute::pool_handle == CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE);
+
+static_assert(gpu::device_attribute::virtual_memory ==
+              CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED);
+static_assert(gpu::device_attribute::posix_descriptors ==
+              CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED);
+static_assert(gpu::device_attribute::rdma_with_virtual_memory ==
+              CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED);
+static_assert(gpu::status::peer_access_unsupported == CUDA_ERROR_PEER_ACCESS_UNSUPPORTED);
+static_assert(gpu::allocation_type::pinned == CU_MEM_ALLOCATION_TYPE_PINNED);
+static_assert(gpu::location_type::device == CU_MEM_LOCATION_TYPE_DEVICE);
+static_assert(gpu::handle_type::posix_descriptor == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+static_assert(gpu::access_flag::read_write == CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+static_assert(gpu::granularity::recommended == CU_MEM_ALLOC_GRANULARITY_RECOMMENDED);
+static_assert(gpu::ipc_flag::lazy_peer_access == CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
+
+#define CHECK_FIELD(ours, our_field, theirs, their_field) \
+    static_assert(offsetof(ours, our_field) == offsetof(theirs, their_field))
+CHECK_FIELD(gpu::MemoryProperties, type, CUmemAllocationProp, type);
+CHECK_FIELD(gpu::MemoryProperties, handle_types, CUmemAllocationProp, requestedHandleTypes);
+CHECK_FIELD(gpu::MemoryProperties, location.id, CUmemAllocationProp, location.id);
+CHECK_FIELD(gpu::MemoryProperties, windows, CUmemAllocationProp, win32HandleMetaData);
+CHECK_FIELD(gpu::MemoryProperties, flags.rdma, CUmemAllocationProp,
+            allocFlags.gpuDirectRDMACapable);
+CHECK_FIELD(gpu::MemoryProperties, flags.usage, CUmemAllocationProp, allocFlags.usage);
+CHECK_FIELD(gpu::MemoryAccess, location.id, CUmemAccessDesc, location.id);
+CHECK_FIELD(gpu::MemoryAccess, flags, CUmemAccessDesc, flags);
 
 static_assert(gpu::function_attribute::local_bytes == CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES);
 static_assert(gpu::function_attribute::registers == CU_FUNC_ATTRIBUTE_NUM_REGS);

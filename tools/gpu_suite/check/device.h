@@ -21,6 +21,7 @@ class Device {
     const std::string& name() const { return name_; }
     bool is_stand_in() const { return name_.starts_with("stand-in"); }
     int ordinal() const { return ordinal_; }
+    gpu::DevicePlace place() const { return {&driver_, context_, ordinal_}; }
     // The context, on this thread until it ends.
     void use() const;
 

@@ -1,8 +1,7 @@
 // What the driver and the device are and allow: nothing here fails but a driver that is not there.
-#include <unistd.h>
+#include <vector>
 
-#include <cstdio>
-
+#include "src/gpu/export.h"
 #include "tools/gpu_suite/check/commands.h"
 #include "tools/gpu_suite/check/outcome.h"
 
@@ -45,47 +44,40 @@ bool step(const Device& device, std::string& said, const char* name, gpu::Status
     return status == gpu::status::success;
 }
 
-// Memory made, mapped, reached, exported.
-std::string virtual_memory(const Device& device) {
-    const gpu::ProgramTable& cuda = device.program();
-    if (cuda.cuMemCreate == nullptr || cuda.cuMemGetAllocationGranularity == nullptr ||
-        cuda.cuMemAddressReserve == nullptr || cuda.cuMemMap == nullptr ||
-        cuda.cuMemSetAccess == nullptr || cuda.cuMemExportToShareableHandle == nullptr ||
-        cuda.cuMemUnmap == nullptr || cuda.cuMemRelease == nullptr) {
-        return "the driver has no such functions";
+constexpr uint64_t shared_bytes = 2 << 20;
+
+// As a peer would: memory of ours by its descriptor, written at one address and read at the other.
+Result<std::string> virtual_memory(const Device& device) {
+    if (!gpu::descriptors_supported(*device.operator->(), device.ordinal())) {
+        return std::string("driver or device have none");
     }
-    const gpu::MemoryKind kind{1, 1, {1, device.ordinal()}, nullptr, {}};
-    const gpu::MemoryAccess access{{1, device.ordinal()}, 3};
-    std::string said = "works";
-    size_t unit = 0;
-    gpu::MemoryHandle memory = 0;
-    gpu::Address at = 0;
-    int file = -1;
-    if (step(device, said, "granularity", cuda.cuMemGetAllocationGranularity(&unit, &kind, 0)) &&
-        step(device, said, "create", cuda.cuMemCreate(&memory, unit, &kind, 0)) &&
-        step(device, said, "reserve", cuda.cuMemAddressReserve(&at, unit, 0, 0, 0)) &&
-        step(device, said, "map", cuda.cuMemMap(at, unit, 0, memory, 0)) &&
-        step(device, said, "access", cuda.cuMemSetAccess(at, unit, &access, 1)) &&
-        step(device, said, "export", cuda.cuMemExportToShareableHandle(&file, memory, 1, 0))) {
-        value_set("virtual_memory_unit", static_cast<double>(unit));
-        close(file);
-        cuda.cuMemUnmap(at, unit);
-    }
-    if (memory != 0) {
-        cuda.cuMemRelease(memory);
-    }
-    return said;
+    const auto memory = TRY(gpu::ExportedMemory::create(device.place(), shared_bytes));
+    value_set("virtual_memory_unit", static_cast<double>(memory->bytes()));
+    std::vector<gpu::ExportedPart> parts(1);
+    parts[0].note = TRY(memory->note());
+    parts[0].descriptor = TRY(memory->descriptor());
+    const auto seen = TRY(gpu::ImportedMemory::open(device.place(), std::move(parts)));
+    constexpr uint64_t sent = 0x0123456789abcdef;
+    uint64_t got = 0;
+    device.put(memory->address(), &sent, sizeof(sent));
+    device.get(&got, seen->address(), sizeof(got));
+    return std::string(got == sent ? "works" : "what was written is not seen at its other address");
 }
 
-std::string ipc(const Device& device) {
-    if (device.program().cuIpcGetMemHandle == nullptr) {
-        return "the driver has no such function";
+// Only another process could open it.
+Result<std::string> ipc(const Device& device) {
+    if (device->cuIpcGetMemHandle == nullptr) {
+        return std::string("the driver has no such function");
     }
-    std::string said = "gives a handle";
     gpu::IpcHandle handle{};
-    step(device, said, "cuIpcGetMemHandle",
-         device.program().cuIpcGetMemHandle(&handle, device.take(2 << 20)));
-    return said;
+    TRY(gpu::driver_check(*device.operator->(),
+                          device->cuIpcGetMemHandle(&handle, device.take(shared_bytes)),
+                          "cuIpcGetMemHandle"));
+    return std::string("gives a handle");
+}
+
+std::string said(const Result<std::string>& tried) {
+    return tried.ok() ? tried.value() : tried.error().what;
 }
 
 // A word written and awaited by a stream; then the same captured.
@@ -128,8 +120,8 @@ void facts(const Device& device, const Options&) {
     for (const Attribute& one : attributes) {
         value_set(one.name, device.attribute(one.number));
     }
-    value_set("virtual memory", virtual_memory(device));
-    value_set("ipc", ipc(device));
+    value_set("virtual memory", said(virtual_memory(device)));
+    value_set("ipc", said(ipc(device)));
     value_set("stream memory operations", memory_operations(device, false));
     value_set("captured memory operations", memory_operations(device, true));
     std::string missing;

@@ -1,16 +1,18 @@
-#include "transports/shm/channel.h"
+#include "transports/common/local_channel.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
 
 #include "src/base/log.h"
+#include "src/base/machine.h"
 
-namespace weft::shm {
+namespace weft::local {
 
 namespace {
 
@@ -130,6 +132,17 @@ Channel::Got Channel::receive(Frame* frame) {
     return Got::frame;
 }
 
+std::string channel_name() {
+    return format("weft-%d-%016llx", ::getpid(), static_cast<unsigned long long>(random_u64()));
+}
+
+bool channel_name_good(std::string_view name) {
+    return name.starts_with("weft-") && name.size() <= channel_name_bytes_max &&
+           std::ranges::all_of(name, [](char c) {
+               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-';
+           });
+}
+
 Result<Fd> channel_listen(const std::string& name) {
     Fd socket(::socket(AF_UNIX, socket_type, 0));
     sockaddr_un address{};
@@ -160,4 +173,4 @@ Dial channel_dial(const std::string& name, Fd* socket) {
     return *socket && (errno == EAGAIN || errno == EINTR) ? Dial::busy : Dial::refused;
 }
 
-}  // namespace weft::shm
+}  // namespace weft::local

@@ -1,7 +1,8 @@
-// One socket between two hubs: frames of at most frame_bytes_max with up to four descriptors, over
-// an abstract SOCK_SEQPACKET socket (no file anywhere; it stays inside the network namespace, so
-// that virtual hosts cannot reach each other by it). Thread rule: under the hub's lock. Failure
-// rule: a socket that fails or talks nonsense is `broken`, and stays so.
+// One socket between two processes of a host: frames of at most frame_bytes_max with up to four
+// descriptors, over an abstract SOCK_SEQPACKET socket (no file anywhere; it stays inside the
+// network namespace, so that virtual hosts cannot reach each other by it). Thread rule:
+// thread-bound, or under a lock of the owner's. Failure rule: a socket that fails or talks nonsense
+// is `broken`, and stays so.
 #pragma once
 
 #include <sys/types.h>
@@ -9,15 +10,17 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "src/base/handle.h"
 #include "src/base/result.h"
 
-namespace weft::shm {
+namespace weft::local {
 
 inline constexpr size_t frame_bytes_max = 1024;
 inline constexpr size_t frame_fds_max = 4;
+inline constexpr size_t channel_name_bytes_max = 64;
 
 struct Frame {
     std::string body;
@@ -50,10 +53,14 @@ class Channel {
     std::deque<Frame> out_;
 };
 
+// A name that nobody else has, and whether a peer gave one of this form.
+std::string channel_name();
+bool channel_name_good(std::string_view name);
+
 Result<Fd> channel_listen(const std::string& name);
 Fd channel_accept(int listener);
 
 enum class Dial : uint8_t { connected, busy, refused };
 Dial channel_dial(const std::string& name, Fd* socket);
 
-}  // namespace weft::shm
+}  // namespace weft::local
