@@ -11,6 +11,7 @@
 #include "src/base/result.h"
 #include "transports/doorbell.h"
 #include "transports/meeting.h"
+#include "transports/memory.h"
 #include "transports/wire.h"
 
 namespace weft {
@@ -32,7 +33,8 @@ struct RailInfo {
     std::string address;         // PCI, of nics(); empty where the provider knows none
     std::string interface;       // of the operating system; empty where it has none
     uint64_t speed_mbps = 0;     // 0: unknown
-    bool device_memory = false;  // memory of GPUs can be registered
+    bool device_memory = false;  // memory of GPUs can be registered, and read back (Wire::flush)
+    bool dmabuf = false;         // so can dma-bufs of it
 };
 
 // Memory that stays registered for wires that share theirs; counted where it overlaps. Its end
@@ -54,9 +56,11 @@ class WireHub {
     virtual std::vector<RailInfo> rails_info() const { return {}; }
     // The largest put to one grant.
     virtual uint64_t grant_bytes_max() const { return 0; }
-    // Registers `memory` on the rails now, and names it as known until the answer is destroyed
-    // (transports/memory.h), so that no wire of these rails registers it again. Thread-safe.
-    virtual Result<std::unique_ptr<KeptMemory>> keep(void*, size_t, const std::vector<uint32_t>&) {
+    // Registers the memory, of any kind, on the rails now, and names it as known until the answer
+    // is destroyed (transports/memory.h), so that no wire of these rails registers it again.
+    // Thread-safe.
+    virtual Result<std::unique_ptr<KeptMemory>> keep(const MemoryRequest&,
+                                                     const std::vector<uint32_t>&) {
         return make_error(Code::unsupported, Scope::call,
                           "memory is not registered for several wires over " + describe());
     }

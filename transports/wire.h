@@ -158,6 +158,17 @@ class Wire {
     virtual void pieces_return(uint32_t /*peer*/, uint32_t /*count*/) {}
 
     virtual Post put(const Put& put) = 0;
+    // What the CPU does for other memory and must not do for a GPU's; only wires have it whose hub
+    // keeps such memory. A put of this side to a region of its own (`to` by ref()), which arrives
+    // here as the peer's do and is not reported as delivered.
+    virtual Result<Post> put_own(const Put&) { return no_device_memory(); }
+    // Starts to read the first `bytes`, at most 8, of the region over every rail: when busy() says
+    // no more, a GPU sees all that had arrived before. Once for each region; a read that fails is
+    // reported as a failure of the peer before busy() ends.
+    virtual Result<Post> flush(uint32_t /*peer*/, Region, size_t /*bytes*/) {
+        return no_device_memory();
+    }
+    virtual bool busy(Region) const { return false; }
     // Reports what happened; at most `budget` events. Returns how many. Time is the caller's.
     virtual int progress(WireSink& sink, Nanos now, int budget) = 0;
     // A readable pointer to a peer's exposed memory, or null (caps().peer_load).
@@ -171,6 +182,12 @@ class Wire {
     // arm() says whether one may sleep on it now (false: there is work, progress first).
     virtual int wait_fd() const = 0;
     virtual bool arm() = 0;
+
+  private:
+    Error no_device_memory() const {
+        return make_error(Code::unsupported, Scope::call,
+                          caps().name + " moves no memory of GPUs: it was never to be asked");
+    }
 };
 
 }  // namespace weft

@@ -47,6 +47,7 @@ struct Settings {
     std::string libfabric;      // WEFT_LIBFABRIC: path of libfabric.so.1
     std::string provider;       // WEFT_PROVIDER: libfabric provider ("tcp;ofi_rxm"), empty = choose
     bool allow_tcp = false;     // WEFT_ALLOW_TCP: go on over TCP where EFA cannot be used
+    bool gpudirect = true;      // WEFT_GPUDIRECT: NICs reach GPU memory where they can
     std::string rails;          // WEFT_RAILS: comma list of source addresses or interface names
     std::string transport;      // WEFT_TRANSPORT: force one: loopback, shm, fabric (tests)
     int64_t eager_bytes = 8192;  // WEFT_EAGER_BYTES

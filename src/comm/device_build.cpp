@@ -7,6 +7,7 @@
 #include "src/base/settings.h"
 #include "src/comm/device_relay.h"
 #include "src/comm/process.h"
+#include "src/plan/algo_list.h"
 
 namespace weft {
 
@@ -17,6 +18,7 @@ Result<void> clique_make(const DeviceSeat& at, std::shared_ptr<gpu::Seat> seat,
     const auto rank = static_cast<uint32_t>(at.rank), ranks = static_cast<uint32_t>(at.rank_count);
     plan::Limits limits;
     limits.algo = settings().algo;
+    limits.granted = TRY(plan::proto_list_parse(settings().proto));
     limits.tile_bytes = static_cast<uint64_t>(settings().tile_bytes);
     parts.clique = Process::get().clique(at.group, ranks);
     Result<std::unique_ptr<DeviceRank>> made =

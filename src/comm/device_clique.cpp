@@ -45,8 +45,9 @@ Result<void> DeviceClique::connect(uint32_t rank, std::vector<std::string> names
 
 bool DeviceClique::idle() const {
     const std::lock_guard lock(mutex_);
-    return std::ranges::all_of(ranks_,
-                               [](const auto& rank) { return rank == nullptr || rank->idle(); });
+    // Every rank is asked, for that is what makes it take back what has ended.
+    return std::ranges::count_if(
+               ranks_, [](const auto& rank) { return rank != nullptr && !rank->idle(); }) == 0;
 }
 
 DeviceClique::~DeviceClique() {

@@ -48,6 +48,13 @@ Result<void> kernel_launch(const DeviceLaunch& launch, const Grid& grid, Argumen
                                     blocks, grid.threads, static_cast<void*>(launch.stream)));
 }
 
+// By LL words, unless NCCL_PROTO leaves none.
+bool is_small(const DeviceLaunch& launch, DeviceOneshot& found) {
+    const Call& first = launch.calls.front();
+    return device_oneshot(first, found) &&
+           launch.ranks.front()->plan_limits().is_small(first.coll, found.bytes);
+}
+
 // The kernel of a collective, and whether it can run here.
 Result<Grid> grid_of(const DeviceLaunch& launch) {
     const Call& first = launch.calls.front();
@@ -56,7 +63,7 @@ Result<Grid> grid_of(const DeviceLaunch& launch) {
     grid.op = gpu::kernel_op(first.op);
     grid.together = launch.ranks.size() > 1;
     DeviceOneshot small;
-    if (device_oneshot(first, small)) {
+    if (is_small(launch, small)) {
         const uint32_t units = (small.bytes + 7) / 8;
         grid.family = Family::oneshot;
         grid.threads = std::clamp((units + warp - 1) / warp * warp, warp, dev::block_threads_max);
@@ -78,6 +85,7 @@ Result<void> oneshot_launch(const DeviceLaunch& launch, const Grid& grid,
         dev::OneshotRank& own = argument.ranks[argument.rank_count++];
         own.part = rank.part(call);
         own.part.ends = TRY(rank.flight_begin(1, launch.graph, {}));
+        own.part.ends->wait = dev::wait_small;
         own.inbox = rank.layout().inbox();
         own.epoch = 8ull * rank.layout().epoch_small();
         own.bytes = small.bytes;
@@ -176,7 +184,7 @@ Result<void> collective_check(const DeviceLaunch& launch) {
 Result<void> collective_launch(const DeviceLaunch& launch) {
     const Grid grid = TRY(grid_of(launch));
     DeviceOneshot small;
-    if (device_oneshot(launch.calls.front(), small)) {
+    if (is_small(launch, small)) {
         return oneshot_launch(launch, grid, small);
     }
     return lanes_launch(launch, grid);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "src/base/log.h"
+#include "src/comm/device_stuck.h"
 #include "src/exec/fingerprint.h"
 
 namespace weft {
@@ -137,6 +138,17 @@ void DeviceRank::stop() {
     std::atomic_ref(*abort_word_).store(1, std::memory_order_release);
 }
 
+// For whoever looks for the cause of a hang after it was aborted.
+void DeviceRank::stuck_tell(std::span<const LaneEnd> ends) const {
+    for (size_t lane = 0; lane < ends.size(); lane++) {
+        const std::string text =
+            stuck_text(ends[lane], rank_, static_cast<uint32_t>(lane), layout_);
+        if (!text.empty()) {
+            LOG(info, init, "%s", text.c_str());
+        }
+    }
+}
+
 // Under flights_mutex_: what has ended goes.
 void DeviceRank::reap() {
     std::erase_if(flights_, [this](const Flight& flight) {
@@ -146,6 +158,9 @@ void DeviceRank::reap() {
                 const Ended how = ended(end);
                 return how == Ended::well || how == Ended::aborted;
             });
+        if (over) {
+            stuck_tell(ends);
+        }
         for (void* part : flight.parts) {
             if (over) {
                 arena_.give_back(part);

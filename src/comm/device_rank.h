@@ -49,6 +49,7 @@ class DeviceRank {
     // The memories of all ranks, by rank, and how many blocks each may have. Before the first
     // launch.
     void connect(std::span<const uint64_t> memories, uint32_t lanes_max);
+    const plan::Limits& plan_limits() const { return limits_.plan; }
     uint32_t lanes_max() const { return limits_.lanes_max; }
     // Kernels that wait end, those that begin do nothing.
     void stop();
@@ -102,6 +103,7 @@ class DeviceRank {
     bool aborted() const;
     DeviceLanes lanes_write(void* at, const DeviceProgram& program, uint32_t lanes) const;
     void reap();
+    void stuck_tell(std::span<const gpu::device::LaneEnd> ends) const;
     bool program_drop();
 
     std::shared_ptr<gpu::Seat> seat_;  // shared: by the communicators of the device

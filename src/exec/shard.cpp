@@ -229,6 +229,30 @@ bool Shard::Impl::idle_report(Nanos now) {
     return true;
 }
 
+bool Shard::Impl::bundles_progress(Nanos now) {
+    bool moved = !bundle_open && bundle_begin();
+    // What has just begun sends before it listens; later only news can move it.
+    if (advance_due) {
+        moved = bundle_progress() || moved;
+    }
+    if (!broken_soon && links.progress(*this, now, wire_budget) > 0) {
+        if (!lost_link) {
+            bundle_progress();
+        }
+        moved = true;
+    }
+    return moved;
+}
+
+// Peers are still heard: a message of theirs may say what is wrong.
+bool Shard::Impl::lost_link_progress(Nanos now) {
+    const bool moved = links.progress(*this, now, wire_budget) > 0;
+    if (!broken_soon && now >= lost_link->cause_from) {
+        broken_soon = std::move(lost_link->error);
+    }
+    return moved;
+}
+
 bool Shard::Impl::progress(Nanos now) {
     if (fail_requested.load(std::memory_order_acquire) && !broken) {
         const std::lock_guard lock(queue_mutex);
@@ -236,15 +260,7 @@ bool Shard::Impl::progress(Nanos now) {
     }
     bool moved = false;
     if (!broken && !broken_soon) {
-        moved = !bundle_open && bundle_begin();
-        // What has just begun sends before it listens; later only news can move it.
-        if (advance_due) {
-            moved = bundle_progress() || moved;
-        }
-        if (!broken_soon && links.progress(*this, now, wire_budget) > 0) {
-            bundle_progress();
-            moved = true;
-        }
+        moved = lost_link ? lost_link_progress(now) : bundles_progress(now);
     }
     if (broken_soon && !broken) {
         const bool own = !fail_requested.load(std::memory_order_acquire);

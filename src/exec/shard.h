@@ -79,6 +79,13 @@ struct Shard::Impl final : LinkSink {
     std::atomic<bool> fail_requested{false};
     Ticket single;
     Nanos last_move = 0, last_report = 0;
+    // A broken link, which is the cause from a moment on unless another is told before; till then
+    // nothing runs.
+    struct LostLink {
+        Error error;
+        Nanos cause_from = 0;
+    };
+    std::optional<LostLink> lost_link;
     int spin_rounds = 0;      // idle rounds before a waiter yields
     uint64_t again_seen = 0;  // back-pressure answers at the last look
 
@@ -99,6 +106,8 @@ struct Shard::Impl final : LinkSink {
     };
 
     RunContext context();
+    bool bundles_progress(Nanos now);
+    bool lost_link_progress(Nanos now);
     bool bundle_begin();
     void bundle_start();
     TicketPtr bundle_close();

@@ -7,6 +7,15 @@
 
 namespace weft {
 
+namespace {
+
+// A rank that ends for a reason closes its links, and that may be heard before the reason is. The
+// control plane tells of a failure at once and of a death after 200 ms (death_grace in
+// src/bootstrap/group_tree.cpp): this must be longer than both.
+constexpr Nanos link_grace = 300 * nanos_per_ms;
+
+}  // namespace
+
 bool Shard::Impl::bundle_begin() {
     if (work_open.load(std::memory_order_acquire) == 0) {
         return false;
@@ -355,12 +364,13 @@ void Shard::Impl::on_put_delivered(uint64_t cookie) {
     }
 }
 
+// The clock is read, because a driver's `now` may be as old as its last operation.
 void Shard::Impl::on_link_failure(uint32_t peer, Error error) {
-    if (!broken_soon) {
+    if (!lost_link) {
         error.what = format("%s: the link to %s failed: %s", config.label.c_str(),
                             config.peers[peer].name.c_str(), error.what.c_str());
         error.scope = Scope::communicator;
-        broken_soon = std::move(error);
+        lost_link = LostLink{std::move(error), clock_now() + link_grace};
     }
 }
 

@@ -198,7 +198,7 @@ Result<void> UserExports::mapped_add(UserExport& made) {
         size_t bytes = 0;
         const bool first = made.chunks.empty();
         if (at_.driver->cuMemGetAddressRange(&begin, &bytes, at) != status::success || begin > at ||
-            at - begin >= bytes || (!first && begin != at)) {
+            at - begin >= bytes) {
             return refuse(UserRefusal::parts, at, " (nothing is mapped there)");
         }
         if (made.chunks.size() == user_parts_max) {

@@ -27,13 +27,14 @@ class Connection;
 struct Request {
     Connection* owner = nullptr;
     bool taken = false;
+    bool flush = false;  // of what was received
 };
 
 // A buffer of a call, with what its registration says.
 struct Buffer {
     std::byte* data = nullptr;
     uint64_t bytes = 0;
-    bool host = true;  // the CPU may copy it
+    bool host = true;  // the CPU may copy it; a GPU's only NICs touch
 };
 
 class Connection : protected LinkSink {

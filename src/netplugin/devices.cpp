@@ -48,6 +48,7 @@ Device physical_device(const RailInfo& rail, int index, const std::string& sysfs
                             ? speed_unknown_mbps
                             : static_cast<int>(std::min<uint64_t>(rail.speed_mbps, INT_MAX / 64));
     device.device_memory = rail.device_memory;
+    device.dmabuf = rail.dmabuf;
     device.physical = {index};
     device.rails = {static_cast<uint32_t>(index)};
     return device;
@@ -79,7 +80,7 @@ Result<int> Devices::merge(std::span<const int> physical, int merge_max) {
             format("a device of %zu NICs: 1 to %d can be merged", physical.size(), merge_max));
     }
     Device merged;
-    merged.device_memory = true;
+    merged.device_memory = merged.dmabuf = true;
     for (const int index : physical) {
         const bool again = std::ranges::count(physical, index) > 1;
         if (again || index < 0 || index >= physical_) {
@@ -95,6 +96,7 @@ Result<int> Devices::merge(std::span<const int> physical, int merge_max) {
         merged.name += (merged.name.empty() ? "" : "+") + part.name;
         merged.speed_mbps += part.speed_mbps;
         merged.device_memory = merged.device_memory && part.device_memory;
+        merged.dmabuf = merged.dmabuf && part.dmabuf;
         merged.physical.push_back(index);
         merged.rails.push_back(static_cast<uint32_t>(index));
     }

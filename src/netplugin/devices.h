@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "src/base/result.h"
+#include "src/netplugin/abi.h"
 #include "transports/hubs.h"
 
 namespace weft::netplugin {
@@ -22,10 +23,17 @@ struct Device {
     const char* path_kept = nullptr;  // in /sys; null if there is none
     uint64_t guid = 0;
     int speed_mbps = 0;
-    bool device_memory = false;
+    bool device_memory = false;  // of GPUs
+    bool dmabuf = false;
     std::vector<int> physical;    // what it is made of, as asked for; itself if not merged
     std::vector<uint32_t> rails;  // the same, ascending
 };
+
+// The bits of ptrSupport.
+constexpr int pointer_kinds_of(const Device& device) {
+    return pointer_host | (device.device_memory ? pointer_cuda : 0) |
+           (device.dmabuf ? pointer_dmabuf : 0);
+}
 
 inline constexpr int speed_unknown_mbps = 10'000;
 

@@ -12,20 +12,28 @@ namespace weft::netplugin {
 
 class Memory {
   public:
-    static Result<std::unique_ptr<Memory>> make(const Connection& connection, void* data,
-                                                size_t bytes, int kind);
+    // `kind` as NCCL has it; with pointer_dmabuf the memory is at `offset` of `fd`, which is the
+    // caller's again on return.
+    struct Ask {
+        void* data = nullptr;
+        size_t bytes = 0;
+        int kind = 0;
+        int fd = -1;
+        uint64_t offset = 0;
+    };
+    static Result<std::unique_ptr<Memory>> make(const Connection& connection, const Ask& ask);
     // Before it is destroyed, where it was registered through this connection.
     void end(Connection& connection) const { connection.memory_ends(base_, bytes_); }
     // Null memory: only for no bytes, or for what the connection registers for the one message.
     static Result<Buffer> buffer(const Memory* memory, void* data, uint64_t bytes);
 
   private:
-    Memory(std::shared_ptr<Shared> shared, std::byte* base, size_t bytes,
-           std::unique_ptr<KeptMemory> kept);
+    Memory(std::shared_ptr<Shared> shared, const Ask& ask, std::unique_ptr<KeptMemory> kept);
 
     const std::shared_ptr<Shared> shared_;
     const std::byte* const base_;
     const size_t bytes_;
+    const bool host_;
     const std::unique_ptr<KeptMemory> kept_;
 };
 

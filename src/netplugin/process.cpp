@@ -45,6 +45,7 @@ FabricLimits limits() {
 FabricOptions options_of(const Settings& settings) {
     FabricOptions options = fabric_options(settings);
     options.limits = limits();
+    options.device_memory = settings.gpudirect;
     return options;
 }
 

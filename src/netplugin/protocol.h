@@ -6,9 +6,12 @@
 //      size   sender: a put to the grant of this label is short, so many bytes; or too long
 //      want   sender: so many bytes of this label have waited long for a slot or a grant
 // 3. A receive larger than `eager` is granted when it is posted, a smaller one when it is wanted: a
-//    slot is cheaper than a grant, but slots may all be held by what nobody receives yet.
+//    slot is cheaper than a grant, but slots may all be held by what nobody receives yet. Memory of
+//    a GPU is touched by NICs only, so it takes no slot: a receive into it is granted when posted,
+//    and a small send of it wants at once.
 // 4. A sender with both a slot and a grant takes the slot; a grant it has no use for it forgets,
-//    and the receiver, who gets the message, does so too.
+//    and the receiver, who gets the message, does so too; or fills the grant itself, where that is
+//    of a GPU's memory.
 // 5. A put of all that is granted needs no word: the last piece is the end. A short one is put to
 //    numbers of its own (transports/common/grant_table.h), and `size` says how many bytes.
 #pragma once

@@ -7,9 +7,13 @@
 
 namespace weft::netplugin {
 
+namespace {
+constexpr size_t flush_bytes = 8;
+}
+
 RecvComm::RecvComm(std::shared_ptr<Shared> shared, const Device& device, Met met)
     : Connection(std::move(shared), device, std::move(met)) {
-    for (std::vector<uint32_t>* list : {&free_, &waiting_, &wanting_}) {
+    for (std::vector<uint32_t>* list : {&free_, &waiting_, &wanting_, &landing_}) {
         list->reserve(buffers_max);
     }
     for (auto i = static_cast<uint32_t>(receives_.size()); i > 0; i--) {
@@ -18,12 +22,19 @@ RecvComm::RecvComm(std::shared_ptr<Shared> shared, const Device& device, Met met
 }
 
 RecvComm::~RecvComm() {
+    for (Flush& flush : flushes_) {
+        flush_end(flush);
+    }
     cut();
 }
 
 // The wires of a device share what is registered, so the end of a region is not the end of access
 // to its memory: the sender is stopped.
 void RecvComm::cut() {
+    if (landings_region_.id != 0) {
+        wire_->release(landings_region_);  // after what is put from it
+        landings_region_ = {};
+    }
     const auto exposed = [](const Room& room) { return room.region.id != 0; };
     if (std::ranges::none_of(rooms_, exposed)) {
         return;
@@ -102,7 +113,8 @@ void RecvComm::post(uint32_t id, const Buffer& into, Label label) {
     if (wanted && *wanted > into.bytes) {
         return refuse(label, *wanted, into.bytes);
     }
-    if (into.bytes > eager_bytes_ || wanted) {
+    const bool never_by_slot = !into.host && into.bytes != 0;
+    if (into.bytes > eager_bytes_ || wanted || never_by_slot) {
         want(room);
     }
 }
@@ -124,8 +136,7 @@ void RecvComm::deliver(Room& room, const std::byte* payload, uint32_t bytes) {
         return refuse(room.label, bytes, room.into.bytes);
     }
     if (bytes != 0 && !room.into.host) {
-        return fail(make_error(Code::unsupported, Scope::peer,
-                               "a message from host memory came for a buffer of a GPU"));
+        return land(room, payload, bytes);
     }
     if (room.state == Room::State::wanting) {
         std::erase(wanting_, id_of(room));
@@ -140,11 +151,69 @@ void RecvComm::deliver(Room& room, const std::byte* payload, uint32_t bytes) {
     finish(room, bytes);
 }
 
+// A message that came by value for memory of a GPU: the NIC puts it there, in the place of the
+// sender, who forgets the grant as every sender does who had a slot.
+void RecvComm::land(Room& room, const std::byte* payload, uint32_t bytes) {
+    if (landings_ == nullptr) {
+        const size_t room_bytes = size_t{buffers_max} * eager_bytes_;
+        landings_ = std::make_unique_for_overwrite<std::byte[]>(room_bytes);
+        auto region = wire_->expose(landings_.get(), room_bytes);
+        if (!region.ok()) {
+            return fail(std::move(region).error());
+        }
+        landings_region_ = region.value();
+    }
+    if (room.state == Room::State::wanting) {
+        std::erase(wanting_, id_of(room));
+    }
+    room.state = Room::State::granted;
+    room.got = bytes;
+    std::memcpy(landing_of(room), payload, bytes);
+    landing_.push_back(id_of(room));
+}
+
+std::byte* RecvComm::landing_of(const Room& room) const {
+    return landings_.get() + size_t{id_of(room)} * eager_bytes_;
+}
+
+bool RecvComm::landed(Room& room) {
+    if (!open(room)) {
+        return false;
+    }
+    if (!room.sized) {
+        room.sized = true;
+        if (links_.grant_expect(peer_, room.grant, room.got)) {
+            fail(make_error(Code::remote, Scope::peer,
+                            "a message came for what has been put to as well"));
+            return false;
+        }
+    }
+    const GrantBody to = shortened(room.grant, room.got);
+    ASSERT(to.bytes <= to.piece_bytes);
+    Put put;
+    put.peer = peer_;
+    put.to = to.ref;
+    put.from = landing_of(room);
+    put.bytes = to.bytes;
+    put.from_region = landings_region_;
+    put.imm = Imm::unpack(to.imm_base);
+    const auto posted = wire_->put_own(put);
+    if (!posted.ok()) {
+        fail(posted.error());
+    }
+    return posted.ok() && posted.value() == Post::accepted;
+}
+
 // Told without a body where there is no room to put to: the sender answers with its size.
 bool RecvComm::grant(Room& room) {
     if (room.into.bytes == 0) {
         return tell(Word::room, room.label, 0);
     }
+    return open(room) &&
+           tell(Word::room, room.label, room.into.bytes, &room.grant, room.grant.message_bytes());
+}
+
+bool RecvComm::open(Room& room) {
     if (room.region.id == 0) {
         auto region = wire_->expose(room.into.data, room.into.bytes);
         if (!region.ok()) {
@@ -158,8 +227,7 @@ bool RecvComm::grant(Room& room) {
         room.open = links_.grant_open_short(peer_, room.region, 0, room.into.bytes, id_of(room),
                                             &room.grant);
     }
-    return room.open &&
-           tell(Word::room, room.label, room.into.bytes, &room.grant, room.grant.message_bytes());
+    return room.open;
 }
 
 void RecvComm::finish(Room& room, uint64_t bytes) {
@@ -188,6 +256,7 @@ void RecvComm::work() {
         rooms_[wanting_[told++]].state = Room::State::granted;
     }
     wanting_.erase(wanting_.begin(), wanting_.begin() + static_cast<ptrdiff_t>(told));
+    std::erase_if(landing_, [this](uint32_t id) { return !failure_ && landed(rooms_[id]); });
 }
 
 void RecvComm::on_message(const MsgHeader& header, const std::byte* payload, SlotRef slot) {
@@ -268,7 +337,73 @@ void RecvComm::on_grant_filled(uint64_t cookie) {
     finish(room, room.sized ? room.got : room.into.bytes);
 }
 
+Result<Request*> RecvComm::iflush(std::span<const Buffer> received) {
+    TRY(healthy());
+    const auto of_gpu = [](const Buffer& buffer) { return !buffer.host && buffer.bytes != 0; };
+    if (std::ranges::none_of(received, of_gpu)) {
+        return static_cast<Request*>(nullptr);
+    }
+    auto found = std::ranges::find(flushes_, false, &Flush::taken);
+    Flush& flush = found != flushes_.end() ? *found : flushes_.emplace_back();
+    flush = Flush{};
+    flush.owner = this;
+    flush.taken = true;
+    flush.flush = true;
+    for (const Buffer& buffer : received) {
+        if (of_gpu(buffer)) {
+            auto region = wire_->expose(buffer.data, buffer.bytes);
+            if (!region.ok()) {
+                flush_end(flush);
+                return std::move(region).error();
+            }
+            flush.parts[flush.count++] = {region.value(),
+                                          std::min<size_t>(buffer.bytes, flush_bytes)};
+        }
+    }
+    static_cast<void>(TRY(flush_post(flush)));
+    return static_cast<Request*>(&flush);
+}
+
+void RecvComm::flush_end(Flush& flush) {
+    for (Flush::Part& part : flush.parts) {
+        if (part.region.id != 0) {
+            wire_->release(part.region);
+        }
+    }
+    flush = Flush{};
+}
+
+// False: not all of it could be posted now.
+Result<bool> RecvComm::flush_post(Flush& flush) {
+    for (Flush::Part& part : std::span(flush.parts).first(flush.count)) {
+        if (!part.posted) {
+            const Post posted = TRY(wire_->flush(peer_, part.region, part.bytes));
+            part.posted = posted == Post::accepted;
+        }
+        if (!part.posted) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// What failed is in the wire before it is busy no more, so it is looked at in this order.
+Result<bool> RecvComm::flush_test(Flush& flush) {
+    bool over = TRY(flush_post(flush));
+    for (const Flush::Part& part : std::span(flush.parts).first(flush.count)) {
+        over = over && !wire_->busy(part.region);
+    }
+    TRY(drive());
+    if (over) {
+        flush_end(flush);
+    }
+    return over;
+}
+
 Result<bool> RecvComm::test(Request& request, int* sizes) {
+    if (request.flush) {
+        return flush_test(static_cast<Flush&>(request));
+    }
     auto& receive = static_cast<Receive&>(request);
     if (receive.left != 0) {
         TRY(drive());

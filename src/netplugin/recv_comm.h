@@ -22,6 +22,8 @@ class RecvComm final : public Connection {
     Result<Request*> irecv(std::span<const Buffer> into, const int* tags);
     Result<bool> test(Request& request, int* sizes) override;
     void memory_ends(const std::byte* base, size_t bytes) override;
+    // Lets a GPU see what these have received. Null: nothing of them is a GPU's.
+    Result<Request*> iflush(std::span<const Buffer> received);
 
   private:
     struct Room {
@@ -44,6 +46,15 @@ class RecvComm final : public Connection {
     struct Receive : Request {
         uint32_t count = 0, left = 0;
     };
+    struct Flush : Request {
+        struct Part {
+            Region region;
+            size_t bytes = 0;
+            bool posted = false;
+        };
+        std::array<Part, receives_max> parts;
+        size_t count = 0;
+    };
     struct Held {  // a message in its slot
         SlotRef slot;
         const std::byte* payload = nullptr;
@@ -54,6 +65,13 @@ class RecvComm final : public Connection {
     void deliver(Room& room, const std::byte* payload, uint32_t bytes);
     void want(Room& room);
     bool grant(Room& room);  // false: not now
+    bool open(Room& room);   // likewise
+    void land(Room& room, const std::byte* payload, uint32_t bytes);
+    bool landed(Room& room);  // false: not now
+    std::byte* landing_of(const Room& room) const;
+    Result<bool> flush_post(Flush& flush);
+    Result<bool> flush_test(Flush& flush);
+    void flush_end(Flush& flush);
     void refuse(Label label, uint64_t bytes, uint64_t room);
     void finish(Room& room, uint64_t bytes);
     void cut();
@@ -74,6 +92,12 @@ class RecvComm final : public Connection {
     std::vector<uint32_t> free_;     // of receives_
     std::vector<uint32_t> waiting_;  // rooms that are not done, oldest first
     std::vector<uint32_t> wanting_;  // of those, to be granted, oldest first
+    // Of those, whose message is here, and is put by this side into a GPU's memory.
+    std::vector<uint32_t> landing_;
+    // Where it is put from, eager_bytes_ for each room; made for the first.
+    std::unique_ptr<std::byte[]> landings_;
+    Region landings_region_;
+    std::deque<Flush> flushes_;  // they stay where they are
     TagOrder order_;
     LabelTable<Held, slots> held_;              // that came before their buffers
     LabelTable<uint64_t, buffers_max> wanted_;  // likewise: bytes

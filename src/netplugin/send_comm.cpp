@@ -51,6 +51,7 @@ Result<Request*> SendComm::isend(const Buffer& from, int tag) {
             start_by_grant(send, *grant);
         } else {
             queue_.push_back(id);
+            waited(send);
         }
     }
     TRY(healthy());
@@ -117,8 +118,12 @@ void SendComm::on_put_delivered(uint64_t cookie) {
     finish(send);
 }
 
+// A small message of a GPU may go to a receive that counts on a slot; larger ones are granted
+// anyway.
 void SendComm::waited(Send& send) {
-    if (++send.rounds >= patience_rounds && !send.wanted) {
+    const bool never_by_slot = !send.from.host && send.from.bytes <= eager_bytes_;
+    const bool long_enough = ++send.rounds >= patience_rounds || never_by_slot;
+    if (long_enough && !send.wanted) {
         send.wanted = tell(Word::want, send.label, send.from.bytes);
     }
 }

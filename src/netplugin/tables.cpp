@@ -85,7 +85,7 @@ ncclResult_t properties(int index, Properties* properties) {
         properties->name = const_cast<char*>(device.name_kept);
         properties->pci_path = const_cast<char*>(device.path_kept);
         properties->guid = device.guid;
-        properties->pointer_kinds = pointer_host;
+        properties->pointer_kinds = pointer_kinds_of(device);
         properties->reg_is_global = 1;
         properties->speed_mbps = device.speed_mbps;
         properties->port = 1;
@@ -201,18 +201,24 @@ ncclResult_t close_listen(void* comm) {
 
 // Memory.
 
-ncclResult_t reg_mr(void* comm, void* data, size_t size, int kind, void** mr) {
+ncclResult_t registered(void* comm, const Memory::Ask& ask, void** mr) {
     return at_border([&]() -> Result<void> {
         TRY(given(comm, "regMr"));
         TRY(given(mr, "regMr"));
         *mr = nullptr;
-        *mr = TRY(Memory::make(*static_cast<Connection*>(comm), data, size, kind)).release();
+        *mr = TRY(Memory::make(*static_cast<Connection*>(comm), ask)).release();
         return {};
     });
 }
 
-ncclResult_t reg_dma_buf(void* comm, void* data, size_t size, int kind, uint64_t, int, void** mr) {
-    return reg_mr(comm, data, size, kind | pointer_dmabuf, mr);  // refused, with its kind
+ncclResult_t reg_mr(void* comm, void* data, size_t size, int kind, void** mr) {
+    return registered(comm, {data, size, kind}, mr);
+}
+
+// NCCL says of what kind the memory behind it is; dma-bufs of hosts there are none.
+ncclResult_t reg_dma_buf(void* comm, void* data, size_t size, int, uint64_t offset, int fd,
+                         void** mr) {
+    return registered(comm, {data, size, pointer_dmabuf, fd, offset}, mr);
 }
 
 ncclResult_t dereg_mr(void* comm, void* mr) {
@@ -265,6 +271,23 @@ ncclResult_t isend_profiled(void* comm, void* data, size_t size, int tag, void* 
     return isend<size_t>(comm, data, size, tag, mr, request);
 }
 
+// What a call on `n` buffers names, in `buffers`, which has room for as many as may be.
+template <class Size>
+Result<std::span<const Buffer>> group_of(const char* what, int n, void** data, const Size* sizes,
+                                         void** mrs, Buffer* buffers) {
+    const bool fits = n > 0 && n <= receives_max;
+    if (!fits) {
+        return make_error(
+            Code::invalid_argument, Scope::call,
+            format("%s of %d buffers in one group: 1 to %d (maxRecvs)", what, n, receives_max));
+    }
+    for (int i = 0; i < n; i++) {
+        buffers[i] = TRY(
+            Memory::buffer(static_cast<Memory*>(mrs[i]), data[i], static_cast<uint64_t>(sizes[i])));
+    }
+    return std::span<const Buffer>(buffers, static_cast<size_t>(n));
+}
+
 template <class Size>
 ncclResult_t irecv(void* comm, int n, void** data, Size* room, int* tags, void** mrs,
                    void** request) {
@@ -273,17 +296,8 @@ ncclResult_t irecv(void* comm, int n, void** data, Size* room, int* tags, void**
         *request = nullptr;
         RecvComm* connection = TRY(directed<RecvComm>(comm, false, "irecv"));
         Buffer into[receives_max];
-        for (int i = 0; i < n && i < receives_max; i++) {
-            into[i] = TRY(Memory::buffer(static_cast<Memory*>(mrs[i]), data[i],
-                                         static_cast<uint64_t>(room[i])));
-        }
-        const bool fits = n > 0 && n <= receives_max;
-        if (!fits) {
-            return make_error(
-                Code::invalid_argument, Scope::call,
-                format("irecv of %d buffers in one group: 1 to %d (maxRecvs)", n, receives_max));
-        }
-        *request = TRY(connection->irecv({into, static_cast<size_t>(n)}, tags));
+        const auto group = TRY(group_of("irecv", n, data, room, mrs, into));
+        *request = TRY(connection->irecv(group, tags));
         return {};
     });
 }
@@ -293,15 +307,16 @@ ncclResult_t irecv_profiled(void* comm, int n, void** data, size_t* room, int* t
     return irecv<size_t>(comm, n, data, room, tags, mrs, request);
 }
 
-// Host memory is seen by the CPU as soon as the completion is.
-ncclResult_t iflush(void* comm, int, void**, int*, void**, void** request) {
+// Host memory is seen by the CPU as soon as the completion is: no request then, for it is done.
+ncclResult_t iflush(void* comm, int n, void** data, int* sizes, void** mrs, void** request) {
     return at_border([&]() -> Result<void> {
         TRY(given(request, "iflush"));
         *request = nullptr;
-        return Result<void>(directed<RecvComm>(comm, false, "iflush").ok()
-                                ? Result<void>()
-                                : make_error(Code::invalid_argument, Scope::call,
-                                             "iflush on what is no receiving connection"));
+        RecvComm* connection = TRY(directed<RecvComm>(comm, false, "iflush"));
+        Buffer received[receives_max];
+        const auto group = TRY(group_of("iflush", n, data, sizes, mrs, received));
+        *request = TRY(connection->iflush(group));
+        return {};
     });
 }
 

@@ -1,6 +1,7 @@
 // Every collective on device memory: ranks in one group, and each in a thread with a stream of its
 // own; sends and receives; operators; what is counted.
 #include <algorithm>
+#include <cstdlib>
 
 #include "include/weft/weft.h"
 #include "tests/device/calls.h"
@@ -44,6 +45,19 @@ TEST_CASE("every collective, each rank in a thread with a stream of its own, one
         CHECK(buffers->wrong(7) == 0);
     }
     CHECK(job.cuda.fake->waits_refused == 0);
+}
+
+TEST_CASE("small operations go by LL words, unless NCCL_PROTO leaves none", "[clique]") {
+    const char* const proto = std::getenv("NCCL_PROTO");
+    Job job(2);
+    Buffers buffers(job, Coll::all_reduce, 10);
+    for (uint64_t round = 0; round < 2; round++) {
+        buffers.fill(round);
+        buffers.gang({job.streams[0]});
+        job.synchronize();
+        CHECK(buffers.wrong(round) == 0);
+    }
+    CHECK((job.cuda.fake->small_launches == 0) == (proto != nullptr));
 }
 
 TEST_CASE("one group on several streams begins after all of them and ends before all") {

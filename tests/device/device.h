@@ -42,6 +42,11 @@ inline cudaStream_t cuda_stream(gpu::Stream stream) {
     return reinterpret_cast<cudaStream_t>(stream);
 }
 
+inline ncclResult_t async_error(ncclComm_t comm) {
+    ncclResult_t state = ncclSuccess;
+    return ncclCommGetAsyncError(comm, &state) == ncclSuccess ? state : ncclInternalError;
+}
+
 // The driver as the program uses it.
 class Cuda {
   public:

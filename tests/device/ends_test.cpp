@@ -5,15 +5,6 @@
 using namespace weft;
 using namespace weft::test;
 
-namespace {
-
-ncclResult_t async_error(ncclComm_t comm) {
-    ncclResult_t state = ncclSuccess;
-    return ncclCommGetAsyncError(comm, &state) == ncclSuccess ? state : ncclInternalError;
-}
-
-}  // namespace
-
 TEST_CASE("arguments that differ are found, and every rank is told") {
     for (const size_t count : {10u, 5000u}) {
         Job job(2);

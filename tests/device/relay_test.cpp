@@ -13,11 +13,6 @@ namespace {
 // More than the slots hold at once.
 constexpr uint64_t large = (DeviceRelay::slots + 2) * DeviceRelay::slot_bytes / 4 + 77;
 
-ncclResult_t async_error(ncclComm_t comm) {
-    ncclResult_t state = ncclSuccess;
-    return ncclCommGetAsyncError(comm, &state) == ncclSuccess ? state : ncclInternalError;
-}
-
 }  // namespace
 
 TEST_CASE("a call larger than all slots, and the next one right behind it", "[relay]") {

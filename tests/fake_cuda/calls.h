@@ -2,6 +2,8 @@
 // stand-in's table. Thread-safe, as CUDA's are.
 #pragma once
 
+#include <atomic>
+
 #include "src/gpu/driver_types.h"
 #include "tests/fake_cuda/streams.h"
 
@@ -19,6 +21,14 @@ Status in_context();
 // Likewise, and a call that may wait for the device is allowed; it does if `waits`.
 Status in_context_unsafe(bool waits = true);
 bool device_valid(Device device);
+
+// True once: when it has counted down to nothing.
+inline bool comes_up(std::atomic<int>& count) {
+    int left = count;
+    while (left > 0 && !count.compare_exchange_weak(left, left - 1)) {
+    }
+    return left == 1;
+}
 
 #define FAKE_REQUIRE(expression)                                           \
     if (const Status result_ = (expression); result_ != status::success) { \

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <random>
@@ -20,36 +21,16 @@
 #include "tests/fake_cuda/kernels.h"
 #include "tests/fake_cuda/memory.h"
 #include "tests/fake_cuda/streams.h"
+#include "tools/gpu_suite/check/program_table.h"
 
 #define FAKE_EXPORT extern "C" __attribute__((visibility("default")))
 
-FakeCudaControl fake_cuda_control = {12080,
-                                     1,
-                                     nullptr,
-                                     0,
-                                     1,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     0,
-                                     {0},
-                                     {0},
-                                     {0},
-                                     {0},
-                                     {0},
-                                     weft::gpu::capture_begin,
-                                     weft::gpu::capture_end,
-                                     weft::gpu::graph_launch,
-                                     weft::gpu::graph_destroy,
-                                     {0},
-                                     {0},
-                                     {0},
-                                     {0},
-                                     {0},
-                                     weft::gpu::pool_take,
-                                     weft::gpu::pool_free};
+FakeCudaControl fake_cuda_control = {.capture_begin = weft::gpu::capture_begin,
+                                     .capture_end = weft::gpu::capture_end,
+                                     .graph_launch = weft::gpu::graph_launch,
+                                     .graph_destroy = weft::gpu::graph_destroy,
+                                     .pool_take = weft::gpu::pool_take,
+                                     .pool_free = weft::gpu::pool_free};
 
 namespace weft::gpu {
 
@@ -71,6 +52,7 @@ std::atomic<bool> initialised{false};
 ContextOpaque primary[device_max];
 thread_local std::vector<Context> stack;
 std::set<Function>& functions_loaded = *new std::set<Function>;  // under mutex
+std::atomic<bool> dead{false};  // the device answers nothing any more
 
 // Every function but a few needs cuInit first, and most a context.
 Status ready() {
@@ -93,6 +75,9 @@ Status in_context() {
     if (!initialised) {
         return status::not_initialized;
     }
+    if (dead) {
+        return status::launch_failed;
+    }
     return context_current() == nullptr ? status::invalid_context : status::success;
 }
 
@@ -102,6 +87,26 @@ Status in_context_unsafe(bool waits) {
 }
 
 namespace {
+
+// What was planted by the environment, once the program starts.
+__attribute__((constructor)) void plant() {
+    const auto number = [](const char* name) {
+        const char* const text = std::getenv(name);
+        return text != nullptr ? std::atoi(text) : 0;
+    };
+    fake_cuda_control.launch_lost = number("FAKE_CUDA_LOST");
+    fake_cuda_control.launch_stuck = number("FAKE_CUDA_STUCK");
+    fake_cuda_control.device_dies = number("FAKE_CUDA_DEAD");
+    fake_cuda_control.copy_wrong = number("FAKE_CUDA_WRONG");
+    fake_cuda_control.block_threads = static_cast<unsigned>(std::max(1, number("FAKE_CUDA_BLOCK")));
+}
+
+// Ours has no end, and lets nobody see that it should.
+void never_end() {
+    while (true) {
+        std::this_thread::yield();
+    }
+}
 
 // As many blocks as fit the device, of all kernels together.
 class Places {
@@ -322,8 +327,20 @@ struct Fake : IpcCalls {
         }
         REQUIRE(kernel_loaded(function));
         fake_cuda_control.launches++;
+        fake_cuda_control.small_launches += std::strncmp(function->name, "oneshot", 7) == 0 ? 1 : 0;
         if (fake_cuda_control.launch_fails > 0 && --fake_cuda_control.launch_fails == 0) {
             return status::launch_failed;
+        }
+        if (comes_up(fake_cuda_control.device_dies)) {
+            dead = true;
+            return status::launch_failed;
+        }
+        if (comes_up(fake_cuda_control.launch_lost)) {
+            return status::success;
+        }
+        if (comes_up(fake_cuda_control.launch_stuck)) {
+            stream_give(stream, never_end);
+            return status::success;
         }
         const auto* const given = static_cast<const char*>(arguments[0]);
         const std::vector<char> argument(given, given + function->argument_bytes);
@@ -445,6 +462,28 @@ constexpr auto not_supported_as(Status (*)(A...)) {
     return &not_supported<A...>;
 }
 
+// What programs call. A graph that is ready is the graph.
+struct FakeProgram {
+    static Status cuStreamBeginCapture(Stream stream, int mode) {
+        return capture_begin(stream, mode);
+    }
+    static Status cuStreamEndCapture(Stream stream, Graph* graph) {
+        *graph = capture_end(stream);
+        return *graph != nullptr ? status::success : status::stream_capture_unsupported;
+    }
+    static Status cuGraphInstantiateWithFlags(GraphExec* ready, Graph graph, unsigned long long) {
+        *ready = reinterpret_cast<GraphExec>(graph);
+        return status::success;
+    }
+    static Status cuGraphLaunch(GraphExec ready, Stream stream) {
+        return graph_launch(reinterpret_cast<Graph>(ready), stream);
+    }
+    static Status cuGraphExecDestroy(GraphExec ready) {
+        graph_destroy(reinterpret_cast<Graph>(ready));
+        return status::success;
+    }
+};
+
 struct Entry {
     const char* name;
     int version;
@@ -466,6 +505,13 @@ const Entry* table_find(const char* name) {
      }()},
         WEFT_CUDA_FUNCTIONS(FAKE_ENTRY)
 #undef FAKE_ENTRY
+#define FAKE_PROGRAM(name) {#name, 2000, reinterpret_cast<void*>(&FakeProgram::name)}
+            FAKE_PROGRAM(cuStreamBeginCapture),
+        FAKE_PROGRAM(cuStreamEndCapture),
+        FAKE_PROGRAM(cuGraphInstantiateWithFlags),
+        FAKE_PROGRAM(cuGraphLaunch),
+        FAKE_PROGRAM(cuGraphExecDestroy),
+#undef FAKE_PROGRAM
     };
     for (const Entry& entry : entries) {
         if (std::strcmp(entry.name, name) == 0) {

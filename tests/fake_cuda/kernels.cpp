@@ -6,6 +6,7 @@
 #include "src/gpu/device/board.h"
 #include "src/gpu/device/oneshot.h"
 #include "tests/fake_cuda/block.h"
+#include "tools/gpu_suite/check/kernels.h"
 
 namespace weft::gpu {
 
@@ -47,6 +48,30 @@ void board_rows(const void* argument, uint32_t index, uint32_t threads) {
     });
 }
 
+// Those of the suite for GPU machines.
+void suite_litmus(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::LitmusLaunch*>(argument);
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void* sync) {
+        device::litmus_run(thread, sync, launch, index);
+    });
+}
+
+void suite_copy(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::CopyLaunch*>(argument);
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void*) { device::copy_run(thread, launch, index); });
+}
+
+void suite_reduce(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::ReduceLaunch*>(argument);
+    const char* sources[device::reduce_sources];
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void* sync) {
+        device::reduce_run(thread, sync, sources, launch, index);
+    });
+}
+
 // clang-format off
 #define KERNEL(type, op) \
     {"lanes_" #type "_" #op, sizeof(device::Launch), lanes_run<DataType::type, RedOp::op>}, \
@@ -58,6 +83,9 @@ FunctionOpaque functions[] = {
     KERNELS(float8e5m2)
     {"move_rows", sizeof(device::MoveLaunch), move_rows},
     {"board_rows", sizeof(device::BoardLaunch), board_rows},
+    {"suite_litmus", sizeof(device::LitmusLaunch), suite_litmus},
+    {"suite_copy", sizeof(device::CopyLaunch), suite_copy},
+    {"suite_reduce", sizeof(device::ReduceLaunch), suite_reduce},
 };
 // clang-format on
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "tests/fake_cuda/calls.h"
+#include "tests/fake_cuda/control.h"
 #include "tests/fake_cuda/memory.h"
 
 namespace weft::gpu {
@@ -113,8 +114,12 @@ Status MemoryCalls::cuMemcpyAsync(Address to, Address from, size_t bytes, Stream
     if (!memory_holds(to, bytes) && !memory_holds(from, bytes)) {
         return status::invalid_value;
     }
+    const bool wrong = !memory_holds(to, 1) && comes_up(fake_cuda_control.copy_wrong);
     stream_give(stream, [=] {
         std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+        if (wrong) {
+            *reinterpret_cast<char*>(to) ^= 1;
+        }
     });
     return status::success;
 }

@@ -37,6 +37,8 @@ struct Named {  // by ncclCommRegister
     size_t bytes = 0;
     uint64_t id = 0;
     uint32_t count = 0;
+    MemoryKind kind = MemoryKind::host;
+    int device = 0;
 };
 
 // The ranges of this process. Shared memory is a property of the process, not of a communicator:
@@ -229,7 +231,7 @@ std::optional<KnownRange> known_find(const void* memory, size_t bytes) {
         }
         if (before < next->second.bytes && bytes <= next->second.bytes - before) {
             return KnownRange{reinterpret_cast<void*>(next->first), next->second.bytes,
-                              next->second.id};
+                              next->second.id, next->second.kind, next->second.device};
         }
     }
     return std::nullopt;
@@ -242,18 +244,18 @@ bool known_exists(uint64_t id) {
            std::ranges::any_of(all.named, [&](const auto& each) { return each.second.id == id; });
 }
 
-uint64_t known_add(void* base, size_t bytes) {
+uint64_t known_add(void* base, size_t bytes, MemoryKind kind, int device) {
     const auto at = reinterpret_cast<uintptr_t>(base);
     Ranges& all = ranges();
     const std::unique_lock lock(all.mutex);
     for (auto [next, end] = all.named.equal_range(at); next != end; ++next) {
-        if (next->second.bytes == bytes) {
+        if (next->second.bytes == bytes && next->second.kind == kind) {
             next->second.count++;
             return next->second.id;
         }
     }
     all.named_bytes_max = std::max(all.named_bytes_max, bytes);
-    return all.named.emplace(at, Named{bytes, all.next_id++, 1})->second.id;
+    return all.named.emplace(at, Named{bytes, all.next_id++, 1, kind, device})->second.id;
 }
 
 void known_remove(uint64_t id) {

@@ -30,6 +30,9 @@ struct RemoteEndpoint {
     fi_addr_t address = FI_ADDR_UNSPEC;  // unspecified: given up while idle
     uint32_t users = 0;
     uint32_t under_way = 0;  // transmissions to it
+    // Where one stream leads to it: how far it was written at most, and is known to be read there.
+    // The stream may be older than this, so at first nothing is known: more than any segment.
+    uint64_t stream_written = 65536, stream_read = 0;
     // Wires here that granted it something which it has not put yet; any thread.
     std::atomic<uint32_t> granted{0};
     Nanos used = 0;          // last sent to or heard from

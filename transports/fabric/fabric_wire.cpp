@@ -175,6 +175,7 @@ Result<Region> FabricWire::expose(void* memory, size_t bytes) {
     free_regions_.pop_back();
     region.base = static_cast<std::byte*>(memory);
     region.bytes = bytes;
+    region.flushed = 0;
     return Region{id};
 }
 
@@ -356,6 +357,21 @@ size_t FabricWire::rail_choose(uint32_t peer, size_t usable) {
     return best;
 }
 
+// All but where to.
+RemoteWrite FabricWire::write_of(const Put& put, size_t rail) const {
+    RemoteWrite write;
+    write.from = put.from;
+    write.bytes = put.bytes;
+    const MemoryCache::Window& window = regions_[put.from_region.id - 1].windows.at(put.from);
+    ASSERT(static_cast<const std::byte*>(put.from) + put.bytes <=
+           window.span.base + window.span.bytes);
+    write.descriptor = fi_mr_desc(window.on_rails[rail].get());
+    write.address = put.to.words[0] + put.offset;
+    write.key = ref_key(put.to, rail);
+    write.imm = put.imm.pack();
+    return write;
+}
+
 Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     if (!remote_in_bounds(put)) {
         return make_error(
@@ -371,17 +387,8 @@ Result<Post> FabricWire::put_memory(const Put& put, Peer& peer) {
     if (index == rails_max) {
         return Post::again;
     }
-    RemoteWrite write;
+    RemoteWrite write = write_of(put, index);
     write.to = peer.paths[index]->endpoint;
-    write.from = put.from;
-    write.bytes = put.bytes;
-    const MemoryCache::Window& window = region.windows.at(put.from);
-    ASSERT(static_cast<const std::byte*>(put.from) + put.bytes <=
-           window.span.base + window.span.bytes);
-    write.descriptor = fi_mr_desc(window.on_rails[index].get());
-    write.address = put.to.words[0] + put.offset;
-    write.key = ref_key(put.to, index);
-    write.imm = put.imm.pack();
     FlowRail& flow_rail = inbox_->flow_rail(put.peer, index);
     TxOwner owner{inbox_.get(),     &inbox_->flow(put.peer),
                   region.use.get(), put.peer,

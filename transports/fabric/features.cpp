@@ -1,5 +1,7 @@
 #include "transports/fabric/features.h"
 
+#include <rdma/fi_errno.h>
+
 #include <string_view>
 
 #include "src/base/log.h"
@@ -79,7 +81,8 @@ std::string efa_text(const EndpointFeatures& features) {
 EndpointFeatures endpoint_prepare(fid_ep* endpoint, const fi_info& info, uint32_t library_version) {
     EndpointFeatures features;
     // A provider that calls CUDA inside a collective may deadlock with the application's kernels.
-    option_set(endpoint, newer::opt_cuda_api_permitted, false);
+    features.cuda_calls =
+        option_set(endpoint, newer::opt_cuda_api_permitted, false) == -FI_EOPNOTSUPP;
     features.efa = std::string_view(info.fabric_attr->prov_name).starts_with("efa");
     if (!features.efa) {
         return features;

@@ -18,6 +18,7 @@ struct EndpointFeatures {
     bool efa = false;
     bool direct = false;                 // the fabric efa-direct
     bool receive_per_write = false;      // a peer's write uses up a posted receive
+    bool cuda_calls = false;             // memory of GPUs is reached by CUDA calls, or not at all
     std::optional<bool> emulated_write;  // of EFA: no write of the NIC's
     std::optional<bool> in_order_128;    // of EFA: aligned 128 bytes land at once and in order
 };

@@ -114,11 +114,14 @@ class FabricHub::Dispatch final : public RailEvents {
     }
 
     void on_finished(Rail& rail, const TxOwner& owner, const Error* error) override {
-        if (owner.use != nullptr) {
-            owner.use->fetch_sub(1);
-        }
+        // Before the owner hears that it may let the memory go, after it hears of a failure.
+        const auto lower = [&owner] {
+            if (owner.use != nullptr) {
+                owner.use->fetch_sub(1);
+            }
+        };
         if (owner.inbox == nullptr) {
-            return;
+            return lower();
         }
         // Before the owner hears of it: it may be waiting for this room.
         if (owner.flow_rail != nullptr) {
@@ -133,11 +136,15 @@ class FabricHub::Dispatch final : public RailEvents {
             event.word = failure_of_ours;
             event.error = std::make_unique<Error>(*error);
             owner.inbox->push(std::move(event), owner.inbox != self_);
-        } else if (owner.notify) {
-            Event event;
-            event.kind = Event::Kind::delivered;
-            event.word = owner.cookie;
-            owner.inbox->push(std::move(event), owner.inbox != self_);
+            lower();
+        } else {
+            lower();
+            if (owner.notify) {
+                Event event;
+                event.kind = Event::Kind::delivered;
+                event.word = owner.cookie;
+                owner.inbox->push(std::move(event), owner.inbox != self_);
+            }
         }
         if (owner.flow->in_flight.fetch_sub(1) == 1) {
             fence_answer(rail, owner.at, *owner.inbox, owner.peer);

@@ -38,7 +38,7 @@ class FabricHub final : public WireHub {
     std::vector<std::string> nics() const override { return nics_; }
     std::vector<RailInfo> rails_info() const override;
     uint64_t grant_bytes_max() const override { return caps_.grant_bytes_max; }
-    Result<std::unique_ptr<KeptMemory>> keep(void* memory, size_t bytes,
+    Result<std::unique_ptr<KeptMemory>> keep(const MemoryRequest& memory,
                                              const std::vector<uint32_t>& rails) override;
     std::string features() const override;
     std::string concern() const override { return concern_; }

@@ -11,6 +11,21 @@ bool lacks_room(const Error& error) {
     return error.sys == ENOMEM || error.sys == EAGAIN || error.sys == ENOSPC;
 }
 
+MemoryRequest part_of(const MemoryRequest& whole, Span span) {
+    MemoryRequest part = whole;
+    part.address = span.base;
+    part.bytes = span.bytes;
+    part.dmabuf_offset += static_cast<uint64_t>(span.base - static_cast<std::byte*>(whole.address));
+    return part;
+}
+
+// For an operation that finds a range others have named: the descriptor of a dma-buf is gone by
+// then, its address is not.
+MemoryRequest request_of(const KnownRange& range) {
+    const bool host = range.kind == MemoryKind::host;
+    return {host ? MemoryKind::host : MemoryKind::cuda, range.base, range.bytes, range.device};
+}
+
 }  // namespace
 
 MemoryCache::MemoryCache(const WindowLimits& windows, uint64_t kept_bytes_max)
@@ -25,14 +40,26 @@ MemoryCache::~MemoryCache() = default;
 
 Result<void> MemoryCache::hold(User& user, Span memory, Held* held) {
     const auto range = known_find(memory.base, memory.bytes);
-    const Span whole = range ? Span{static_cast<std::byte*>(range->base), range->bytes} : memory;
-    held->grid = WindowGrid(whole, windows_);
+    const Whole whole = range ? Whole{request_of(*range), range->id}
+                              : Whole{{MemoryKind::host, memory.base, memory.bytes}, 0};
+    return hold_windows(user, whole, memory, held);
+}
+
+Result<void> MemoryCache::hold_known(User& user, const Whole& whole, Held* held) {
+    const Span all{static_cast<std::byte*>(whole.memory.address), whole.memory.bytes};
+    return hold_windows(user, whole, all, held);
+}
+
+Result<void> MemoryCache::hold_windows(User& user, const Whole& whole, Span memory, Held* held) {
+    const Span all{static_cast<std::byte*>(whole.memory.address), whole.memory.bytes};
+    held->grid = WindowGrid(all, windows_);
     held->first = held->grid.index(memory.base);
     const uint64_t last =
         memory.bytes == 0 ? held->first : held->grid.index(memory.base + memory.bytes - 1);
     for (uint64_t index = held->first; index <= last; index++) {
-        auto window = range ? hold_kept(user, *range, held->grid, index)
-                            : registered(user, held->grid.span(index));
+        const Span span = held->grid.span(index);
+        auto window = whole.range != 0 ? hold_kept(user, whole, span, index)
+                                       : registered(user, part_of(whole.memory, span));
         if (!window.ok()) {
             let_go(*held, false);
             return std::move(window).error();
@@ -58,26 +85,24 @@ std::shared_ptr<MemoryCache::Window> MemoryCache::find_kept(const Key& key) {
 
 // While it registers the lock is free: another wire of the user may do the same, and its range may
 // end.
-Result<std::shared_ptr<MemoryCache::Window>> MemoryCache::hold_kept(User& user,
-                                                                    const KnownRange& range,
-                                                                    const WindowGrid& grid,
-                                                                    uint64_t index) {
-    const Key key{&user, range.id, index};
+Result<std::shared_ptr<MemoryCache::Window>> MemoryCache::hold_kept(User& user, const Whole& whole,
+                                                                    Span span, uint64_t index) {
+    const Key key{&user, whole.range, index};
     {
         const std::lock_guard lock(lock_);
         if (auto found = find_kept(key)) {
             return found;
         }
     }
-    auto window = TRY(registered(user, grid.span(index)));
-    window->range = range.id;
+    auto window = TRY(registered(user, part_of(whole.memory, span)));
+    window->range = whole.range;
     window->index = index;
     const std::lock_guard lock(lock_);
     if (auto found = find_kept(key)) {
         close(*window);
         return found;
     }
-    if (known_exists(range.id)) {
+    if (known_exists(whole.range)) {
         window->kept = true;
         kept_.emplace(key, window);
         kept_bytes_ += window->span.bytes;
@@ -86,12 +111,13 @@ Result<std::shared_ptr<MemoryCache::Window>> MemoryCache::hold_kept(User& user,
     return window;
 }
 
-Result<std::shared_ptr<MemoryCache::Window>> MemoryCache::registered(User& user, Span span) {
+Result<std::shared_ptr<MemoryCache::Window>> MemoryCache::registered(User& user,
+                                                                     const MemoryRequest& part) {
     auto window = std::make_shared<Window>();
-    window->span = span;
+    window->span = {static_cast<std::byte*>(part.address), part.bytes};
     window->user = &user;
     window->holders = 1;
-    auto done = register_on_rails(*window);
+    auto done = register_on_rails(*window, part);
     while (!done.ok() && lacks_room(done.error())) {
         {
             const std::lock_guard lock(lock_);
@@ -99,23 +125,23 @@ Result<std::shared_ptr<MemoryCache::Window>> MemoryCache::registered(User& user,
                 break;
             }
         }
-        done = register_on_rails(*window);
+        done = register_on_rails(*window, part);
     }
     if (!done.ok()) {
         const uint64_t before = registered_bytes_.load();
         const std::lock_guard lock(lock_);
         close(*window);
-        return registration_refused(std::move(done).error(), span.base, span.bytes, before);
+        return registration_refused(std::move(done).error(), part, before);
     }
     return window;
 }
 
 // Goes on where it was refused before.
-Result<void> MemoryCache::register_on_rails(Window& window) {
+Result<void> MemoryCache::register_on_rails(Window& window, const MemoryRequest& part) {
     for (size_t i = window.on_rails.size(); i < window.user->rails.size(); i++) {
         Rail& rail = *window.user->rails[i];
         const std::lock_guard guard(rail.lock());
-        window.on_rails.push_back(TRY(rail.memory_register(window.span.base, window.span.bytes)));
+        window.on_rails.push_back(TRY(rail.memory_register(part, memory_access(part.kind))));
         window.user->registrations.fetch_add(1, std::memory_order_relaxed);
         registered_bytes_.fetch_add(window.span.bytes, std::memory_order_relaxed);
     }

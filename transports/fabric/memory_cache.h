@@ -64,7 +64,15 @@ class MemoryCache {
     MemoryCache(const WindowLimits& windows, uint64_t kept_bytes_max);
     ~MemoryCache();
 
+    // A known range as it is to be registered.
+    struct Whole {
+        MemoryRequest memory;
+        uint64_t range = 0;  // 0: not known
+    };
+
     Result<void> hold(User& user, Span memory, Held* held);
+    // All of a known range, as its owner says, where it is not registered yet.
+    Result<void> hold_known(User& user, const Whole& whole, Held* held);
     // `revoke`: peers may still write to it, and must not when this returns. Windows that other
     // holders of the user share stay until these let go too.
     void let_go(Held& held, bool revoke);
@@ -79,10 +87,11 @@ class MemoryCache {
     };
     static Key key_of(const Window& window) { return {window.user, window.range, window.index}; }
     std::shared_ptr<Window> find_kept(const Key& key);
-    Result<std::shared_ptr<Window>> hold_kept(User& user, const KnownRange& range,
-                                              const WindowGrid& grid, uint64_t index);
-    Result<std::shared_ptr<Window>> registered(User& user, Span span);
-    Result<void> register_on_rails(Window& window);
+    Result<void> hold_windows(User& user, const Whole& whole, Span memory, Held* held);
+    Result<std::shared_ptr<Window>> hold_kept(User& user, const Whole& whole, Span span,
+                                              uint64_t index);
+    Result<std::shared_ptr<Window>> registered(User& user, const MemoryRequest& part);
+    Result<void> register_on_rails(Window& window, const MemoryRequest& part);
     void range_ended(uint64_t id);
 
     // With lock_ held:

@@ -165,8 +165,7 @@ Result<std::vector<RailChoice>> rails_by_source(const Library& library, const st
                                                 const FabricOptions& options) {
     std::vector<RailChoice> rails;
     for (const std::string& source : TRY(sources_choose(interfaces_list(), options.rails))) {
-        std::vector<InfoPtr> infos =
-            infos_get(library, {provider, source.c_str(), options.device_memory});
+        std::vector<InfoPtr> infos = infos_get(library, {provider, source.c_str()});
         if (infos.empty()) {
             return provider_missing(library, provider, " at source address " + source);
         }
@@ -280,6 +279,7 @@ std::vector<InfoPtr> infos_of(std::vector<InfoPtr> infos, bool direct) {
 // those who say they can live with that; who says so always gets it so.
 std::vector<InfoPtr> efa_infos(const Library& library, std::string_view fabric,
                                const FabricOptions& options, int& error) {
+    // Only EFA's: other providers that offer FI_HMEM copy with the CPU, which may wait for kernels.
     Ask ask{"efa", nullptr, options.device_memory};
     std::vector<InfoPtr> all = infos_get(library, ask, &error);
     if (fabric == "efa") {
@@ -373,7 +373,7 @@ Result<std::vector<RailChoice>> rails_choose(const Library& library, const Fabri
                            : options.provider.empty() ? fallback_provider
                                                       : options.provider;
     if (efa.empty() && !provider_traits(provider).by_source_address) {
-        efa = infos_get(library, {provider, nullptr, options.device_memory});
+        efa = infos_get(library, {provider});
     }
     auto rails = TRY(provider_traits(provider).by_source_address
                          ? rails_by_source(library, provider, options)

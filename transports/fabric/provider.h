@@ -21,7 +21,7 @@ struct ProviderTraits {
     bool wait_fd;            // FI_WAIT_FD works and stays quiet when idle (measured)
     bool real_network;
     bool in_order;                 // one stream per pair of endpoints
-    bool immediate_apart = false;  // a write with bytes must carry none, see rail_write.cpp
+    bool immediate_apart = false;  // only a small write carries it, see rail_write.cpp
 };
 ProviderTraits provider_traits(std::string_view provider);
 

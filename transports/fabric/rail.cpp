@@ -239,6 +239,7 @@ Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
 
 Result<FidHandle<fid_mr>> Rail::memory_register(const MemoryRequest& request, uint64_t access) {
     MemoryAbility ability = memory_ability(*info_, library_.version(), library_.api_version);
+    ability.by_calls = features_.cuda_calls;
     TRY(memory_allowed(request, ability, name_.c_str()));
     bool provider_keys = (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) != 0;
     size_t key_bytes = std::min<size_t>(info_->domain_attr->mr_key_size, 4);
@@ -267,8 +268,10 @@ TxOp* Rail::tx_take(const TxOwner& owner, RemoteEndpoint& to, size_t bytes) {
     op->owner = owner;
     op->to = &to;
     ++to.under_way;
+    to.stream_written += bytes + stream_headers;
     op->bytes = bytes;
     op->parts = 1;
+    op->stream_at = 0;
     op->busy = true;
     outstanding_.fetch_add(1, std::memory_order_relaxed);
     outstanding_bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -294,7 +297,9 @@ Result<Post> Rail::posted(TxOp& op, ssize_t rc, const char* what) {
         return Post::accepted;
     }
     uint32_t peer = op.owner.peer;
+    op.to->stream_written -= op.bytes + stream_headers;
     tx_give(op);
+    answers_known_ = false;  // refusing, the provider may have made progress
     if (rc == -FI_EAGAIN) {
         return Post::again;
     }
@@ -379,6 +384,8 @@ int Rail::poll(RailEvents& events) {
     }
     fi_cq_data_entry entries[batch];
     ssize_t count = fi_cq_read(queue_.get(), entries, batch);
+    answers_known_ = count == -FI_EAGAIN || (count >= 0 && count < batch);
+    peers_writes_count(entries, count);
     for (ssize_t i = 0; i < count; ++i) {
         complete(entries[i], events);
     }
@@ -475,12 +482,14 @@ std::string Rail::cause_of(const fi_cq_err_entry& entry) const {
 
 Error Rail::error_of(const fi_cq_err_entry& entry, const TxOwner& owner,
                      const std::string& cause) const {
-    return make_error(
-        Code::remote, Scope::peer,
-        format("rail %u (%s, %s): %s %s failed: %s", index_, name_.c_str(),
-               info_->fabric_attr->prov_name, owner.control ? "a control message to" : "a put to",
-               peer_text(owner.peer).c_str(), cause.c_str()),
-        entry.err);
+    return make_error(Code::remote, Scope::peer,
+                      format("rail %u (%s, %s): %s %s failed: %s", index_, name_.c_str(),
+                             info_->fabric_attr->prov_name,
+                             owner.control ? "a control message to"
+                             : owner.own   ? "reaching memory of our own for"
+                                           : "a put to",
+                             peer_text(owner.peer).c_str(), cause.c_str()),
+                      entry.err);
 }
 
 void Rail::queue_failed(ssize_t rc) {

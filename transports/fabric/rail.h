@@ -46,6 +46,7 @@ struct TxOwner {
     uint8_t at = 0;                 // the rail, counted among the wire's
     bool control = false;           // a control message, which nobody waits for
     bool probe = false;             // nor for this: what becomes of it is told to its endpoint
+    bool own = false;               // goes from this side to this side
 };
 
 // In place of a peer's rank: it has none, the two are yet to meet.
@@ -57,9 +58,14 @@ struct TxOp : Op {
     size_t bytes = 0;
     BufferPtr buffer;                // of messages
     uint32_t parts = 1;              // completions to come
+    uint64_t stream_at = 0;          // where the stream stood with it, 0: its end says nothing
     std::unique_ptr<Error> failure;  // the first, while others are to come
     bool busy = false;
 };
+
+// Of one transmission in a stream, with what libfabric puts before it, rather too many (rxm's 64
+// bytes and tcp's 16 of a message, tcp's 88 of a write in two).
+inline constexpr uint64_t stream_headers = 128;
 
 struct RemoteWrite {
     RemoteEndpoint* to = nullptr;
@@ -69,6 +75,14 @@ struct RemoteWrite {
     uint64_t address = 0;
     uint64_t key = 0;
     uint32_t imm = 0;
+};
+
+// `at` lies in `memory`, which starts at `base`.
+struct OwnRead {
+    fid_mr* memory = nullptr;
+    const std::byte* base = nullptr;
+    const std::byte* at = nullptr;
+    size_t bytes = sizeof(uint64_t);  // at most so many
 };
 
 class Rail;
@@ -128,9 +142,11 @@ class Rail {
     Result<Post> write(const RemoteWrite& write, const TxOwner& owner);
     Result<Post> send(RemoteEndpoint& to, const MessageHeader& header, const void* body,
                       const TxOwner& owner);
-    // Reads the first 8 bytes of `word`, which is registered here for FI_REMOTE_READ and starts at
-    // `at`, over the NIC; `owner.use` is lowered when it is done.
-    Result<Post> flush(fid_mr* word, const void* at, const TxOwner& owner);
+    // Reads memory that is registered here for FI_REMOTE_READ over the NIC; `owner.use` is lowered
+    // when it is done.
+    Result<Post> flush(const OwnRead& read, const TxOwner& owner);
+    // This rail's own endpoint, until the next renew().
+    Result<RemoteEndpoint*> own_endpoint();
     // Sends a message as soon as there is room; its loss is nobody's failure (hellos are repeated),
     // but on EFA warned of once: it is how a network that drops packets shows. `peer`: its rank.
     void control(RemoteEndpoint& to, const MessageHeader& header, std::string_view body,
@@ -176,6 +192,9 @@ class Rail {
     Error refused(int code, const char* what, uint32_t peer) const;
     ssize_t write_post(TxOp& op, const RemoteWrite& write, fi_addr_t to, uint64_t flags);
     Result<Post> write_apart(TxOp& op, const RemoteWrite& write, fi_addr_t to);
+    uint64_t stream_written(const RemoteEndpoint& to) const;
+    bool arrives_whole(const RemoteWrite& write) const;
+    void peers_writes_count(const fi_cq_data_entry* entries, ssize_t count);
     void transmitted(TxOp& op, const Error* error, RailEvents& events);
     void receives_post();
     Buffer* received(Op* op);
@@ -229,7 +248,9 @@ class Rail {
     bool failing_noted_ = false;
     std::string lost_;  // why it could not be opened again; empty: it is open
     std::atomic<uint32_t> incarnation_{0};
-    Nanos renewed_ = 0;  // when last
+    Nanos renewed_ = 0;            // when last
+    uint64_t stream_answers_ = 0;  // bytes of what libfabric answered peers' writes with
+    bool answers_known_ = false;   // that is all of them
     std::atomic<uint32_t> outstanding_{0};
     std::atomic<size_t> controls_waiting_{0};  // size of controls_, for readers without the lock
     std::atomic<uint64_t> outstanding_bytes_{0};

@@ -27,11 +27,12 @@ uint64_t interface_speed(const std::string& name) {
                : std::strtoull(text.c_str(), nullptr, 10);
 }
 
-RailInfo info_of(const RailChoice& choice) {
+RailInfo info_of(const RailChoice& choice, const MemoryAbility& ability) {
     RailInfo rail;
     rail.name = choice.name;
     rail.address = nic_address(*choice.info);
-    rail.device_memory = (choice.info->caps & FI_HMEM) != 0;
+    rail.device_memory = ability.cuda;
+    rail.dmabuf = ability.dmabuf;
     const fid_nic* nic = choice.info->nic;
     if (nic != nullptr && nic->link_attr != nullptr) {
         rail.speed_mbps = nic->link_attr->speed / bits_per_mbit;
@@ -60,7 +61,8 @@ std::string nic_address(const fi_info& info) {
 std::vector<RailInfo> FabricHub::rails_info() const {
     std::vector<RailInfo> rails;
     for (const RailChoice& choice : choices_) {
-        rails.push_back(info_of(choice));
+        rails.push_back(info_of(
+            choice, memory_ability(*choice.info, library_.version(), library_.api_version)));
     }
     return rails;
 }

@@ -9,24 +9,19 @@
 #include <cstdint>
 
 #include "src/base/result.h"
+#include "transports/memory.h"
 
 namespace weft::fabric {
 
-enum class MemoryKind : uint8_t { host, cuda, dmabuf };
-
-struct MemoryRequest {
-    MemoryKind kind = MemoryKind::host;
-    void* address = nullptr;  // of a dma-buf: where its range is mapped, or the device's address
-    size_t bytes = 0;
-    int device = 0;              // cuda: the device's number in this process
-    int dmabuf_fd = -1;          // dmabuf: borrowed for the call
-    uint64_t dmabuf_offset = 0;  // of `address` in it
-};
+using weft::MemoryKind;
+using weft::MemoryRequest;
 
 // What a domain can register; host memory always.
 struct MemoryAbility {
-    bool cuda = false;    // device pointers: FI_HMEM was asked for and offered
-    bool dmabuf = false;  // from libfabric 1.20 on, and a provider that takes device memory
+    // Device pointers: FI_HMEM was asked for and offered, and what was written can be read back.
+    bool cuda = false;
+    bool dmabuf = false;    // from libfabric 1.20 on, and a provider that takes device memory
+    bool by_calls = false;  // but an endpoint said that it takes CUDA calls, which are not allowed
 };
 MemoryAbility memory_ability(const fi_info& info, uint32_t library_version, uint32_t api_version);
 
@@ -38,8 +33,11 @@ Result<void> memory_allowed(const MemoryRequest& request, const MemoryAbility& a
 int memory_register(fid_domain* domain, const MemoryRequest& request, uint64_t access, uint64_t key,
                     fid_mr** registration);
 
+// What peers and this process may do with memory of a kind.
+uint64_t memory_access(MemoryKind kind);
+
 // The provider's refusal with what it takes to judge it: the pages asked for, the bytes registered
-// before, the limit of this process.
-Error registration_refused(Error cause, const void* base, size_t bytes, uint64_t registered_bytes);
+// before, the limit of this process; of a GPU's memory, what to look at and what to do without.
+Error registration_refused(Error cause, const MemoryRequest& request, uint64_t registered_bytes);
 
 }  // namespace weft::fabric

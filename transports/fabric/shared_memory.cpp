@@ -40,18 +40,18 @@ MemoryCache::User& FabricHub::memory_shared(const std::vector<Rail*>& rails) {
     return *shared_.back();
 }
 
-Result<std::unique_ptr<KeptMemory>> FabricHub::keep(void* memory, size_t bytes,
+Result<std::unique_ptr<KeptMemory>> FabricHub::keep(const MemoryRequest& memory,
                                                     const std::vector<uint32_t>& rails) {
-    if (memory == nullptr || bytes == 0) {
-        return make_error(
-            Code::invalid_argument, Scope::call,
-            format("cannot register %zu bytes at %p: that is no memory", bytes, memory));
+    if (memory.address == nullptr || memory.bytes == 0) {
+        return make_error(Code::invalid_argument, Scope::call,
+                          format("cannot register %zu bytes at %p: that is no memory", memory.bytes,
+                                 memory.address));
     }
     const std::vector<Rail*> ridden = TRY(rails_for(rails));
     MemoryCache::User& user = memory_shared(ridden);
-    const uint64_t name = known_add(memory, bytes);
+    const uint64_t name = known_add(memory.address, memory.bytes, memory.kind, memory.device);
     MemoryCache::Held held;
-    auto done = memory_.hold(user, {static_cast<std::byte*>(memory), bytes}, &held);
+    auto done = memory_.hold_known(user, {memory, name}, &held);
     if (!done.ok()) {
         known_remove(name);
         return std::move(done).error();

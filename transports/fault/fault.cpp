@@ -90,6 +90,11 @@ class FaultWire final : public Wire, private WireSink {
         inner_->conceal(region);
     }
     void release(Region region) override { inner_->release(region); }
+    Result<Post> put_own(const Put& put) override { return inner_->put_own(put); }
+    Result<Post> flush(uint32_t peer, Region region, size_t bytes) override {
+        return inner_->flush(peer, region, bytes);
+    }
+    bool busy(Region region) const override { return inner_->busy(region); }
     RemoteRef ref(Region region, uint64_t offset, uint32_t peer) const override {
         return inner_->ref(region, offset, peer);
     }

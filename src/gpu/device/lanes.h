@@ -256,6 +256,37 @@ WEFT_DEVICE_CODE void mismatch_find(const Here& here, const Step& step, LaneEnd*
     }
 }
 
+// Thread 0, of a wait that was stopped: what it waited for.
+WEFT_DEVICE_CODE void stuck_report(LaneEnd* end, uint64_t wait, uint64_t place, uint64_t wanted,
+                                   uint64_t seen) {
+    store_element<uint64_t>(&end->wait, wait);
+    store_element<uint64_t>(&end->place, place);
+    store_element<uint64_t>(&end->own.packed, wanted);
+    store_element<uint64_t>(&end->theirs.packed, seen);
+}
+
+WEFT_DEVICE_CODE uint64_t wait_of(const Here& here, const Step& step, uint32_t tile) {
+    return static_cast<uint64_t>(tile) << 32 |
+           (static_cast<uint64_t>(&step - here.shared->steps) + 1);
+}
+
+// Of a row: the first card that is missing.
+WEFT_DEVICE_CODE void stuck_card(const Here& here, const Step& step, LaneEnd* end) {
+    const Row row = row_of(step);
+    const uint64_t memory = here.shared->bases[here.part->rank * 3 + 2];
+    WEFT_NO_UNROLL
+    for (uint32_t i = 0; i < row.count; ++i) {
+        const CardPlace from = card_of(here, step, memory, i);
+        const uint64_t seen = load_acquire(&from.card->turn);
+        if (row.first + i != here.part->rank && seen < from.turn) {
+            store_element<uint64_t>(&end->peer, row.first + i);
+            stuck_report(end, wait_of(here, step, 0), (place_of(from.card) - memory) / 8, from.turn,
+                         seen);
+            return;
+        }
+    }
+}
+
 // Every thread looks at its own cards of the row.
 WEFT_DEVICE_CODE Ended hear_step(const Here& here, const Step& step, LaneEnd* end) {
     SharedLane& shared = *here.shared;
@@ -272,6 +303,9 @@ WEFT_DEVICE_CODE Ended hear_step(const Here& here, const Step& step, LaneEnd* en
         return all;
     };
     if (!block_await(here.threads, here.block, here.part->abort_word, come)) {
+        if (here.threads.index == 0) {
+            stuck_card(here, step, end);
+        }
         return Ended::aborted;
     }
     const Fingerprint own = args_of(here, step);
@@ -361,7 +395,14 @@ WEFT_DEVICE_CODE Ended wait_step(const Here& here, const Step& step, uint32_t ti
         shared.stop = word_await(here, step, tile);
     }
     block_sync(here.block);
-    return shared.stop == 0 ? Ended::well : Ended::aborted;
+    if (shared.stop == 0) {
+        return Ended::well;
+    }
+    if (here.threads.index == 0) {
+        stuck_report(end, wait_of(here, step, tile), step.operand_count, value_of(here, step, tile),
+                     load_acquire(word_of(shared, step)));
+    }
+    return Ended::aborted;
 }
 
 // One tile of the whole list.

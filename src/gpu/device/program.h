@@ -110,10 +110,16 @@ static_assert(sizeof(Card) == 64);
 enum class Ended : uint64_t { no, well, aborted, mismatch };
 struct LaneEnd {
     Ended how;
-    uint64_t peer;  // mismatch: whose card is not like ours
+    uint64_t peer;  // mismatch: whose card is not like ours; aborted: whose word did not come
     Fingerprint own, theirs;
-    uint64_t spare[2];
+    // Aborted: in which wait, and where the word lies; own.packed is the value it waited for,
+    // theirs.packed what it saw. 0: it was stopped before it began.
+    uint64_t wait;
+    uint64_t place;
 };
+// A wait of a lane is its step + 1, the tile above. Small operations have this from the host: to
+// look for the word in there would cost registers.
+inline constexpr uint64_t wait_small = 1ull << 63;
 static_assert(sizeof(LaneEnd) == 64);
 
 // What the kernels of both families are told of one rank.

@@ -40,6 +40,11 @@ struct OneRail {
     Finished events;
 };
 
+fabric::OwnRead read_of(fid_mr* memory, const uint64_t* words) {
+    const auto* at = reinterpret_cast<const std::byte*>(words);
+    return {memory, at, at};
+}
+
 TEST_CASE("fabric: a flush reads a word of this process and ends once") {
     OneRail one;
     fabric::Rail& rail = *one.rail;
@@ -54,7 +59,7 @@ TEST_CASE("fabric: a flush reads a word of this process and ends once") {
         Result<Post> posted = Post::again;
         const Nanos limit = clock_now() + 20 * nanos_per_s;
         while (posted.ok() && posted.value() == Post::again && clock_now() < limit) {
-            posted = rail.flush(word.value().get(), words, owner);
+            posted = rail.flush(read_of(word.value().get(), words), owner);
             rail.poll(one.events);  // the first one connects the rail to itself
         }
         REQUIRE(posted.ok());
@@ -81,7 +86,7 @@ TEST_CASE("fabric: a flush of memory that may not be read is an error") {
     Result<Post> posted = Post::again;
     const Nanos limit = clock_now() + 20 * nanos_per_s;
     while (posted.ok() && posted.value() == Post::again && clock_now() < limit) {
-        posted = rail.flush(word.value().get(), words, {});
+        posted = rail.flush(read_of(word.value().get(), words), {});
         rail.poll(one.events);
     }
     guard.unlock();

@@ -21,7 +21,8 @@ struct Sharing {
         }
     }
     std::unique_ptr<KeptMemory> keep(std::string& memory, size_t from, size_t bytes) {
-        return std::move(hub->keep(memory.data() + from, bytes, {})).value();
+        return std::move(hub->keep({weft::MemoryKind::host, memory.data() + from, bytes}, {}))
+            .value();
     }
     void use(size_t wire, std::string& memory, size_t from, size_t bytes) {
         wires[wire]->release(wires[wire]->expose(memory.data() + from, bytes).value());
@@ -107,7 +108,7 @@ TEST_CASE("fabric memory: what is no memory cannot be kept") {
     Sharing world(1);
     char byte = 0;
     for (const auto& [base, bytes] : {std::pair<void*, size_t>{nullptr, 100}, {&byte, 0}}) {
-        const auto kept = world.hub->keep(base, bytes, {});
+        const auto kept = world.hub->keep({weft::MemoryKind::host, base, bytes}, {});
         REQUIRE_FALSE(kept.ok());
         CHECK_THAT(kept.error().what, Catch::Contains("that is no memory"));
     }
@@ -125,28 +126,10 @@ TEST_CASE("fabric memory: rails are told before they are opened") {
     }
 }
 
-// The two sides of a connection that met by a handle, as the plugin makes them.
 std::unique_ptr<Connected> pair_over(std::shared_ptr<netplugin::Shared> shared) {
     Device device;
     device.name = "the device";
-    MeetConfig config;
-    config.shares_memory = true;
-    const auto listener = std::move(shared->hub->listen(config)).value();
-    const auto call = std::move(shared->hub->call(config, listener->handle())).value();
-    std::optional<Met> called, accepted;
-    const Nanos limit = clock_now() + 20 * nanos_per_s;
-    while (!(called && accepted) && clock_now() < limit) {
-        if (!called) {
-            called = std::move(call->advance(clock_now())).value();
-        }
-        if (!accepted) {
-            accepted = std::move(listener->accept(nullptr)).value();
-        }
-    }
-    REQUIRE((called && accepted));
-    CHECK_FALSE(accepted->name.empty());
-    return std::make_unique<Connected>(std::move(shared), device, *std::move(called),
-                                       *std::move(accepted));
+    return connected_over(std::move(shared), device);
 }
 
 TEST_CASE("fabric memory: a connection registers nothing of what is kept, whatever it moves") {
@@ -158,7 +141,9 @@ TEST_CASE("fabric memory: a connection registers nothing of what is kept, whatev
     std::string from = filled(bytes, 1), into(bytes, 'x');
     std::vector<std::unique_ptr<KeptMemory>> kept;
     for (std::string* memory : {&from, &into}) {
-        kept.push_back(std::move(shared->hub->keep(memory->data(), bytes, {})).value());
+        kept.push_back(
+            std::move(shared->hub->keep({weft::MemoryKind::host, memory->data(), bytes}, {}))
+                .value());
     }
     const WireCounters& counters = pair->send->wire_counters();
     const uint64_t before = counters.registrations;
@@ -182,8 +167,8 @@ struct UnderWay {
         auto reactor = reactor_make();
         auto hub = hub_open(*reactor, options_of(provider(), 2));
         pair = pair_over(std::make_shared<netplugin::Shared>(std::move(reactor), std::move(hub)));
-        memory = Connected::value_of(netplugin::Memory::make(*pair->recv, into.data(), into.size(),
-                                                             netplugin::pointer_host));
+        memory = Connected::value_of(netplugin::Memory::make(
+            *pair->recv, {into.data(), into.size(), netplugin::pointer_host}));
         pair->irecv(into, 3);
         send = pair->isend(from, 3);
         REQUIRE(pair->until([&] { return pair->send->wire_counters().puts > 4; }));

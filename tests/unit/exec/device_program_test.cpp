@@ -68,7 +68,7 @@ class Gang {
     Gang(const Case& c, const DeviceCall& call)
         : count_(static_cast<uint32_t>(c.n)), layout_(count_, scratch_bytes), memory_(layout_) {
         const std::vector<Program> parts = programs_of(c, sizeof(T));
-        const test::Shape shape = test::shape_of(c.coll, c.n);
+        const reference::Blocks blocks = reference::blocks_of(c.coll, c.n);
         for (uint32_t rank = 0; rank < count_; rank++) {
             auto program = device_lower(parts, rank, layout_, call);
             if (!program.ok()) {
@@ -76,8 +76,8 @@ class Gang {
             }
             ranks_.push_back(std::make_unique<Rank>());
             ranks_.back()->program = std::move(program).value();
-            ranks_.back()->input.resize(c.count * shape.input_blocks);
-            ranks_.back()->output.resize(c.count * shape.output_blocks);
+            ranks_.back()->input.resize(c.count * blocks.input);
+            ranks_.back()->output.resize(c.count * blocks.output);
             lanes_fill(*ranks_.back());
         }
         launch_.rank_count = count_;
@@ -143,7 +143,7 @@ uint64_t wrong_of(const Case& c) {
         for (int rank = 0; rank < c.n; rank++) {
             for (uint64_t i = 0; i < gang.output(rank).size(); i++) {
                 int32_t want = 0;
-                wrong += test::expected(c.coll, c.n, c.root, rank, c.count, i, salt, &want) &&
+                wrong += test::value_at({c.coll, c.n, c.root, c.count}, rank, i, salt, want) &&
                          gang.output(rank)[i] != want;
             }
         }

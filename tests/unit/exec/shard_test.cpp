@@ -1,6 +1,7 @@
 // Collectives through shards over the loopback wire, against values computed from the definition.
 #include <numeric>
 
+#include "src/exec/shard.h"
 #include "tests/catch.h"
 #include "tests/unit/exec/collective_check.h"
 
@@ -200,4 +201,63 @@ TEST_CASE("fail ends a blocked call with the first cause", "[exec]") {
     REQUIRE_FALSE(result.ok());
     CHECK(result.error().what == "rank 1 died");
     CHECK_FALSE(world.shard(0).submit({call}).ok());
+}
+
+namespace {
+
+// A call of rank 0 that waits for rank 1, and what its driver hears and when.
+struct Waiting {
+    Waiting() : world(WorldOptions{}), shard(world.shard(0).impl()), data(1000) {
+        Call call;
+        call.count = data.size();
+        call.send = call.recv = data.data();
+        shard.config.on_error = [this](const Error& error) { told.push_back(error.what); };
+        ticket = world.shard(0).submit({call}).value();
+        progress(clock_now());
+        REQUIRE(pending());
+    }
+    void link_breaks(const char* why) {
+        const std::lock_guard driving(shard.drive_mutex);
+        shard.on_link_failure(1, make_error(Code::remote, Scope::peer, why));
+    }
+    void progress(Nanos now) {
+        const std::lock_guard driving(shard.drive_mutex);
+        shard.progress_all(now);
+    }
+    bool pending() const { return ticket->state() == Ticket::State::pending; }
+
+    World world;
+    Shard::Impl& shard;
+    std::vector<float> data;
+    std::vector<std::string> told;
+    TicketPtr ticket;
+    const Nanos begun = clock_now();  // before a link breaks, however slow the machine
+};
+
+}  // namespace
+
+TEST_CASE("what is told soon after a link broke is the cause, not the link", "[exec]") {
+    Waiting rank;
+    rank.link_breaks("the peer closed it");
+    rank.progress(rank.begun);
+    CHECK(rank.pending());
+    rank.world.shard(0).fail(make_error(Code::remote, Scope::peer, "rank 1 calls all_gather"));
+    REQUIRE_FALSE(rank.pending());
+    CHECK(rank.ticket->error().what == "rank 1 calls all_gather");
+    CHECK(rank.told.empty());
+}
+
+TEST_CASE("a broken link that nobody tells the reason of is the cause, and the first one",
+          "[exec]") {
+    Waiting rank;
+    rank.link_breaks("no route");
+    rank.progress(rank.begun);
+    CHECK(rank.pending());
+    rank.link_breaks("nor this");
+    rank.progress(clock_now() + nanos_per_s);
+    REQUIRE_FALSE(rank.pending());
+    CHECK(rank.ticket->error().what == "rank 0: the link to rank 1 failed: no route");
+    CHECK(rank.ticket->error().scope == Scope::communicator);
+    CHECK(rank.told == std::vector<std::string>{rank.ticket->error().what});
+    CHECK_FALSE(rank.world.shard(0).submit({Call{}}).ok());
 }

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "src/gpu/driver_table.h"
+#include "tools/gpu_suite/check/program_table.h"
 
 using namespace weft;
 
@@ -90,6 +91,9 @@ static_assert(!Alike<int(gpu::Context), CUresult (*)(int)>::value);
 #define CHECK_FUNCTION(need, name, version, ...) \
     static_assert(Alike<gpu::DriverTable::name##_type, PFN_##name##_v##version>::value, #name);
 WEFT_CUDA_FUNCTIONS(CHECK_FUNCTION)
+#define CHECK_PROGRAM(name, version, ...) \
+    static_assert(Alike<gpu::ProgramTable::name##_type, PFN_##name##_v##version>::value, #name);
+WEFT_PROGRAM_FUNCTIONS(CHECK_PROGRAM)
 
 static_assert(gpu::status::success == CUDA_SUCCESS);
 static_assert(gpu::status::invalid_value == CUDA_ERROR_INVALID_VALUE);

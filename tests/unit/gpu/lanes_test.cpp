@@ -110,6 +110,15 @@ struct Pair {
         lane_run<DataType::float32, RedOp::sum>(thread, sync, &shared[index], launch, index);
     }
 
+    // Rank 0, once it has stored this word of rank 1.
+    void abort_after(uint32_t place) {
+        const auto* const word = reinterpret_cast<const uint64_t*>(memory.memory(1)) + place;
+        while (load_acquire(word) == 0) {
+            std::this_thread::yield();
+        }
+        store_release(&memory.abort_word(0), 1);
+    }
+
     void fill(float salt) {
         for (size_t i = 0; i < input[0].size(); ++i) {
             input[0][i] = static_cast<float>(i) + salt;
@@ -160,12 +169,39 @@ TEST_CASE("an abort ends a lane that waits, and nothing is stored after it") {
     Pair pair(100);
     pair.fill(0);
     const Launch launch = pair.launch();
-    std::thread abort([&] { store_release(&pair.memory.abort_word(0), 1); });
+    std::thread abort([&] { pair.abort_after(pair.layout.card_place(0, 0) + Layout::card_units); });
     Pair::run(launch, 1, 2);
     abort.join();
     CHECK(pair.output[0] == std::vector<float>(100));
-    CHECK(pair.memory.end(0, 0).how == Ended::aborted);
+    const LaneEnd& end = pair.memory.end(0, 0);
+    CHECK(end.how == Ended::aborted);
     CHECK(pair.memory.epoch(0, pair.layout.epoch_own(Word::arrived, 0, 1)) == 0);
+    // The card of rank 1 did not come, in the step after the one that told it ours.
+    CHECK(end.peer == 1);
+    CHECK(end.wait == 2);
+    CHECK(end.own.packed == 1);
+    CHECK(end.theirs.packed == 0);
+}
+
+TEST_CASE("a lane that was stopped at a word tells its place, the value wanted and the one seen") {
+    Pair pair(100);
+    pair.fill(0);
+    // Rank 1's card comes, its words do not.
+    auto* const words = reinterpret_cast<uint64_t*>(pair.memory.memory(0));
+    const auto card =
+        reinterpret_cast<Card*>(words + pair.layout.card_place(0, 1)) + 1 % card_depth;
+    *card = {1, {}, pair.launch().ranks[0].part.args, {}};
+    const Launch launch = pair.launch();
+    std::thread abort([&] { pair.abort_after(pair.layout.word_place(Word::granted, 0, 0)); });
+    Pair::run(launch, 1, 2);
+    abort.join();
+    const LaneEnd& end = pair.memory.end(0, 0);
+    CHECK(end.how == Ended::aborted);
+    CHECK(end.place == pair.layout.word_place(Word::granted, 0, 1));
+    CHECK(static_cast<uint32_t>(end.wait) == 4);
+    CHECK(end.wait >> 32 == 0);
+    CHECK(end.own.packed == 1);
+    CHECK(end.theirs.packed == 0);
 }
 
 TEST_CASE("a lane that begins after the abort tells nobody") {

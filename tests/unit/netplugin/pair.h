@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -112,5 +113,28 @@ struct Connected {
     std::unique_ptr<SendComm> send;
     std::unique_ptr<RecvComm> recv;
 };
+
+// The two sides of a connection that met by a handle, as the plugin makes them.
+inline std::unique_ptr<Connected> connected_over(std::shared_ptr<Shared> shared,
+                                                 const Device& device) {
+    MeetConfig config;
+    config.shares_memory = true;
+    const auto listener = std::move(shared->hub->listen(config)).value();
+    const auto call = std::move(shared->hub->call(config, listener->handle())).value();
+    std::optional<Met> called, accepted;
+    const Nanos limit = clock_now() + 20 * nanos_per_s;
+    while (!(called && accepted) && clock_now() < limit) {
+        if (!called) {
+            called = std::move(call->advance(clock_now())).value();
+        }
+        if (!accepted) {
+            accepted = std::move(listener->accept(nullptr)).value();
+        }
+    }
+    REQUIRE((called && accepted));
+    CHECK_FALSE(accepted->name.empty());
+    return std::make_unique<Connected>(std::move(shared), device, *std::move(called),
+                                       *std::move(accepted));
+}
 
 }  // namespace weft::test

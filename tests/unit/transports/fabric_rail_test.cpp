@@ -7,60 +7,17 @@
 #include <cstring>
 
 #include "src/base/log.h"
-#include "tests/unit/transports/fake_machine.h"
+#include "tests/unit/transports/rail_world.h"
 #include "transports/fabric/newer.h"
 
 namespace weft::fabric {
 namespace {
 
-using test::FakeFabric;
+using test::failed;
 using test::FakeInfo;
-
-struct Events final : RailEvents {
-    void on_write(uint32_t imm) override { writes.push_back(imm); }
-    void on_message(Rail&, BufferPtr, size_t bytes) override { messages.push_back(bytes); }
-    void on_finished(Rail&, const TxOwner& owner, const Error* error) override {
-        peers.push_back(owner.peer);
-        errors.push_back(error != nullptr ? error->what : "");
-    }
-    std::vector<uint32_t> writes, peers;
-    std::vector<size_t> messages;
-    std::vector<std::string> errors;
-};
-
-// Told before it is opened.
-struct World : FakeFabric {
-    explicit World(const FakeInfo& info = {}, uint32_t version = FI_VERSION(2, 4))
-        : FakeFabric(version) {
-        world.infos = {info};
-    }
-    Result<std::unique_ptr<Rail>> opened() {
-        auto rails = rails_choose(library, {});
-        REQUIRE(rails.ok());
-        return Rail::open(library, rails.value().front(), 0, {});
-    }
-    std::unique_ptr<Rail> rail() {
-        auto rail = opened();
-        REQUIRE(rail.ok());
-        return std::move(rail).value();
-    }
-    std::string refused() {
-        auto rail = opened();
-        return rail.ok() ? std::string() : rail.error().what;
-    }
-    // The last value that an option was set to; none: it was not set.
-    template <class T>
-    std::optional<T> option(int wanted) const {
-        std::optional<T> value;
-        for (const test::FakeOption& one : world.options_set) {
-            if (one.option == wanted && one.value.size() == sizeof(T)) {
-                value.emplace();
-                std::memcpy(&*value, one.value.data(), sizeof(T));
-            }
-        }
-        return value;
-    }
-};
+using test::write_of_peer;
+using Events = test::Heard;
+using World = test::RailWorld;
 
 const FakeInfo plain{"efa", "efa"};
 const FakeInfo using_receives{"efa", "efa-direct", "rdmap0s6-rdm", 0, FI_RX_CQ_DATA};
@@ -180,14 +137,6 @@ TEST_CASE("rail: a registration that is refused names rail, size and remedy") {
 }
 
 // A peer's write that used up the receive posted with this context; null: none.
-fi_cq_data_entry write_of_peer(void* context, uint32_t imm) {
-    fi_cq_data_entry entry{};
-    entry.op_context = context;
-    entry.flags = FI_REMOTE_CQ_DATA | FI_RMA | FI_REMOTE_WRITE;
-    entry.data = imm;
-    return entry;
-}
-
 TEST_CASE("rail: where no more message buffers can be had, receives leave some to what is sent") {
     World few(using_receives);
     few.world.registrations_max = 2;
@@ -259,15 +208,6 @@ TEST_CASE("rail: a write that needs no receive leaves those that are posted alon
     CHECK(fake.world.receives.size() == posted.size());
 }
 
-fi_cq_err_entry failed(void* context, uint64_t flags, int code) {
-    fi_cq_err_entry entry{};
-    entry.op_context = context;
-    entry.flags = flags;
-    entry.err = FI_EIO;
-    entry.prov_errno = code;
-    return entry;
-}
-
 TEST_CASE("rail: a failed write is its sender's, with EFA's code in words") {
     World fake(using_receives);
     const auto rail = fake.rail();
@@ -294,134 +234,6 @@ TEST_CASE("rail: a failed write is its sender's, with EFA's code in words") {
                                      Catch::Contains("security group"));
     CHECK_FALSE(rail->unfinished());
     rail->endpoint_release(to.value());
-}
-
-// A rail of a provider, with a peer to write to.
-struct Writing : World {
-    explicit Writing(const char* provider)
-        : World({provider, provider, "127.0.0.1"}), rail(opened_alone()), guard(rail->lock()) {
-        auto to = rail->endpoint_acquire("peer");
-        REQUIRE(to.ok());
-        write.to = to.value();
-        write.from = memory;
-        write.bytes = sizeof memory;
-        write.address = 4096;
-        write.key = 77;
-        write.imm = 0xabcd;
-        owner.peer = 9;
-    }
-    ~Writing() { rail->endpoint_release(write.to); }
-    std::unique_ptr<Rail> opened_alone() {
-        FabricOptions options;
-        options.provider = world.infos.front().provider;
-        options.rails = {"127.0.0.1"};
-        auto rails = rails_choose(library, options);
-        REQUIRE(rails.ok());
-        auto opened = Rail::open(library, rails.value().front(), 0, {});
-        REQUIRE(opened.ok());
-        return std::move(opened).value();
-    }
-    bool posted() {
-        auto post = rail->write(write, owner);
-        return post.ok() && post.value() == Post::accepted;
-    }
-    void completes() {
-        fi_cq_data_entry entry{};
-        entry.op_context = world.transmits.back();
-        entry.flags = FI_WRITE | FI_RMA;
-        world.completions.push_back(entry);
-        rail->poll(events);
-    }
-    void fails() {
-        world.errors = {failed(world.transmits.back(), FI_WRITE | FI_RMA, 15)};
-        rail->poll(events);
-    }
-    std::unique_ptr<Rail> rail;
-    std::lock_guard<std::mutex> guard;
-    char memory[8] = "";
-    RemoteWrite write;
-    TxOwner owner;
-    Events events;
-};
-
-TEST_CASE("rail: a write is one write, but over tcp;ofi_rxm its immediate follows in another") {
-    Writing sockets("sockets");
-    REQUIRE(sockets.posted());
-    REQUIRE(sockets.world.written.size() == 1);
-    CHECK(sockets.world.written[0].bytes == 8);
-    CHECK((sockets.world.written[0].flags & FI_REMOTE_CQ_DATA) != 0);
-    sockets.completes();
-    CHECK(sockets.events.errors == std::vector<std::string>{""});
-
-    Writing tcp("tcp;ofi_rxm");
-    REQUIRE(tcp.posted());
-    REQUIRE(tcp.world.written.size() == 2);
-    const auto& bytes = tcp.world.written[0];
-    const auto& immediate = tcp.world.written[1];
-    CHECK((bytes.bytes == 8 && bytes.bytes_there == 8));
-    CHECK((bytes.flags & FI_REMOTE_CQ_DATA) == 0);
-    CHECK((immediate.bytes == 0 && immediate.bytes_there == 0 && immediate.immediate == 0xabcd));
-    CHECK((immediate.flags & FI_REMOTE_CQ_DATA) != 0);
-    CHECK((immediate.flags & FI_DELIVERY_COMPLETE) != 0);
-    CHECK((immediate.address == 4096 && immediate.key == 77));
-    tcp.completes();
-    CHECK(tcp.events.errors.empty());
-    CHECK(tcp.rail->unfinished());
-    tcp.completes();
-    CHECK(tcp.events.errors == std::vector<std::string>{""});
-    CHECK(tcp.events.peers == std::vector<uint32_t>{9});
-    CHECK_FALSE(tcp.rail->unfinished());
-
-    // Nothing of it can be missing.
-    tcp.write.bytes = 0;
-    REQUIRE(tcp.posted());
-    CHECK(tcp.world.written.size() == 3);
-    CHECK((tcp.world.written[2].flags & FI_REMOTE_CQ_DATA) != 0);
-    tcp.completes();
-    CHECK(tcp.events.errors.size() == 2);
-}
-
-TEST_CASE("rail: a write in two parts ends once, when both have, with the first failure") {
-    Writing tcp("tcp;ofi_rxm");
-    REQUIRE(tcp.posted());
-    tcp.fails();
-    CHECK(tcp.events.errors.empty());
-    SECTION("the second is delivered") {
-        tcp.completes();
-    }
-    SECTION("the second fails too") {
-        tcp.world.errors = {failed(tcp.world.transmits.back(), FI_WRITE | FI_RMA, 3)};
-        tcp.rail->poll(tcp.events);
-    }
-    REQUIRE(tcp.events.errors.size() == 1);
-    CHECK_THAT(tcp.events.errors[0],
-               Catch::Contains("a put to rank 9 failed") && Catch::Contains("words, 15"));
-    CHECK_FALSE(tcp.rail->unfinished());
-    // Nothing of the failure is left for who comes next.
-    REQUIRE(tcp.posted());
-    tcp.completes();
-    tcp.completes();
-    CHECK(tcp.events.errors.back().empty());
-}
-
-TEST_CASE(
-    "rail: a write whose first part is refused is not posted, whose second is refused fails") {
-    Writing tcp("tcp;ofi_rxm");
-    tcp.world.write_errors = {FI_EAGAIN};
-    const auto again = tcp.rail->write(tcp.write, tcp.owner);
-    REQUIRE(again.ok());
-    CHECK(again.value() == Post::again);
-    CHECK_FALSE(tcp.rail->unfinished());
-
-    tcp.world.write_errors = {0, FI_EAGAIN};
-    REQUIRE(tcp.posted());
-    CHECK(tcp.events.errors.empty());
-    CHECK(tcp.rail->unfinished());
-    tcp.completes();
-    REQUIRE(tcp.events.errors.size() == 1);
-    CHECK_THAT(tcp.events.errors[0], Catch::Contains("the end of a write to rank 9 failed") &&
-                                         Catch::Contains("rail 0 (127.0.0.1, tcp;ofi_rxm)"));
-    CHECK_FALSE(tcp.rail->unfinished());
 }
 
 TEST_CASE("rail: a peer that cannot be greeted is warned of once, with the rule to change") {

@@ -56,7 +56,7 @@ TEST_CASE("registration: each kind of memory is told to the provider as it wants
 
 MemoryAbility ability_of(bool hmem, uint32_t library, uint32_t api) {
     fi_info info{};
-    info.caps = hmem ? FI_HMEM : 0;
+    info.caps = FI_MSG | FI_RMA | (hmem ? FI_HMEM : 0);
     return memory_ability(info, library, api);
 }
 
@@ -68,6 +68,21 @@ TEST_CASE("registration: GPU memory needs the provider's word, a dma-buf a newer
     CHECK_FALSE(ability_of(true, v17, v17).dmabuf);
     CHECK_FALSE(ability_of(true, v20, v18).dmabuf);
     CHECK(ability_of(true, FI_VERSION(2, 4), v20).dmabuf);
+}
+
+TEST_CASE("registration: GPU memory needs reads of this side's own, to flush what was written") {
+    const auto can = [](uint64_t caps) {
+        fi_info info{};
+        info.caps = FI_HMEM | caps;
+        return memory_ability(info, FI_VERSION(2, 4), FI_VERSION(1, 20)).cuda;
+    };
+    constexpr uint64_t writes = FI_WRITE | FI_REMOTE_WRITE;
+    CHECK(can(FI_RMA));
+    CHECK(can(FI_RMA | writes | FI_READ | FI_REMOTE_READ));
+    CHECK_FALSE(can(FI_RMA | writes));
+    CHECK_FALSE(can(FI_RMA | writes | FI_READ));
+    CHECK_FALSE(can(FI_RMA | writes | FI_REMOTE_READ));
+    CHECK_FALSE(can(FI_MSG));
 }
 
 TEST_CASE("registration: what cannot be done is refused before the provider is asked") {

@@ -23,6 +23,12 @@ inline FakeLibfabric& fake_world() {
     return *reinterpret_cast<FakeLibfabricGet>(dlsym(handle, fake_libfabric_get))();
 }
 
+inline std::mutex& fake_lock() {
+    void* handle = dlopen(FAKE_LIBFABRIC_PATH, RTLD_NOW | RTLD_LOCAL);
+    REQUIRE(handle != nullptr);
+    return reinterpret_cast<FakeLibfabricLock>(dlsym(handle, fake_libfabric_lock))();
+}
+
 // The one libfabric of this process, told anew.
 struct FakeFabric {
     explicit FakeFabric(uint32_t version = FI_VERSION(2, 4)) : world(fake_world()) {

@@ -14,75 +14,17 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <sstream>
 
+#include "tests/unit/transports/fake_libfabric/told.h"
 #include "transports/fabric/newer.h"
-
-#define EXPORTED extern "C" __attribute__((visibility("default")))
 
 namespace {
 
-using weft::test::FakeInfo;
 using weft::test::FakeLibfabric;
+using weft::test::zeroed;
 namespace newer = weft::fabric::newer;
 
-uint32_t version_of(const std::string& text) {
-    const size_t point = text.find('.');
-    return FI_VERSION(std::stoi(text), std::stoi(text.substr(point + 1)));
-}
-
-std::vector<std::string> parts_of(const std::string& text, char between) {
-    std::vector<std::string> parts;
-    std::istringstream in(text);
-    for (std::string part; std::getline(in, part, between);) {
-        parts.push_back(part);
-    }
-    return parts;
-}
-
-// "provider/fabric/domain", and after them "/rx": where writes use up receives.
-FakeInfo info_told(const std::string& text) {
-    FakeInfo info;
-    const std::vector<std::string> parts = parts_of(text, '/');
-    std::string* const fields[] = {&info.provider, &info.fabric, &info.domain};
-    for (size_t i = 0; i < std::min(parts.size(), std::size(fields)); i++) {
-        *fields[i] = parts[i];
-    }
-    info.mode = parts.size() > 3 ? FI_RX_CQ_DATA : 0;
-    return info;
-}
-
-void word_told(FakeLibfabric& told, const std::string& name, const std::string& value) {
-    if (name == "version") {
-        told.version = version_of(value);
-    } else if (name == "providers") {
-        told.providers = parts_of(value, ',');
-    } else if (name == "info") {
-        told.infos.push_back(info_told(value));
-    } else if (name == "emulated") {
-        told.emulated_write = true;
-    } else if (name == "open_error") {
-        told.open_error = std::stoi(value);
-    } else if (name == "register_error") {
-        told.register_error = std::stoi(value);
-    } else if (name == "linger") {
-        told.linger_ms = std::stoi(value);
-    } else {
-        std::abort();  // a test's mistake
-    }
-}
-
-FakeLibfabric world_told() {
-    FakeLibfabric told;
-    const char* text = std::getenv("FAKE_LIBFABRIC");
-    for (const std::string& word : parts_of(text != nullptr ? text : "", ' ')) {
-        const size_t sign = std::min(word.find('='), word.size());
-        word_told(told, word.substr(0, sign), word.substr(std::min(sign + 1, word.size())));
-    }
-    return told;
-}
-
-FakeLibfabric world = world_told();
+FakeLibfabric world = weft::test::fake_told();
 
 // libfabric's own end goes through its providers; who calls it from then on, calls into nothing.
 std::atomic<bool> gone{false};
@@ -92,49 +34,6 @@ struct End {
         poll(nullptr, 0, world.linger_ms);
     }
 } end;
-
-template <class T>
-T* zeroed() {
-    return static_cast<T*>(std::calloc(1, sizeof(T)));
-}
-
-fi_info* info_new() {
-    auto* info = zeroed<fi_info>();
-    info->tx_attr = zeroed<fi_tx_attr>();
-    info->rx_attr = zeroed<fi_rx_attr>();
-    info->ep_attr = zeroed<fi_ep_attr>();
-    info->domain_attr = zeroed<fi_domain_attr>();
-    info->fabric_attr = zeroed<fi_fabric_attr>();
-    return info;
-}
-
-char* copy_of(const char* text) {
-    return text != nullptr ? strdup(text) : nullptr;
-}
-
-fi_info* info_of(const FakeInfo& fake) {
-    fi_info* info = info_new();
-    info->caps = FI_MSG | FI_RMA | fake.caps;
-    info->mode = FI_CONTEXT2 | fake.mode;
-    info->tx_attr->size = 64;
-    info->rx_attr->size = 2048;
-    info->ep_attr->type = FI_EP_RDM;
-    info->ep_attr->max_msg_size = size_t{1} << 30;
-    info->domain_attr->name = strdup(fake.domain.c_str());
-    info->domain_attr->mr_mode =
-        FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY | fake.mr_mode;
-    info->domain_attr->mr_key_size = 4;
-    info->domain_attr->cq_data_size = fake.cq_data;
-    info->fabric_attr->name = strdup(fake.fabric.c_str());
-    info->fabric_attr->prov_name = strdup(fake.provider.c_str());
-    return info;
-}
-
-bool offered(const FakeInfo& fake, const fi_info* hints) {
-    return fake.provider == hints->fabric_attr->prov_name && (fake.mode & ~hints->mode) == 0 &&
-           (fake.mr_mode & ~hints->domain_attr->mr_mode) == 0 &&
-           (hints->caps & FI_HMEM & ~fake.caps) == 0;
-}
 
 int close_nothing(fid* object) {
     poll(nullptr, 0, world.linger_ms / 20);
@@ -180,17 +79,31 @@ bool next_is_for(const fid_cq* queue, const Entries& entries) {
     return sent == world.sent_by.end() || sent->second == &queue->fid;
 }
 
+// What moves, moves under this lock: rails have locks of their own.
+std::mutex moving;
+
+size_t moved_read(const fid_cq* queue, fi_cq_data_entry* entries, size_t room) {
+    auto& moved = world.queues[&queue->fid];
+    size_t count = 0;
+    for (; count < room && !moved.empty(); count++) {
+        entries[count] = moved.front();
+        moved.pop_front();
+    }
+    return count;
+}
+
 ssize_t cq_read(fid_cq* queue, void* entries, size_t room) {
     if (gone) {
         std::abort();
     }
+    const std::lock_guard guard(moving);
     if (world.read_error != 0) {
         return -world.read_error;
     }
     if (next_is_for(queue, world.errors)) {
         return -FI_EAVAIL;
     }
-    size_t count = 0;
+    size_t count = moved_read(queue, static_cast<fi_cq_data_entry*>(entries), room);
     for (; count < room && next_is_for(queue, world.completions); count++) {
         static_cast<fi_cq_data_entry*>(entries)[count] = world.completions.front();
         world.completions.pop_front();
@@ -219,6 +132,9 @@ int setopt(fid*, int, int option, const void* value, size_t bytes) {
     const auto* from = static_cast<const unsigned char*>(value);
     world.options_set.push_back({option, {from, from + bytes}});
     world.options_late = world.options_late || world.enabled;
+    if (option == newer::opt_cuda_api_permitted && *from == 0 && world.cuda_calls) {
+        return -FI_EOPNOTSUPP;
+    }
     const bool wanted = option == newer::opt_efa_write_in_order_128 && *from != 0;
     return wanted && !world.in_order ? -FI_EOPNOTSUPP : 0;
 }
@@ -231,17 +147,127 @@ int getopt(fid*, int, int option, void* value, size_t*) {
     return 0;
 }
 
-int name_get(fid*, void* address, size_t* bytes) {
+// Where things move, a name begins with the endpoint's number.
+int name_get(fid* endpoint, void* address, size_t* bytes) {
     *bytes = 32;
     std::memset(address, 1, 32);
+    if (world.moves) {
+        const std::lock_guard guard(moving);
+        const uint64_t number = world.endpoints.size();
+        std::memcpy(address, &number, sizeof number);
+        world.endpoints.push_back(endpoint);
+    }
     return 0;
 }
 
-ssize_t receive(fid_ep*, void*, size_t, void*, fi_addr_t, void* context) {
-    if (world.receive_error == 0) {
+ssize_t receive(fid_ep* endpoint, void* into, size_t, void*, fi_addr_t, void* context) {
+    if (world.receive_error == 0 && world.moves) {
+        const std::lock_guard guard(moving);
+        world.receives_of[&endpoint->fid].push_back({into, context});
+    } else if (world.receive_error == 0) {
         world.receives.push_back(context);
     }
     return -world.receive_error;
+}
+
+void completed(const void* queue, void* context, uint64_t flags, size_t bytes = 0,
+               uint64_t data = 0) {
+    fi_cq_data_entry entry{};
+    entry.op_context = context;
+    entry.flags = flags;
+    entry.len = bytes;
+    entry.data = data;
+    world.queues[queue].push_back(entry);
+}
+
+void failed(const fid_ep* endpoint, void* context, int error) {
+    fi_cq_err_entry entry{};
+    entry.op_context = context;
+    entry.err = error;
+    world.sent_by[context] = endpoint->fid.context;
+    world.errors.push_back(entry);
+}
+
+// Where these bytes are to be touched; null where the registration does not cover them or does not
+// allow it.
+std::byte* touched(uint64_t key, const void* address, size_t bytes, uint64_t access) {
+    const auto found = world.open_by_key.find(key);
+    const auto* at = static_cast<const std::byte*>(address);
+    if (found != world.open_by_key.end()) {
+        const auto& what = found->second;
+        const auto* base = static_cast<const std::byte*>(what.base);
+        const bool inside = at >= base && at + bytes <= base + what.bytes;
+        if (inside && (what.access & access) == access) {
+            for (const auto& memory : world.device_memory) {
+                const bool there = at >= memory.base && at < memory.base + memory.bytes;
+                if (there && what.iface != 0) {
+                    return memory.at + (at - memory.base);
+                }
+            }
+            return const_cast<std::byte*>(at);
+        }
+    }
+    world.refusals.push_back(address);
+    return nullptr;
+}
+
+const fid* endpoint_at(fi_addr_t address) {
+    return static_cast<const fid*>(world.endpoints.at(address));
+}
+
+ssize_t send_moved(fid_ep* endpoint, const void* from, size_t bytes, fi_addr_t to, void* context) {
+    const std::lock_guard guard(moving);
+    const fid* target = endpoint_at(to);
+    auto& receives = world.receives_of[target];
+    if (receives.empty()) {
+        return -FI_EAGAIN;
+    }
+    std::memcpy(receives.front().into, from, bytes);
+    completed(target->context, receives.front().context, FI_RECV | FI_MSG, bytes);
+    receives.pop_front();
+    completed(endpoint->fid.context, context, FI_SEND | FI_MSG);
+    return 0;
+}
+
+ssize_t write_moved(fid_ep* endpoint, const fi_msg_rma* message) {
+    const std::lock_guard guard(moving);
+    const iovec& local = *message->msg_iov;
+    const fi_rma_iov& remote = *message->rma_iov;
+    const std::byte* from =
+        touched(world.keys_of[message->desc[0]], local.iov_base, local.iov_len, FI_WRITE);
+    std::byte* to = touched(remote.key, reinterpret_cast<const void*>(remote.addr), local.iov_len,
+                            FI_REMOTE_WRITE);
+    if (from == nullptr || to == nullptr) {
+        failed(endpoint, message->context, FI_EACCES);
+        return 0;
+    }
+    std::memcpy(to, from, local.iov_len);
+    completed(endpoint_at(message->addr)->context, nullptr,
+              FI_REMOTE_CQ_DATA | FI_RMA | FI_REMOTE_WRITE, local.iov_len, message->data);
+    completed(endpoint->fid.context, message->context, FI_RMA | FI_WRITE);
+    return 0;
+}
+
+ssize_t read(fid_ep* endpoint, void* into, size_t bytes, void* descriptor, fi_addr_t from,
+             uint64_t address, uint64_t key, void* context) {
+    const std::lock_guard guard(moving);
+    const auto* at = reinterpret_cast<const void*>(address);
+    const std::byte* source = touched(key, at, bytes, FI_REMOTE_READ);
+    std::byte* target = touched(world.keys_of[descriptor], into, bytes, FI_READ);
+    const FakeLibfabric::Read told{at, bytes, endpoint->fid.context, context};
+    world.reads.push_back(told);
+    const bool own = endpoint_at(from) == &endpoint->fid;
+    if (source == nullptr || target == nullptr || !own || world.read_fails != 0) {
+        failed(endpoint, context, world.read_fails != 0 ? world.read_fails : FI_EACCES);
+        return 0;
+    }
+    std::memcpy(target, source, bytes);
+    if (world.reads_held) {
+        world.reads_waiting.push_back(told);
+    } else {
+        completed(told.queue, context, FI_RMA | FI_READ);
+    }
+    return 0;
 }
 
 ssize_t transmit(fid_ep* endpoint, void* context) {
@@ -250,8 +276,9 @@ ssize_t transmit(fid_ep* endpoint, void* context) {
     return 0;
 }
 
-ssize_t send(fid_ep* endpoint, const void*, size_t, void*, fi_addr_t, void* context) {
-    return transmit(endpoint, context);
+ssize_t send(fid_ep* endpoint, const void* from, size_t bytes, void*, fi_addr_t to, void* context) {
+    return world.moves ? send_moved(endpoint, from, bytes, to, context)
+                       : transmit(endpoint, context);
 }
 
 ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t flags) {
@@ -265,16 +292,19 @@ ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t flag
     }
     world.written.push_back({message->msg_iov->iov_len, message->rma_iov->len,
                              message->rma_iov->addr, message->rma_iov->key, message->data, flags});
-    return transmit(endpoint, message->context);
+    return world.moves ? write_moved(endpoint, message) : transmit(endpoint, message->context);
 }
 
 int may_wait(fid_fabric*, fid**, int) {
     return 0;
 }
 
-int av_insert(fid_av*, const void*, size_t count, fi_addr_t* addresses, uint64_t, void*) {
+int av_insert(fid_av*, const void* names, size_t count, fi_addr_t* addresses, uint64_t, void*) {
     for (size_t i = 0; i < count; i++) {
         addresses[i] = i;
+    }
+    if (world.moves) {
+        std::memcpy(addresses, names, sizeof *addresses);
     }
     return static_cast<int>(count);
 }
@@ -349,12 +379,16 @@ int endpoint_open(fid_domain*, fi_info*, fid_ep** endpoint, void*) {
     (*endpoint)->cm = &cm;
     (*endpoint)->msg = &message;
     rma.writemsg = write_message;
+    rma.read = read;
     (*endpoint)->rma = &rma;
     return 0;
 }
 
 int registration_close(fid* object) {
+    const std::lock_guard guard(moving);
     world.registrations_open--;
+    world.open_by_key.erase(reinterpret_cast<fid_mr*>(object)->key);
+    world.keys_of.erase(object);
     std::free(object);
     return 0;
 }
@@ -363,6 +397,7 @@ fi_ops registration_ops = {
     sizeof(fi_ops), registration_close, bind_nothing, control, nullptr, nullptr, nullptr};
 
 int registered(FakeLibfabric::Registration what, fid_mr** registration) {
+    const std::lock_guard guard(moving);
     world.registrations.push_back(what);
     if (world.register_error != 0) {
         return -world.register_error;
@@ -374,6 +409,10 @@ int registered(FakeLibfabric::Registration what, fid_mr** registration) {
     *registration = zeroed<fid_mr>();
     (*registration)->fid.fclass = FI_CLASS_MR;
     (*registration)->fid.ops = &registration_ops;
+    (*registration)->mem_desc = *registration;
+    (*registration)->key = world.next_key++;
+    world.open_by_key[(*registration)->key] = what;
+    world.keys_of[*registration] = (*registration)->key;
     return 0;
 }
 
@@ -423,68 +462,16 @@ EXPORTED FakeLibfabric* weft_fake_libfabric() {
     return &world;
 }
 
+EXPORTED std::mutex& weft_fake_libfabric_lock() {
+    return moving;
+}
+
 EXPORTED uint32_t fi_version(void) {
     return world.version;
 }
 
 EXPORTED const char* fi_strerror(int error) {
     return std::strerror(error);
-}
-
-EXPORTED void fi_freeinfo(fi_info* info) {
-    while (info != nullptr) {
-        fi_info* next = info->next;
-        std::free(info->domain_attr->name);
-        std::free(info->fabric_attr->name);
-        std::free(info->fabric_attr->prov_name);
-        std::free(info->tx_attr);
-        std::free(info->rx_attr);
-        std::free(info->ep_attr);
-        std::free(info->domain_attr);
-        std::free(info->fabric_attr);
-        std::free(info);
-        info = next;
-    }
-}
-
-EXPORTED fi_info* fi_dupinfo(const fi_info* from) {
-    fi_info* info = info_new();
-    if (from == nullptr) {
-        return info;
-    }
-    info->caps = from->caps;
-    info->mode = from->mode;
-    *info->tx_attr = *from->tx_attr;
-    *info->rx_attr = *from->rx_attr;
-    *info->ep_attr = *from->ep_attr;
-    *info->domain_attr = *from->domain_attr;
-    *info->fabric_attr = *from->fabric_attr;
-    info->domain_attr->name = copy_of(from->domain_attr->name);
-    info->fabric_attr->name = copy_of(from->fabric_attr->name);
-    info->fabric_attr->prov_name = copy_of(from->fabric_attr->prov_name);
-    return info;
-}
-
-EXPORTED int fi_getinfo(uint32_t version, const char*, const char*, uint64_t flags,
-                        const fi_info* hints, fi_info** list) {
-    world.getinfo_calls++;
-    world.api_version = version;
-    *list = nullptr;
-    fi_info** end = list;
-    if ((flags & FI_PROV_ATTR_ONLY) != 0) {
-        for (const std::string& provider : world.providers) {
-            *end = info_of({provider});
-            end = &(*end)->next;
-        }
-    } else {
-        for (const FakeInfo& fake : world.infos) {
-            if (offered(fake, hints)) {
-                *end = info_of(fake);
-                end = &(*end)->next;
-            }
-        }
-    }
-    return *list != nullptr ? 0 : -FI_ENODATA;
 }
 
 EXPORTED int fi_fabric(fi_fabric_attr*, fid_fabric** fabric, void*) {

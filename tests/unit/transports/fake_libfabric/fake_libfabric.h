@@ -1,7 +1,8 @@
 // A libfabric that answers what a test tells it to, loaded like a real one: through its symbol by
 // tests of the same process, by the variable FAKE_LIBFABRIC in others, words such as
 // "version=2.4 providers=efa info=efa/efa-direct emulated". Whole enough to open a rail; nothing is
-// ever moved. Thread rule: told before it is used; what it was asked is read when nothing runs.
+// moved but where `moves` says so: endpoints of this process then reach each other, in order.
+// Thread rule: told before it is used; what it was asked is read when nothing runs, or with lock().
 #pragma once
 
 #include <rdma/fi_eq.h>
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -40,6 +42,7 @@ struct FakeLibfabric {
     bool newer_options = true;                 // knows what came after 1.17
     int open_error = 0;                        // of fi_domain
     int enable_error = 0;                      // of fi_enable
+    bool cuda_calls = false;                   // wants them, and refuses to do without
     int register_error = 0;                    // of every registration
     int registrations_max = INT32_MAX;         // open at a time: ENOMEM beyond
     int receive_error = 0;                     // of every fi_recv
@@ -74,7 +77,44 @@ struct FakeLibfabric {
     };
     std::vector<Registration> registrations;
     int registrations_open = 0;
+
+    // Endpoints reach each other, and memory that is registered for it.
+    bool moves = false;
+    // Addresses that only a NIC may touch, as a GPU's: where it does. What was registered as host
+    // memory is not looked up here, so touching it ends the process.
+    struct DeviceMemory {
+        const std::byte* base = nullptr;
+        size_t bytes = 0;
+        std::byte* at = nullptr;
+    };
+    std::vector<DeviceMemory> device_memory;
+    bool reads_held = false;  // reads do not end until reads_release()
+    int read_fails = 0;       // with this error
+    struct Read {
+        const void* from = nullptr;
+        size_t bytes = 0;
+        const void* queue = nullptr;
+        void* context = nullptr;
+    };
+    std::vector<Read> reads;            // all that were asked for
+    std::deque<Read> reads_waiting;     // that are held
+    std::vector<const void*> refusals;  // addresses of transfers that no registration allowed
+
+    struct Receive {
+        void* into = nullptr;
+        void* context = nullptr;
+    };
+    std::vector<const void*> endpoints;                          // by number
+    std::map<const void*, std::deque<Receive>> receives_of;      // by endpoint
+    std::map<const void*, std::deque<fi_cq_data_entry>> queues;  // what moved, by queue
+    std::map<uint64_t, Registration> open_by_key;
+    std::map<const void*, uint64_t> keys_of;  // by descriptor
+    uint64_t next_key = 1;
 };
+
+// Of what moves.
+using FakeLibfabricLock = std::mutex& (*)();
+inline constexpr const char* fake_libfabric_lock = "weft_fake_libfabric_lock";
 
 using FakeLibfabricGet = FakeLibfabric* (*)();
 inline constexpr const char* fake_libfabric_get = "weft_fake_libfabric";
