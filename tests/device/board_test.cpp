@@ -16,11 +16,6 @@ namespace {
 constexpr uint64_t large = (BoardLayout::slots + 2) * BoardLayout::slot_bytes / 4 + 77;
 constexpr auto untouched = static_cast<int32_t>(0xeeeeeeee);
 
-ncclResult_t async_error(ncclComm_t comm) {
-    ncclResult_t state = ncclSuccess;
-    return ncclCommGetAsyncError(comm, &state) == ncclSuccess ? state : ncclInternalError;
-}
-
 uint64_t copied(ncclComm_t comm) {
     weftStats_t stats = WEFT_STATS_INITIALIZER;
     NCCL(weftCommStats(comm, &stats));
