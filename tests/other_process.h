@@ -64,7 +64,7 @@ inline Letter letter_receive(int socket) {
 
 class OtherProcess {
   public:
-    static constexpr const char* socket_variable = "WEFT_TEST_OTHER_SOCKET";
+    static constexpr const char* socket_variable = "OTHER_PROCESS_SOCKET";
 
     // `fails`: what it reports of its end is no news.
     explicit OtherProcess(const char* test, bool fails = false) {

@@ -464,6 +464,9 @@ constexpr auto not_supported_as(Status (*)(A...)) {
 
 // What programs call. A graph that is ready is the graph.
 struct FakeProgram {
+    static Status cuMemAllocAsync(Address* address, size_t bytes, Stream stream) {
+        return pool_take(address, bytes, stream);
+    }
     static Status cuStreamBeginCapture(Stream stream, int mode) {
         return capture_begin(stream, mode);
     }
@@ -511,6 +514,7 @@ const Entry* table_find(const char* name) {
         FAKE_PROGRAM(cuGraphInstantiateWithFlags),
         FAKE_PROGRAM(cuGraphLaunch),
         FAKE_PROGRAM(cuGraphExecDestroy),
+        FAKE_PROGRAM(cuMemAllocAsync),
 #undef FAKE_PROGRAM
     };
     for (const Entry& entry : entries) {

@@ -10,6 +10,7 @@ namespace weft::suite {
 void facts(const Device& device, const Options& options);
 void health(const Device& device, const Options& options);
 void litmus(const Device& device, const Options& options);
+void memory(const Device& device, const Options& options);
 void copy_rates(const Device& device, const Options& options);
 void correct(const Device& device, const Options& options);
 void graph(const Device& device, const Options& options);

@@ -6,7 +6,7 @@ namespace weft::suite {
 
 const char* const usage =
     "usage: weft-gpu-check COMMAND [OPTION...]\n"
-    "  facts health litmus copy correct graph abort rates latency version\n"
+    "  facts health litmus memory copy correct graph abort rates latency version\n"
     "  --device N --deadline S --ranks N --rank R --root R --count N --coll NAME --type NAME\n"
     "  --op NAME --mode gang|threads|process --in-place --streams --bytes SIZE --rounds N --all\n"
     "The last line is RESULT {...}; exit status 0 passed, 1 failed, 3 hung, 77 not possible "

@@ -1,7 +1,8 @@
-// What programs call of the CUDA driver and the library does not: capture, graphs, timed events. In
-// the form of src/gpu/driver_table.h; all of it is optional, a function that is missing is a null
-// pointer. The stand-in driver serves a part of it. tests/unit/gpu/driver_types_check.cpp compares
-// it with cuda.h. Thread rule: values. Failure rule: none.
+// What programs call of the CUDA driver and the library does not: capture, graphs, memory of pools,
+// timed events. In the form of src/gpu/driver_table.h; all of it is optional, a function that is
+// missing is a null pointer. The stand-in driver serves a part of it.
+// tests/unit/gpu/driver_types_check.cpp compares it with cuda.h. Thread rule: values. Failure rule:
+// none.
 #pragma once
 
 #include "src/gpu/driver_types.h"
@@ -18,6 +19,7 @@ using GraphExec = struct GraphExecOpaque*;
     ROW(cuGraphLaunch, 10000, Status(GraphExec ready, Stream stream)) \
     ROW(cuGraphExecDestroy, 10000, Status(GraphExec ready)) \
     ROW(cuGraphDestroy, 10000, Status(Graph graph)) \
+    ROW(cuMemAllocAsync, 11020, Status(Address* address, size_t bytes, Stream stream)) \
     ROW(cuEventElapsedTime, 2000, Status(float* milliseconds, Event begin, Event end))
 // clang-format on
 
