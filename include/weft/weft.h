@@ -52,7 +52,7 @@ typedef struct weftStats {
     size_t size;                /* set by the caller: bytes of the struct it knows */
     uint64_t ops;               /* collectives, sends and receives completed */
     uint64_t putBytes;          /* payload handed to links */
-    uint64_t copiedBytes;       /* payload copied by this process's CPUs, staging included */
+    uint64_t copiedBytes;       /* payload copied by CPUs, staging included, or onto boards */
     uint64_t eagerBytes;        /* part of putBytes that went through slots granted in advance */
     uint64_t messages;          /* puts, grants and acknowledgements posted */
     uint64_t grants;            /* grants sent */

@@ -42,6 +42,7 @@ struct Settings {
     bool cma_disable = false;   // WEFT_CMA_DISABLE: no process_vm_readv, always staged
     std::string device;         // WEFT_DEVICE: host, cuda, or empty to look
     bool device_relay = false;  // WEFT_DEVICE_RELAY: device memory always by way of host memory
+    bool device_board = false;  // WEFT_DEVICE_BOARD: by boards where one kernel could do
     std::string libcuda;        // WEFT_LIBCUDA: path of the CUDA driver
     std::string libfabric;      // WEFT_LIBFABRIC: path of libfabric.so.1
     std::string provider;       // WEFT_PROVIDER: libfabric provider ("tcp;ofi_rxm"), empty = choose

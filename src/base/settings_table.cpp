@@ -91,6 +91,9 @@ constexpr SettingRow rows[] = {
     {communicators, "WEFT_DEVICE_RELAY", &S::device_relay,
      "1 lets calls on device memory go by way of pinned host memory where ranks could reach each "
      "other's device memory"},
+    {communicators, "WEFT_DEVICE_BOARD", &S::device_board,
+     "1 lets ranks of one process and one device work together by boards, as ranks of several "
+     "processes or devices of a host do"},
     {communicators, "WEFT_LIBCUDA", &S::libcuda,
      "path of the CUDA driver; unset is the loader's libcuda.so.1"},
 

@@ -17,13 +17,17 @@ namespace weft {
 
 namespace {
 
-constexpr size_t features_limit = 1024;
+constexpr size_t features_limit = 1024, board_limit = 1024;
 
 // The parts and what is only needed until the communicator is ready.
 class Build : public std::enable_shared_from_this<Build> {
   public:
     explicit Build(const std::shared_ptr<Communicator>& comm) : comm_(comm) {}
-    ~Build() { DeviceParts{std::move(parts_.clique), std::move(parts_.relay)}.release(); }
+    ~Build() {
+        device_.release();
+        device_release(std::move(parts_.clique), false);
+        device_release(std::move(parts_.streamed), false);
+    }
     Build(const Build&) = delete;
     Build& operator=(const Build&) = delete;
 
@@ -35,10 +39,14 @@ class Build : public std::enable_shared_from_this<Build> {
         Addresses addresses;
         std::string features;  // of the transport between hosts, where it is used
         std::string host;      // of the first rank of every host, where there are several
+        std::string board;     // on devices, for other processes
     };
 
     Result<void> check(const Communicator& comm, const ControlGroup& group);
     void device_make(const Communicator& comm, uint64_t group);
+    void device_settle(std::vector<Told> told);
+    std::vector<std::string> names() const;
+    void shard_make(Communicator& comm, std::vector<Told> told);
     void attach_and_tell(const std::shared_ptr<Communicator>& comm, Result<void> device);
     Result<void> device_connect(const Communicator& comm);
     Result<Told> attach(const Communicator& comm, uint64_t group);
@@ -64,6 +72,8 @@ class Build : public std::enable_shared_from_this<Build> {
     std::vector<PeerInfo> infos_;
     std::vector<WireKind> kinds_;  // by rank; the own entry is not used
     Locality locality_;
+    DeviceSeat seat_;
+    DeviceParts device_;  // until it is settled which way calls go
     size_t host_nics_ = 0;
     std::vector<std::vector<uint32_t>> host_rails_;  // by local rank; empty: every rank rides all
     CommParts parts_;
@@ -82,14 +92,19 @@ Result<void> Build::check(const Communicator& comm, const ControlGroup& group) {
 }
 
 void Build::device_make(const Communicator& comm, uint64_t group) {
-    const DeviceSeat at{group, comm.device(), comm.rank(), comm.rank_count(),
-                        device_clique_fits(infos_)};
-    device_parts_make(at, [self = shared_from_this()](Result<DeviceParts> made) {
+    seat_ = {group,
+             comm.device(),
+             comm.rank(),
+             comm.rank_count(),
+             device_way(infos_),
+             one_process(infos_)};
+    device_parts_make(seat_, [self = shared_from_this()](Result<DeviceParts> made) {
         const auto held = self->comm_.lock();
         if (held && held->state() == CommState::initialising) {
             if (made.ok()) {
                 self->parts_.clique = std::move(made.value().clique);
-                self->parts_.relay = std::move(made.value().relay);
+                self->parts_.streamed = std::move(made.value().relay);
+                self->device_ = std::move(made.value());
             }
             self->attach_and_tell(held, made.ok() ? Result<void>() : Result<void>(made.error()));
         } else if (made.ok()) {
@@ -102,11 +117,29 @@ Result<void> Build::device_connect(const Communicator& comm) {
     if (parts_.clique == nullptr) {
         return {};
     }
+    return parts_.clique->connect(static_cast<uint32_t>(comm.rank()), names());
+}
+
+std::vector<std::string> Build::names() const {
     std::vector<std::string> names;
     for (size_t rank = 0; rank < infos_.size(); rank++) {
         names.push_back(peer_name(static_cast<int32_t>(rank), infos_[rank]));
     }
-    return parts_.clique->connect(static_cast<uint32_t>(comm.rank()), std::move(names));
+    return names;
+}
+
+// By boards, or by relay if a rank cannot.
+void Build::device_settle(std::vector<Told> told) {
+    std::vector<std::string> notes;
+    for (const Told& one : told) {
+        notes.push_back(one.board);
+    }
+    board_vote({seat_, comm_, names(), std::move(notes)}, std::exchange(device_, {}),
+               [self = shared_from_this(),
+                told = std::move(told)](std::shared_ptr<DeviceStreamed> made) mutable {
+                   self->parts_.streamed = std::move(made);
+                   self->shard_make(*self->comm_.lock(), std::move(told));
+               });
 }
 
 // The NICs nearest to this rank, by its place among the ranks of its host.
@@ -160,6 +193,7 @@ Result<Build::Told> Build::attach(const Communicator& comm, uint64_t group) {
         }
     }
     told.host = TRY(planning_begin(comm));
+    told.board = device_.board != nullptr ? device_.board->memory()->note() : std::string();
     return told;
 }
 
@@ -224,7 +258,8 @@ std::string Build::tell(const Result<Told>& attached) {
     for (const std::string& address : attached.value().addresses) {
         out.text(address);
     }
-    return out.text(attached.value().features).text(attached.value().host).take();
+    const Told& own = attached.value();
+    return out.text(own.features).text(own.board).text(own.host).take();
 }
 
 Result<Build::Told> Build::told_read(const std::string& blob) {
@@ -241,6 +276,7 @@ Result<Build::Told> Build::told_read(const std::string& blob) {
         address = TRY(in.text(wire_address_bytes_max));
     }
     told.features = TRY(in.text(features_limit));
+    told.board = TRY(in.text(board_limit));
     told.host = TRY(in.text(in.left()));
     return told;
 }
@@ -364,21 +400,29 @@ void Build::told(Result<std::vector<std::string>> blobs) {
         comm->fail(planned.error(), false);
         return;
     }
-    Result<ShardConfig> config = shard_config(*comm, all.value());
+    if (comm->on_device() && seat_.way == DeviceWay::board) {
+        device_settle(std::move(all).value());
+    } else {
+        shard_make(*comm, std::move(all).value());
+    }
+}
+
+void Build::shard_make(Communicator& comm, std::vector<Told> told) {
+    Result<ShardConfig> config = shard_config(comm, told);
     if (!config.ok()) {
-        comm->fail(config.error(), false);
+        comm.fail(config.error(), false);
         return;
     }
     Result<std::unique_ptr<Shard>> shard = Shard::create(std::move(config).value());
     if (!shard.ok()) {
-        comm->fail(shard.error(), true);
+        comm.fail(shard.error(), true);
         return;
     }
     parts_.shard = std::move(shard).value();
-    if (settings().probe && comm->rank_count() > 1) {
-        probe(*comm);
+    if (settings().probe && comm.rank_count() > 1) {
+        probe(comm);
     } else {
-        agree(*comm);
+        agree(comm);
     }
 }
 
@@ -472,13 +516,10 @@ void Build::finish(Communicator& ready) {
     for (const auto& wire : parts_.wires) {
         wires += (wires.empty() ? "" : "+") + wire->caps().name;
     }
-    if (parts_.relay != nullptr) {
-        LOG(info, init,
-            "comm %p rank %d: its ranks are of several processes or devices: calls on device "
-            "memory go through %llu bytes of pinned host memory",
-            static_cast<void*>(comm->handle()), comm->rank(),
-            static_cast<unsigned long long>(DeviceRelay::slots * DeviceRelay::slot_bytes));
-        parts_.relay->serve(*parts_.shard, [weak = comm_](const Error& error) {
+    if (parts_.streamed != nullptr) {
+        LOG(info, init, "comm %p rank %d: %s", static_cast<void*>(comm->handle()), comm->rank(),
+            parts_.streamed->way().c_str());
+        parts_.streamed->serve(*parts_.shard, [weak = comm_](const Error& error) {
             if (const auto held = weak.lock()) {
                 Error cause = error;
                 cause.scope = Scope::communicator;

@@ -414,6 +414,8 @@ RankStats Communicator::stats() const {
     const std::lock_guard lock(mutex_);
     if (parts_.shard != nullptr) {
         stats.counters = parts_.shard->counters();
+        stats.counters.ops.copied_bytes +=
+            parts_.streamed != nullptr ? parts_.streamed->copied_bytes() : 0;
         // Calls, not the parts that a relay makes of them.
         if (on_device()) {
             stats.counters.ops.ops = device_ops_.load(std::memory_order_relaxed);

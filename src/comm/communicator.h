@@ -18,7 +18,7 @@
 #include "src/comm/comm_handle.h"
 #include "src/comm/config.h"
 #include "src/comm/device_clique.h"
-#include "src/comm/device_relay.h"
+#include "src/comm/device_streamed.h"
 #include "src/comm/launch.h"
 #include "src/comm/redop.h"
 #include "src/comm/stats.h"
@@ -47,7 +47,7 @@ struct CommParts {
     std::unique_ptr<Shard> shard;
     // On devices one of the two. Shared: see device_side.h.
     std::shared_ptr<DeviceClique> clique;
-    std::shared_ptr<DeviceRelay> relay;
+    std::shared_ptr<DeviceStreamed> streamed;
     std::vector<int32_t> process_ranks;  // of this communicator, in this process
     int32_t device = 0;
 };
@@ -108,10 +108,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     RedOpTable& operators() { return operators_; }
 
     // --- device memory
-    // Null: host memory, or destroyed; of clique and relay one is.
+    // Null: host memory, or destroyed; of the two one is.
     std::shared_ptr<DeviceSide> device_side() const;
     std::shared_ptr<DeviceClique> device_clique() const;
-    std::shared_ptr<DeviceRelay> device_relay() const;
+    std::shared_ptr<DeviceStreamed> device_streamed() const;
     // After a launch: looks for what kernels have found, until none runs.
     void device_watch(size_t calls);
     // When the communicator is destroyed: its memory goes with the last of its ranks.

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <thread>
 
+#include "src/base/log.h"
 #include "src/base/settings.h"
+#include "src/comm/device_relay.h"
 #include "src/comm/process.h"
 #include "src/plan/algo_list.h"
 
@@ -11,16 +13,9 @@ namespace weft {
 
 namespace {
 
-Result<DeviceParts> parts_make(const DeviceSeat& at) {
-    const gpu::Driver* const driver = TRY(Process::get().cuda());
-    const gpu::RelaxedCapture relaxed(*driver);
-    std::shared_ptr<gpu::Seat> seat = TRY(Process::get().seat(at.device));
+Result<void> clique_make(const DeviceSeat& at, std::shared_ptr<gpu::Seat> seat,
+                         DeviceParts& parts) {
     const auto rank = static_cast<uint32_t>(at.rank), ranks = static_cast<uint32_t>(at.rank_count);
-    DeviceParts parts;
-    if (!at.clique) {
-        parts.relay = TRY(DeviceRelay::create(std::move(seat), at.rank, at.rank_count));
-        return parts;
-    }
     plan::Limits limits;
     limits.algo = settings().algo;
     limits.granted = TRY(plan::proto_list_parse(settings().proto));
@@ -33,6 +28,29 @@ Result<DeviceParts> parts_make(const DeviceSeat& at) {
         return std::move(made).error();
     }
     parts.clique->join(std::move(made).value());
+    return {};
+}
+
+Result<DeviceParts> parts_make(const DeviceSeat& at) {
+    const gpu::Driver* const driver = TRY(Process::get().cuda());
+    const gpu::RelaxedCapture relaxed(*driver);
+    std::shared_ptr<gpu::Seat> seat = TRY(Process::get().seat(at.device));
+    DeviceParts parts;
+    if (at.way == DeviceWay::clique) {
+        TRY(clique_make(at, std::move(seat), parts));
+    } else if (at.way == DeviceWay::relay) {
+        parts.relay = TRY(DeviceRelay::create(std::move(seat), at.rank, at.rank_count));
+    } else {
+        Result<std::shared_ptr<DeviceBoard>> made =
+            DeviceBoard::create(std::move(seat), at.rank, at.rank_count, !at.one_process);
+        if (made.ok()) {
+            parts.board = std::move(made).value();
+            Process::get().boards().add(at.group, static_cast<uint32_t>(at.rank),
+                                        parts.board->memory());
+        } else {
+            parts.why = made.error().what;
+        }
+    }
     return parts;
 }
 
@@ -40,21 +58,36 @@ Result<DeviceParts> parts_make(const DeviceSeat& at) {
 
 void DeviceParts::release() {
     device_release(std::move(clique), false);
+    device_release(std::move(board), false);
     device_release(std::move(relay), false);
 }
 
-bool device_clique_fits(const std::vector<PeerInfo>& infos) {
+DeviceWay device_way(const std::vector<PeerInfo>& infos) {
     const PeerInfo& first = infos.front();
-    return !settings().device_relay && infos.size() <= gpu::device::ranks_max &&
-           std::ranges::all_of(infos, [&](const PeerInfo& info) {
-               return info.process == first.process && info.device == first.device;
-           });
+    if (settings().device_relay || infos.size() > gpu::device::ranks_max) {
+        return DeviceWay::relay;
+    }
+    const bool together = std::ranges::all_of(infos, [&](const PeerInfo& info) {
+        return info.process == first.process && info.device == first.device;
+    });
+    if (together && !settings().device_board) {
+        return DeviceWay::clique;
+    }
+    const bool near = std::ranges::all_of(
+        infos, [&](const PeerInfo& info) { return info.host_key == first.host_key; });
+    return near ? DeviceWay::board : DeviceWay::relay;
+}
+
+bool one_process(const std::vector<PeerInfo>& infos) {
+    return std::ranges::all_of(
+        infos, [&](const PeerInfo& info) { return info.process == infos.front().process; });
 }
 
 void device_parts_make(const DeviceSeat& at, std::function<void(Result<DeviceParts>)> done) {
     // Ranks of a clique meet in one object, which must be there until the last has come.
-    auto clique =
-        at.clique ? Process::get().clique(at.group, static_cast<uint32_t>(at.rank_count)) : nullptr;
+    auto clique = at.way == DeviceWay::clique
+                      ? Process::get().clique(at.group, static_cast<uint32_t>(at.rank_count))
+                      : nullptr;
     std::thread([at, done = std::move(done), clique = std::move(clique)]() mutable {
         Result<DeviceParts> made = parts_make(at);
         device_release(std::move(clique), true);

@@ -4,33 +4,54 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "src/comm/communicator.h"
+#include "src/comm/device_board.h"
 #include "src/comm/device_clique.h"
-#include "src/comm/device_relay.h"
 #include "src/comm/peer_info.h"
 
 namespace weft {
 
-// One of the two.
+// clique: all ranks are of one process and one device, and so reach each other's memory and meet in
+// one launch. board: all are on one host, and so may reach each other's memory. relay: any others,
+// which go through host memory.
+enum class DeviceWay : uint8_t { clique, board, relay };
+// The same on every rank.
+DeviceWay device_way(const std::vector<PeerInfo>& infos);
+bool one_process(const std::vector<PeerInfo>& infos);
+
+// One of them; of a board that could not be made, why.
 struct DeviceParts {
     std::shared_ptr<DeviceClique> clique;  // shared: see device_side.h
-    std::shared_ptr<DeviceRelay> relay;
+    std::shared_ptr<DeviceBoard> board;
+    std::shared_ptr<DeviceStreamed> relay;
+    std::string why;
     // Lets go of what it has; not for callers that may wait.
     void release();
 };
-
-// Whether all ranks are of one process and one device, and so reach each other's memory and meet in
-// one launch. Any others go through host memory. The same on every rank.
-bool device_clique_fits(const std::vector<PeerInfo>& infos);
 
 struct DeviceSeat {
     uint64_t group = 0;
     int32_t device = 0;
     int32_t rank = 0, rank_count = 1;
-    bool clique = false;
+    DeviceWay way = DeviceWay::relay;
+    bool one_process = true;
 };
 // `done` is called on the service thread.
 void device_parts_make(const DeviceSeat& at, std::function<void(Result<DeviceParts>)> done);
+
+// The boards of all ranks made, each maps those of the others and tells them whether it could. If
+// one could not, all go by relay, and the first rank says why. `done` is called on the service
+// thread, unless the communicator ends first.
+struct BoardVote {
+    DeviceSeat at;
+    std::weak_ptr<Communicator> comm;  // weak: an abort may free it at any time
+    std::vector<std::string> names;    // of the ranks
+    std::vector<std::string> notes;    // what they told of their boards, for other processes
+};
+using StreamedMade = std::function<void(std::shared_ptr<DeviceStreamed>)>;
+void board_vote(BoardVote vote, DeviceParts parts, StreamedMade done);
 
 }  // namespace weft

@@ -8,7 +8,7 @@
 #include "src/comm/communicator.h"
 #include "src/comm/device_clique.h"
 #include "src/comm/device_launch.h"
-#include "src/comm/relay_launch.h"
+#include "src/comm/parts_launch.h"
 
 namespace weft {
 
@@ -27,7 +27,7 @@ std::vector<Gang> gangs_of(std::vector<DeviceBundle>& bundles) {
     for (DeviceBundle& bundle : bundles) {
         const auto clique = bundle.comm->device_clique();
         if (clique == nullptr) {
-            continue;  // a relay
+            continue;  // ordered by streams
         }
         DeviceRank* const rank = clique->rank(static_cast<uint32_t>(bundle.comm->rank()));
         auto gang = std::ranges::find_if(gangs, [&](const Gang& known) {
@@ -190,30 +190,30 @@ void bundle_end(DeviceBundle& bundle, const Result<void>& run, std::optional<Err
     bundle.comm->device_watch(run.ok() ? bundle.calls.size() : 0);
 }
 
-// Communicators whose ranks reach each other by host memory, one part of each in turn.
-struct Relayed {
+// Communicators whose parts are ordered by streams, one part of each in turn.
+struct Streamed {
     DeviceBundle* bundle = nullptr;
-    std::unique_ptr<RelayLaunch> launch;
+    std::unique_ptr<PartsLaunch> launch;
     Result<void> run;
     bool more = true;
 };
 
-std::vector<Relayed> relayed_of(std::vector<DeviceBundle>& bundles) {
-    std::vector<Relayed> found;
+std::vector<Streamed> streamed_of(std::vector<DeviceBundle>& bundles) {
+    std::vector<Streamed> found;
     for (DeviceBundle& bundle : bundles) {
-        if (auto relay = bundle.comm->device_relay()) {
+        if (auto side = bundle.comm->device_streamed()) {
             found.push_back(
                 {&bundle,
-                 std::make_unique<RelayLaunch>(std::move(relay), bundle.calls, bundle.streams),
+                 std::make_unique<PartsLaunch>(std::move(side), bundle.calls, bundle.streams),
                  {}});
         }
     }
     // Each is locked while it is launched: in an order that all threads have.
-    std::ranges::sort(found, {}, [](const Relayed& one) { return &one.launch->relay(); });
+    std::ranges::sort(found, {}, [](const Streamed& one) { return &one.launch->side(); });
     return found;
 }
 
-void relayed_step(Relayed& one) {
+void streamed_step(Streamed& one) {
     Result<bool> stepped = one.launch->step();
     one.more = stepped.ok() && stepped.value();
     if (!stepped.ok()) {
@@ -221,19 +221,19 @@ void relayed_step(Relayed& one) {
     }
 }
 
-void relayed_run(std::vector<Relayed>& relayed, const Capture& capture) {
-    for (Relayed& one : relayed) {
+void streamed_run(std::vector<Streamed>& streamed, const Capture& capture) {
+    for (Streamed& one : streamed) {
         one.run = one.launch->begin(capture);
         one.more = one.run.ok();
     }
-    while (std::ranges::any_of(relayed, &Relayed::more)) {
-        for (Relayed& one : relayed) {
+    while (std::ranges::any_of(streamed, &Streamed::more)) {
+        for (Streamed& one : streamed) {
             if (one.more) {
-                relayed_step(one);
+                streamed_step(one);
             }
         }
     }
-    for (Relayed& one : relayed) {
+    for (Streamed& one : streamed) {
         const Result<void> ended = one.launch->end();
         if (one.run.ok()) {
             one.run = ended;
@@ -248,15 +248,15 @@ void relayed_run(std::vector<Relayed>& relayed, const Capture& capture) {
 
 Result<void> device_bundles_run(std::vector<DeviceBundle> bundles) {
     const std::vector<Gang> gangs = gangs_of(bundles);
-    std::vector<Relayed> relayed = relayed_of(bundles);
+    std::vector<Streamed> streamed = streamed_of(bundles);
     std::vector<StreamSet> sets;
     for (const Gang& gang : gangs) {
         sets.push_back({&gang.ranks.front()->seat(), gang.streams,
                         gang.clique->names()[gang.ranks.front()->rank()]});
     }
-    for (const Relayed& one : relayed) {
+    for (const Streamed& one : streamed) {
         sets.push_back(
-            {&one.launch->relay().seat(0), one.bundle->streams, one.bundle->comm->name()});
+            {&one.launch->side().seat(0), one.bundle->streams, one.bundle->comm->name()});
     }
     const Capture capture = TRY(capture_of(sets));
     for (const Gang& gang : gangs) {
@@ -269,8 +269,8 @@ Result<void> device_bundles_run(std::vector<DeviceBundle> bundles) {
             bundle_end(*bundle, run, first);
         }
     }
-    relayed_run(relayed, capture);
-    for (Relayed& one : relayed) {
+    streamed_run(streamed, capture);
+    for (Streamed& one : streamed) {
         bundle_end(*one.bundle, one.run, first);
     }
     return first ? Result<void>(*first) : Result<void>();

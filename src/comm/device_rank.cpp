@@ -320,8 +320,18 @@ Result<DeviceRank::Owned> DeviceRank::flight_programs(const DeviceProgram& progr
     return Owned{written, addresses};
 }
 
-gpu::device::RankPart DeviceRank::part(const Call& call) const {
+void device_factor(const Call& call, uint32_t ranks, gpu::device::RankPart& part) {
     const DeviceRequest request = device_request(call);
+    part.divisor = request.call.divide ? ranks : 0;
+    if (request.call.scale_inputs) {
+        const Scalar scalar =
+            call.op == RedOp::avg ? scalar_from_double(call.type, 1.0 / ranks) : call.scalar;
+        std::memcpy(&part.factor, scalar.bytes, size_of(call.type));
+        part.factor_at = call.op == RedOp::avg ? nullptr : call.scalar_at;
+    }
+}
+
+gpu::device::RankPart DeviceRank::part(const Call& call) const {
     const Args args = args_pack(call.coll, call.count, call.type, call.op, call.root);
     gpu::device::RankPart part{};
     part.memories = memories_;
@@ -331,14 +341,7 @@ gpu::device::RankPart DeviceRank::part(const Call& call) const {
     part.args = {args.packed, args.root};
     part.rank = static_cast<uint16_t>(rank_);
     part.rank_count = static_cast<uint16_t>(layout_.rank_count());
-    part.divisor = request.call.divide ? layout_.rank_count() : 0;
-    if (request.call.scale_inputs) {
-        const Scalar scalar = call.op == RedOp::avg
-                                  ? scalar_from_double(call.type, 1.0 / layout_.rank_count())
-                                  : call.scalar;
-        std::memcpy(&part.factor, scalar.bytes, size_of(call.type));
-        part.factor_at = call.op == RedOp::avg ? nullptr : call.scalar_at;
-    }
+    device_factor(call, layout_.rank_count(), part);
     return part;
 }
 

@@ -27,6 +27,9 @@ struct DeviceLanes {
     uint32_t count = 0;
 };
 
+// By what a rank's input is multiplied, and by what its sums are divided.
+void device_factor(const Call& call, uint32_t ranks, gpu::device::RankPart& part);
+
 class DeviceRank {
   public:
     // Takes memory, which may wait for the device: not on the service thread.

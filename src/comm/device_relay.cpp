@@ -1,14 +1,9 @@
 #include "src/comm/device_relay.h"
 
-#include <sched.h>
-#include <time.h>
-
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cstring>
 
 #include "src/base/log.h"
+#include "src/comm/parts_queue.h"
 #include "transports/memory.h"
 
 namespace weft {
@@ -20,28 +15,10 @@ namespace {
 constexpr uint64_t head_bytes = 4096;
 constexpr uint64_t memory_bytes = head_bytes + DeviceRelay::slots * DeviceRelay::slot_bytes;
 constexpr uint32_t blocks_max = 8;
-// Looks between which nothing happened, before the thread yields (with a core for every rank), and
-// before it naps.
-constexpr int spins = 2000, yields = 50;
-
-uint64_t word_load(const uint64_t& word) {
-    return std::atomic_ref(const_cast<uint64_t&>(word)).load(std::memory_order_acquire);
-}
-
-void word_store(uint64_t& word, uint64_t value) {
-    std::atomic_ref(word).store(value, std::memory_order_release);
-}
-
-void nap(long ns) {
-    const timespec pause{0, ns};
-    nanosleep(&pause, nullptr);
-}
+// Looks between which nothing happened, before the thread yields, with a core for every rank.
+constexpr int spins = 2000;
 
 }  // namespace
-
-DeviceRelay::DeviceRelay(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count)
-    : seat_(std::move(seat)), rank_(rank), rank_count_(rank_count) {
-}
 
 Result<std::shared_ptr<DeviceRelay>> DeviceRelay::create(std::shared_ptr<gpu::Seat> seat,
                                                          int32_t rank, int32_t rank_count) {
@@ -51,15 +28,8 @@ Result<std::shared_ptr<DeviceRelay>> DeviceRelay::create(std::shared_ptr<gpu::Se
 }
 
 Result<void> DeviceRelay::allocate() {
+    TRY(prepare());
     const gpu::Driver& cuda = seat_->driver();
-    if (cuda.cuStreamWriteValue32 == nullptr || cuda.cuStreamWaitValue32 == nullptr) {
-        return make_error(Code::unsupported, Scope::communicator,
-                          format("the CUDA driver of %s has no stream memory operations, by which "
-                                 "ranks of several processes or devices work together: use a "
-                                 "driver of CUDA 11.7 or newer, or host memory with "
-                                 "WEFT_DEVICE=host",
-                                 seat_->facts().name.c_str()));
-    }
     const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, seat_->context()));
     // Memory that peers on this host reach: the engine moves it without a copy.
     memory_ = static_cast<char*>(TRY(shared_alloc(memory_bytes)));
@@ -73,37 +43,17 @@ Result<void> DeviceRelay::allocate() {
     static_assert(sizeof(Words) <= head_bytes);
     TRY(gpu::driver_check(cuda, cuda.cuMemHostGetDevicePointer(&device_memory_, memory_, 0),
                           "the device's address of pinned host memory"));
-    for (gpu::Event* event : {&last_event_, &join_event_}) {
-        TRY(gpu::driver_check(cuda, cuda.cuEventCreate(event, gpu::event_flag::no_timing),
-                              "making an event"));
-    }
+    head_is(&words_->head, device_address(&words_->head));
     return {};
 }
 
 DeviceRelay::~DeviceRelay() {
-    while (!idle()) {
-        nap(1'000'000);
-    }
-    {
-        const std::lock_guard lock(state_mutex_);
-        ending_ = true;
-        wake();
-    }
-    if (thread_.joinable()) {
-        thread_.join();
-    }
+    end();
     const gpu::Driver& cuda = seat_->driver();
     const gpu::RelaxedCapture relaxed(cuda);
     const Result<gpu::ContextGuard> guard = gpu::ContextGuard::push(cuda, seat_->context());
-    if (guard.ok()) {  // else the program has reset its device, and with it all of this
-        for (const gpu::Event event : {last_event_, join_event_}) {
-            if (event != nullptr) {
-                cuda.cuEventDestroy(event);
-            }
-        }
-        if (words_ != nullptr) {
-            cuda.cuMemHostUnregister(memory_);
-        }
+    if (guard.ok() && words_ != nullptr) {  // else the program has reset its device
+        cuda.cuMemHostUnregister(memory_);
     }
     if (memory_ != nullptr) {
         (void)shared_free(memory_);
@@ -126,7 +76,7 @@ Result<void> DeviceRelay::launch(dev::MoveLaunch& moves, gpu::Stream stream) {
         segments +=
             move.rows * ((move.width + dev::move_segment_bytes - 1) / dev::move_segment_bytes);
     }
-    moves.stop = reinterpret_cast<const uint64_t*>(device_address(&words_->stop.value));
+    moves.stop = reinterpret_cast<const uint64_t*>(device_address(&words_->head.stop.value));
     moves.block_count = static_cast<uint32_t>(std::min<uint64_t>(segments, blocks_max));
     void* arguments[] = {&moves};
     const gpu::Driver& cuda = seat_->driver();
@@ -139,14 +89,14 @@ Result<void> DeviceRelay::launch(dev::MoveLaunch& moves, gpu::Stream stream) {
 }
 
 // Out, the last launch clears the word that said the part is done.
-Result<void> DeviceRelay::rows_move(const std::vector<RelayRows>& rows, uint32_t slot, bool in,
+Result<void> DeviceRelay::rows_move(const std::vector<SlotRows>& rows, uint32_t slot, bool in,
                                     gpu::Stream stream) {
     const gpu::Address base = device_address(slot_at(slot));
     size_t at = 0;
     do {
         dev::MoveLaunch moves{};
         while (at < rows.size() && moves.move_count < dev::moves_max) {
-            const RelayRows& row = rows[at++];
+            const SlotRows& row = rows[at++];
             moves.moves[moves.move_count++] =
                 in ? dev::Move{base + row.slot, row.user,       row.width,
                                row.rows,        row.slot_pitch, row.user_pitch}
@@ -163,71 +113,55 @@ Result<void> DeviceRelay::rows_move(const std::vector<RelayRows>& rows, uint32_t
     return {};
 }
 
-Result<void> DeviceRelay::part_in(const RelayPart& part, uint32_t slot, bool is_last,
-                                  uint64_t graph, gpu::Stream stream) {
-    TRY(rows_move(part.in, slot, true, stream));
+std::unique_ptr<DeviceStreamed::Parts> DeviceRelay::parts(const std::vector<Call>& calls,
+                                                          uint64_t graph) {
+    const RelayShape shape{rank_, rank_count_, slot_bytes, slots};
+    return std::make_unique<PartsQueue<DeviceRelay, RelayCut>>(*this, RelayCut(shape, calls),
+                                                               graph);
+}
+
+Result<void> DeviceRelay::part_in(const RelayPart& part, bool is_last, uint64_t graph,
+                                  gpu::Stream stream) {
+    TRY(rows_move(part.in, part.slot, true, stream));
     uint32_t number = 0;
     {
         const std::lock_guard lock(state_mutex_);
         do {
             number = ++number_;
         } while (number == 0 || asked_.contains(number));
-        asked_[number] = {relay_place(part.calls, slot_at(slot)), slot, is_last, graph};
+        asked_[number] = {relay_place(part.calls, slot_at(part.slot)), part.slot, is_last, graph};
     }
     const gpu::Driver& cuda = seat_->driver();
     return gpu::driver_check(
         cuda,
-        cuda.cuStreamWriteValue32(stream, device_address(&words_->asked[slot].value), number, 0),
+        cuda.cuStreamWriteValue32(stream, device_address(&words_->asked[part.slot].value), number,
+                                  0),
         "cuStreamWriteValue32");
 }
 
-Result<void> DeviceRelay::part_out(const RelayPart& part, uint32_t slot, gpu::Stream stream) {
+Result<void> DeviceRelay::part_out(const RelayPart& part, uint32_t, gpu::Stream stream) {
     const gpu::Driver& cuda = seat_->driver();
     TRY(gpu::driver_check(
         cuda,
-        cuda.cuStreamWaitValue32(stream, device_address(&words_->done[slot].value), 1,
+        cuda.cuStreamWaitValue32(stream, device_address(&words_->done[part.slot].value), 1,
                                  gpu::wait_value_flag::equal),
         "cuStreamWaitValue32"));
-    return rows_move(part.out, slot, false, stream);
+    return rows_move(part.out, part.slot, false, stream);
 }
 
-void DeviceRelay::launch_begin() {
-    const std::lock_guard lock(state_mutex_);
-    begun_++;
-    flights_++;
-    wake();
-}
-
-Result<void> DeviceRelay::launch_end(gpu::Stream stream) {
-    uint32_t flight = 0;
-    {
-        const std::lock_guard lock(state_mutex_);
-        flight = flights_;
-    }
+Result<void> DeviceRelay::graph_start(gpu::Stream stream) {
+    const auto ring_call = [](void* relay) { static_cast<DeviceRelay*>(relay)->ring(); };
     const gpu::Driver& cuda = seat_->driver();
-    const gpu::Status told =
-        cuda.cuStreamWriteValue32(stream, device_address(&words_->ended.value), flight, 0);
-    if (told != gpu::status::success) {
-        const std::lock_guard lock(state_mutex_);
-        broken_ = true;
-    }
-    return gpu::driver_check(cuda, told, "cuStreamWriteValue32");
+    return gpu::driver_check(cuda, cuda.cuLaunchHostFunc(stream, ring_call, this),
+                             "cuLaunchHostFunc");
 }
 
 void DeviceRelay::graph_end(uint64_t graph) {
-    const std::lock_guard lock(state_mutex_);
-    std::erase_if(asked_, [graph](const auto& one) { return one.second.graph == graph; });
-}
-
-bool DeviceRelay::in_graphs(uint32_t) {
-    const std::lock_guard lock(state_mutex_);
-    return std::ranges::any_of(asked_, [](const auto& one) { return one.second.graph != 0; });
-}
-
-bool DeviceRelay::idle() const {
-    const std::lock_guard lock(state_mutex_);
-    return words_ == nullptr || broken_ ||
-           static_cast<uint32_t>(word_load(words_->ended.value)) == flights_;
+    {
+        const std::lock_guard lock(state_mutex_);
+        std::erase_if(asked_, [graph](const auto& one) { return one.second.graph == graph; });
+    }
+    DeviceStreamed::graph_end(graph);
 }
 
 void DeviceRelay::ring() {
@@ -236,29 +170,19 @@ void DeviceRelay::ring() {
     wake();
 }
 
-void DeviceRelay::stop(uint32_t) {
-    word_store(words_->stop.value, 1);
-    const std::lock_guard lock(state_mutex_);
-    wake();
-}
-
-// Under state_mutex_.
-void DeviceRelay::wake() {
-    woken_ = true;
-    rung_.notify_all();
-}
-
-bool DeviceRelay::stopped() const {
-    return word_load(words_->stop.value) != 0;
-}
-
 // ---- the thread
 
 void DeviceRelay::serve(Shard& shard, std::function<void(const Error&)> failed) {
     shard_ = &shard;
     failed_ = std::move(failed);
-    spins_ = shard.config().cores_enough ? spins : 0;
-    thread_ = std::thread([this] { run(); });
+    thread_start(shard.config().cores_enough ? spins : 0);
+}
+
+std::string DeviceRelay::way() const {
+    return format(
+        "its ranks are of several processes or devices: calls on device memory go through "
+        "%llu bytes of pinned host memory",
+        static_cast<unsigned long long>(slots * slot_bytes));
 }
 
 void DeviceRelay::leave() {
@@ -269,7 +193,7 @@ void DeviceRelay::leave() {
 
 // What the stream asks for next, if it does.
 std::optional<DeviceRelay::Asked> DeviceRelay::asked_take() {
-    uint64_t& word = words_->asked[next_slot_].value;
+    DeviceWord& word = words_->asked[next_slot_];
     const auto number = static_cast<uint32_t>(word_load(word));
     if (number == 0) {
         return {};
@@ -310,7 +234,7 @@ bool DeviceRelay::settle() {
             failure_ = first.ticket->error();
             return false;
         }
-        word_store(words_->done[first.slot].value, 1);
+        word_store(words_->done[first.slot], 1);
         if (first.last) {
             const std::lock_guard lock(state_mutex_);
             served_++;
@@ -323,8 +247,8 @@ bool DeviceRelay::settle() {
 
 // Whoever waits goes on, and copies nothing.
 void DeviceRelay::streams_let_go() {
-    for (Word& done : words_->done) {
-        word_store(done.value, 1);
+    for (DeviceWord& done : words_->done) {
+        word_store(done, 1);
     }
 }
 
@@ -348,54 +272,6 @@ bool DeviceRelay::round() {
         stop();
     }
     return moved;
-}
-
-// Under state_mutex_: something may be asked for; stopped, a stream may wait. A kernel that began
-// before the stop may clear a word after it, so once is not enough.
-bool DeviceRelay::waiting() const {
-    if (!stopped()) {
-        return begun_ != served_;
-    }
-    const bool in_flight =
-        !broken_ && static_cast<uint32_t>(word_load(words_->ended.value)) != flights_;
-    return in_flight ||
-           std::ranges::any_of(asked_, [](const auto& one) { return one.second.graph != 0; });
-}
-
-void DeviceRelay::rest(int idle_rounds) {
-    if (idle_rounds <= spins_ && !stopped()) {
-        return;
-    }
-    if (idle_rounds <= spins_ + yields && !stopped()) {
-        sched_yield();
-        return;
-    }
-    std::unique_lock lock(state_mutex_);
-    if (waiting()) {
-        lock.unlock();
-        nap(stopped() ? 1'000'000 : 20'000);
-    } else {
-        rung_.wait(lock, [this] { return woken_; });
-        woken_ = false;
-    }
-}
-
-void DeviceRelay::run() {
-    int idle_rounds = 0;
-    while (true) {
-        {
-            const std::lock_guard lock(state_mutex_);
-            if (ending_) {
-                return;
-            }
-        }
-        if (round()) {
-            idle_rounds = 0;
-        } else {
-            rest(idle_rounds);
-            idle_rounds = std::min(idle_rounds + 1, spins + yields + 1);
-        }
-    }
 }
 
 }  // namespace weft

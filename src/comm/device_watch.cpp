@@ -18,14 +18,14 @@ std::shared_ptr<DeviceClique> Communicator::device_clique() const {
     return parts_.clique;
 }
 
-std::shared_ptr<DeviceRelay> Communicator::device_relay() const {
+std::shared_ptr<DeviceStreamed> Communicator::device_streamed() const {
     const std::lock_guard lock(mutex_);
-    return parts_.relay;
+    return parts_.streamed;
 }
 
 std::shared_ptr<DeviceSide> Communicator::device_side() const {
     const std::lock_guard lock(mutex_);
-    return parts_.clique != nullptr ? std::shared_ptr<DeviceSide>(parts_.clique) : parts_.relay;
+    return parts_.clique != nullptr ? std::shared_ptr<DeviceSide>(parts_.clique) : parts_.streamed;
 }
 
 void Communicator::device_stop() {
@@ -79,17 +79,17 @@ void Communicator::device_poll() {
 
 void Communicator::device_end(bool may_wait) {
     std::shared_ptr<DeviceClique> clique;
-    std::shared_ptr<DeviceRelay> relay;
+    std::shared_ptr<DeviceStreamed> streamed;
     {
         const std::lock_guard lock(mutex_);
         clique.swap(parts_.clique);
-        relay.swap(parts_.relay);
+        streamed.swap(parts_.streamed);
     }
-    if (relay != nullptr) {
-        relay->leave();
+    if (streamed != nullptr) {
+        streamed->leave();
     }
     device_release(std::move(clique), may_wait);
-    device_release(std::move(relay), may_wait);
+    device_release(std::move(streamed), may_wait);
 }
 
 }  // namespace weft

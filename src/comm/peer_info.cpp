@@ -126,6 +126,7 @@ std::vector<std::pair<std::string, std::string>> settings_shared(const Settings&
         {"NCCL_SHM_DISABLE", settings.shm_disable ? "1" : "0"},
         {"WEFT_PROVIDER", settings.provider},
         {"WEFT_DEVICE_RELAY", settings.device_relay ? "1" : "0"},
+        {"WEFT_DEVICE_BOARD", settings.device_board ? "1" : "0"},
     };
 }
 

@@ -15,6 +15,7 @@
 #include "src/base/result.h"
 #include "src/base/settings.h"
 #include "src/bootstrap/control.h"
+#include "src/comm/board_memory.h"
 #include "src/comm/comm_handle.h"
 #include "src/comm/device_clique.h"
 #include "src/comm/handover.h"
@@ -56,6 +57,7 @@ class Process {
     Result<std::shared_ptr<gpu::Seat>> seat(int device);
     // Where the ranks of one group in this process meet.
     std::shared_ptr<DeviceClique> clique(uint64_t group, uint32_t rank_count);
+    BoardTable& boards() { return boards_; }
 
     // Where this process offers descriptors to others of its host; made when first needed.
     Result<std::shared_ptr<Handover>> handover();
@@ -103,6 +105,7 @@ class Process {
     std::mutex seats_mutex_;
     std::map<int, std::weak_ptr<gpu::Seat>> seats_;  // under seats_mutex_
     std::map<uint64_t, std::weak_ptr<DeviceClique>> cliques_;
+    BoardTable boards_;
     std::unordered_map<uint64_t, size_t> farewells_;
     std::vector<ncclComm*> pumped_;
     bool pump_armed_ = false;

@@ -73,7 +73,7 @@ RelayPart RelayCut::collective_part(const Call& call) {
     const uint64_t count = std::min(most, call.count - done_);
     const uint64_t width = count * size, from = done_ * size, pitch = call.count * size;
     const auto rows = [&](const void* user, uint64_t at, uint64_t blocks) {
-        return RelayRows{
+        return SlotRows{
             reinterpret_cast<uint64_t>(user) + from, at * width, width, blocks, pitch, width};
     };
     RelayPart part;
@@ -125,17 +125,24 @@ void RelayCut::pair_part(uint64_t place, Way& way, RelayPart& part) const {
     }
 }
 
-std::optional<RelayPart> RelayCut::next() {
-    if (at_ < collectives_.size()) {
-        return collective_part(collectives_[at_]);
-    }
+RelayPart RelayCut::round() {
     RelayPart part;
     for (size_t place = 0; place < ways_.size(); place++) {
         if (ways_[place].at < ways_[place].calls.size()) {
             pair_part(place, ways_[place], part);
         }
     }
-    return part.calls.empty() ? std::nullopt : std::optional(std::move(part));
+    return part;
+}
+
+std::optional<RelayPart> RelayCut::next() {
+    RelayPart part = at_ < collectives_.size() ? collective_part(collectives_[at_]) : round();
+    if (part.calls.empty()) {
+        return {};
+    }
+    part.slot = slot_;
+    slot_ = (slot_ + 1) % shape_.slots;
+    return part;
 }
 
 std::vector<Call> relay_place(std::vector<Call> calls, char* slot) {

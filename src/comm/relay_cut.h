@@ -8,28 +8,24 @@
 #include <optional>
 #include <vector>
 
+#include "src/comm/slot_rows.h"
 #include "src/exec/engine.h"
 
 namespace weft {
 
-// Rows between a buffer of the call and the slot.
-struct RelayRows {
-    uint64_t user = 0;  // address
-    uint64_t slot = 0;  // offset
-    uint64_t width = 0, rows = 1;
-    uint64_t user_pitch = 0, slot_pitch = 0;
-    bool operator==(const RelayRows&) const = default;
-};
-
 struct RelayPart {
-    std::vector<RelayRows> in, out;
+    std::vector<SlotRows> in, out;
     std::vector<Call> calls;  // buffers are offsets into the slot: see relay_place()
+    uint32_t slot = 0;        // in turn, from the group's first part on
+    static constexpr bool alone = false;
+    static constexpr uint32_t outs() { return 1; }
 };
 
 struct RelayShape {
     int32_t rank = 0;
     int32_t rank_count = 1;
     uint64_t slot_bytes = 0;
+    uint32_t slots = 1;
 };
 
 // The parts of one group's calls, in order: of each collective, then of all sends and receives,
@@ -47,6 +43,7 @@ class RelayCut {
         uint64_t done = 0;  // bytes of it
     };
     RelayPart collective_part(const Call& call);
+    RelayPart round();
     void pair_part(uint64_t place, Way& way, RelayPart& part) const;
     uint64_t room() const;
 
@@ -55,6 +52,7 @@ class RelayCut {
     size_t at_ = 0;
     uint64_t done_ = 0;      // elements of the collective at_
     std::vector<Way> ways_;  // by peer, receives and sends in turn
+    uint32_t slot_ = 0;
 };
 
 // The calls of a part with its slot at `slot`.

@@ -1,5 +1,5 @@
 // The device code this library carries: one image per data type, a fatbin for cuModuleLoadData,
-// with the kernels of both families, and one that copies. Thread rule: constants, reentrant.
+// with the kernels of both families, and one of those that copy. Thread rule: constants, reentrant.
 // Failure rule: a library built without a CUDA toolkit has none and says so.
 #pragma once
 
@@ -14,7 +14,7 @@
 namespace weft::gpu {
 
 Result<std::span<const std::byte>> device_image(DataType type);
-// Of the kernel "move_rows" (device/move.h).
+// Of the kernels "move_rows" and "board_rows" (device/move.h, device/board.h).
 Result<std::span<const std::byte>> move_image();
 
 enum class Family : uint8_t { lanes, oneshot };

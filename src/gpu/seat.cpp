@@ -69,6 +69,7 @@ Result<void> Seat::load() {
     Module& module = modules_[data_type_count];
     TRY(image_load(*driver_, facts_, "copying", image, &module));
     move_kernel_ = TRY(kernel_load(module, "move_rows"));
+    board_kernel_ = TRY(kernel_load(module, "board_rows"));
     return {};
 }
 

@@ -41,6 +41,7 @@ class Seat {
                        [static_cast<size_t>(op)];
     }
     Function move_kernel() const { return move_kernel_; }
+    Function board_kernel() const { return board_kernel_; }
     // Whether that many blocks of this kernel fit the device at once, as they must if they wait for
     // each other. The line says what to do.
     Result<void> resident(Family family, DataType type, RedOp op, uint32_t blocks,
@@ -59,7 +60,7 @@ class Seat {
     DeviceFacts facts_;
     Module modules_[data_type_count + 1] = {};  // the last is move's
     Function kernels_[family_count][data_type_count][kernel_ops] = {};
-    Function move_kernel_ = nullptr;
+    Function move_kernel_ = nullptr, board_kernel_ = nullptr;
 };
 
 // The operation a kernel does for a call's: averages and pre-multiplied sums are sums.

@@ -308,7 +308,10 @@ struct Fake : IpcCalls {
         *can = device != peer && fake_cuda_control.no_peers == 0 ? 1 : 0;
         return ready();
     }
-    static Status cuCtxEnablePeerAccess(Context, unsigned) { return in_context(); }
+    static Status cuCtxEnablePeerAccess(Context peer, unsigned flags) {
+        REQUIRE(in_context());
+        return flags == 0 && peer != stack.back() ? status::success : status::invalid_device;
+    }
     static Status cuModuleGetFunction(Function* function, Module, const char* name) {
         REQUIRE(in_context());
         *function = kernel_find(name);

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <memory>
 
-#include "src/gpu/device/move.h"
+#include "src/gpu/device/board.h"
 #include "src/gpu/device/oneshot.h"
 #include "tests/fake_cuda/block.h"
 #include "tools/gpu_suite/check/kernels.h"
@@ -40,6 +40,14 @@ void move_rows(const void* argument, uint32_t index, uint32_t threads) {
         [&](device::Threads thread, void* sync) { device::move_run(thread, sync, launch, index); });
 }
 
+void board_rows(const void* argument, uint32_t index, uint32_t threads) {
+    const auto& launch = *static_cast<const device::BoardLaunch*>(argument);
+    HostBlock block(threads);
+    block.run([&](device::Threads thread, void* sync) {
+        device::board_run(thread, sync, launch, index);
+    });
+}
+
 // Those of the suite for GPU machines.
 void suite_litmus(const void* argument, uint32_t index, uint32_t threads) {
     const auto& launch = *static_cast<const device::LitmusLaunch*>(argument);
@@ -74,6 +82,7 @@ FunctionOpaque functions[] = {
     KERNELS(float16) KERNELS(float32) KERNELS(float64) KERNELS(bfloat16) KERNELS(float8e4m3)
     KERNELS(float8e5m2)
     {"move_rows", sizeof(device::MoveLaunch), move_rows},
+    {"board_rows", sizeof(device::BoardLaunch), board_rows},
     {"suite_litmus", sizeof(device::LitmusLaunch), suite_litmus},
     {"suite_copy", sizeof(device::CopyLaunch), suite_copy},
     {"suite_reduce", sizeof(device::ReduceLaunch), suite_reduce},

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """device_code_test.py ARCHS FILE...: what can be known of the kernels without a GPU.
 
-FILEs are kernels_<type>.fatbin, .report and .ptx (and kernels_move.*, of the kernel move_rows) as src/gpu/device/compile.py makes them. The report:
+FILEs are kernels_<type>.fatbin, .report and .ptx (and kernels_move.*, of the kernels move_rows and board_rows) as src/gpu/device/compile.py makes them. The report:
 no stack, no spills, registers within bounds, every kernel for every architecture. The PTX: the rules
 of src/gpu/device/mem.h. The fatbins together: at most 8 MiB. First the checks are shown text that
 breaks each rule.
@@ -50,6 +50,13 @@ NEEDED = {
         (r"ld\.global\.v2\.u64", "16-byte loads"),
         (r"st\.global\.v2\.u64", "16-byte stores"),
         (r"ld\.relaxed\.sys\.global\.u64", "a look at the word that stops it"),
+    ],
+    "board": [
+        (r"ld\.global\.v2\.u64", "16-byte loads"),
+        (r"st\.global\.v2\.u64", "16-byte stores"),
+        (r"ld\.relaxed\.sys\.global\.u64", "a look at the word that stops it"),
+        (r"st\.relaxed\.sys\.global\.u64", "words that it clears"),
+        (r"st\.release\.sys\.global\.u64", "a card that is stored last"),
     ],
 }
 
@@ -198,7 +205,7 @@ def main(archs, *paths):
     for path in paths:
         base, suffix = os.path.splitext(os.path.basename(path))
         kind = base.split("_", 1)[1]
-        kernels = ["move_rows"] if kind == "move" else [f"{family}_{kind}_{op}" for family in FAMILIES for op in OPERATIONS]
+        kernels = ["move_rows", "board_rows"] if kind == "move" else [f"{family}_{kind}_{op}" for family in FAMILIES for op in OPERATIONS]
         if suffix == ".fatbin":
             fatbin_bytes += os.path.getsize(path)
         elif suffix == ".report":

@@ -5,12 +5,16 @@ import dataclasses
 import pairs
 
 RELAY = {"WEFT_DEVICE_RELAY": "1"}
+BOARD = {"WEFT_DEVICE_BOARD": "1"}
+# By which way ranks work together; others are the library's choice.
+WAYS = {"relay": RELAY, "board": BOARD, "process relay": RELAY}
 # What a failure is tried again with, one at a time.
 SWITCHES = {
     "threads instead of a gang": (["--mode", "threads"], {}),
     "a gang instead of threads": (["--mode", "gang"], {}),
     "LL off": ([], {"NCCL_PROTO": "Simple"}),
     "relay": ([], RELAY),
+    "boards": ([], BOARD),
     "direct plans": ([], {"NCCL_ALGO": "direct"}),
     "tiles of 64 KiB": ([], {"WEFT_TILE_BYTES": "65536"}),
 }
@@ -39,7 +43,7 @@ FACTORS = {
     "count": [0, 1, 37, 1025, 70001],
     "in_place": [False, True],
     "ranks": [2, 3, 8],
-    "mode": ["gang", "threads", "relay"],
+    "mode": ["gang", "threads", "board", "relay"],
 }
 
 
@@ -62,16 +66,16 @@ def check(name, *arguments, **more):
 
 
 def correct(name, mode="gang", ranks=2, coll="all_reduce", **more):
-    """One call, `mode` being gang, threads, relay or process."""
+    """One call, `mode` being gang, threads, board, relay, process or process relay."""
     arguments = ["correct", "--coll", coll, "--ranks", ranks]
     for key in ("type", "op", "count"):
         if key in more:
             arguments += ["--" + key, more.pop(key)]
     arguments += ["--in-place"] if more.pop("in_place", False) else []
-    if mode in ("threads", "process"):
-        arguments += ["--mode", mode]
-    return check(name, *arguments, env=RELAY if mode == "relay" else {}, kind=f"{coll} {mode}",
-                 processes=ranks if mode == "process" else 1, **more)
+    how = mode.split()[0]
+    if how in ("threads", "process"):
+        arguments += ["--mode", how]
+    return check(name, *arguments, env=WAYS.get(mode, {}), kind=f"{coll} {mode}", processes=ranks if how == "process" else 1, **more)
 
 
 def probe(quick):
@@ -88,13 +92,18 @@ def probe(quick):
         correct("gang 8", ranks=8, count=100000),
         correct("threads 2", mode="threads", count=100000),
         correct("threads 8", mode="threads", ranks=8, count=70000),
+        correct("board 2", mode="board", count=100000),
+        correct("board 8", mode="board", ranks=8, count=3000000),
         correct("relay 2", mode="relay", count=100000),
         correct("processes 2", mode="process", count=100000, deadline=60),
-        correct("processes 4", mode="process", ranks=4, count=100000, deadline=60),
+        correct("processes 4", mode="process", ranks=4, count=3000000, deadline=60),
+        correct("processes 2 relay", mode="process relay", count=100000, deadline=60),
         check("graph gang", "graph", "--count", "5000", "--rounds", "16", kind="graph"),
+        check("graph board", "graph", "--count", "5000", "--rounds", "16", env=BOARD, kind="graph"),
         check("graph relay", "graph", "--count", "5000", "--rounds", "16", env=RELAY, kind="graph"),
         check("abort", "abort", "--count", "300000", kind="abort"),
         check("abort small", "abort", "--count", "10", kind="abort"),
+        check("abort board", "abort", "--count", "300000", env=BOARD, kind="abort"),
         check("abort relay", "abort", "--count", "300000", env=RELAY, kind="abort"),
     ]
     for tile in ([] if quick else [65536, 262144, 1048576]):
@@ -113,7 +122,7 @@ def allowed(case):
 
 def correct_stage(quick):
     cases = []
-    for mode in ("gang", "threads", "relay"):
+    for mode in ("gang", "threads", "board", "relay"):
         for count in (5, 3001):
             case = correct(f"every type and operation, {mode}, {count}", mode=mode, count=count, deadline=90)
             case.arguments.append("--all")
@@ -145,6 +154,7 @@ def fast(quick):
              check("rates 64M threads", "rates", "--bytes", "64M", "--ranks", "8", "--mode", "threads", deadline=60)]
     for bytes_ in ("1M", "8M", "1G"):
         cases.append(check(f"rates {bytes_}", "rates", "--bytes", bytes_, "--ranks", "8", deadline=90))
+    cases.append(check("rates 64M board", "rates", "--bytes", "64M", "--ranks", "8", env=BOARD, deadline=60))
     cases.append(check("rates 64M relay", "rates", "--bytes", "64M", "--ranks", "2", env=RELAY, deadline=90))
     return cases
 

@@ -18,8 +18,10 @@ RAN = [
     ("groups of ranks in one launch; ranks in threads", "-", "yes", ["gang *", "threads *"]),
     ("graphs, replays, graphs that outlive a communicator", "-", "yes", ["graph gang"]),
     ("mismatch, abort", "yes", "yes", ["abort", "abort small"]),
+    ("by boards: all of the above, one process with one or two devices, processes on a host that share a device; a killed peer; the fall back to host memory",
+     "cutting a call into parts, places, kernels", "yes", ["board *", "processes ?", "graph board", "abort board"]),
     ("by way of host memory: all of the above, one process with one or two devices, processes on a host, between virtual hosts; a killed peer",
-     "cutting a call into parts", "yes", ["relay *", "processes *", "graph relay", "abort relay"]),
+     "cutting a call into parts", "yes", ["relay *", "processes * relay", "graph relay", "abort relay"]),
     ("memory of another process: the library's and a program's, both kinds of handles", "-", "yes", ["memory of processes"]),
     ("litmus tests of mem.h, copies at every alignment", "-", "yes", ["litmus"]),
 ]

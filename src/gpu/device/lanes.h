@@ -89,6 +89,34 @@ WEFT_DEVICE_CODE bool lane_read(const Here& here, const LanesRank& rank, uint32_
     return begin;
 }
 
+// The same of a program that comes with the launch.
+template <DataType type>
+WEFT_DEVICE_CODE void carried_read(const Here& here, const CarriedProgram& program) {
+    SharedLane& shared = *here.shared;
+    WEFT_NO_UNROLL
+    for (uint32_t i = here.threads.index; i < program.step_count; i += here.threads.count) {
+        shared.steps[i] = program.steps[i];
+    }
+    WEFT_NO_UNROLL
+    for (uint32_t i = here.threads.index; i < program.operand_count; i += here.threads.count) {
+        shared.operands[i] = program.operands[i];
+    }
+    if (here.threads.index == 0) {
+        shared.bases[0] = 0;
+        shared.lane.step_count = program.step_count;
+        shared.lane.tiles = program.tiles;
+        shared.lane.tile_bytes = program.tile_bytes;
+        shared.factor = factor_of<typename Element<type>::Bits>(program.part);
+    }
+    block_sync(here.block);
+}
+
+// All threads of the block alike.
+WEFT_DEVICE_CODE bool stopped(const Here& here) {
+    return block_any(here.block,
+                     here.threads.index == 0 && load_relaxed(here.part->abort_word) != 0);
+}
+
 // The tile of a step; 0: nothing to do, on every rank that has a part in it.
 WEFT_DEVICE_CODE uint64_t tile_of(const Step& step, uint32_t tile, uint64_t tile_bytes) {
     const uint64_t at = tile * tile_bytes;
@@ -404,11 +432,21 @@ WEFT_DEVICE_CODE Ended tile_run(const Here& here, uint32_t tile, LaneEnd* end) {
     return Ended::well;
 }
 
+// The tiles of a block: all of its lane's, or its part of a carried program's, which may be stopped
+// before each, for it waits nowhere.
+struct Tiles {
+    uint32_t first, step;
+    bool carried;
+};
+
 template <DataType type, RedOp op>
-WEFT_DEVICE_CODE Ended tiles_run(const Here& here, LaneEnd* end) {
+WEFT_DEVICE_CODE Ended tiles_run(const Here& here, const Tiles& tiles, LaneEnd* end) {
     const SharedLane& shared = *here.shared;
     WEFT_NO_UNROLL
-    for (uint32_t tile = 0; tile < shared.lane.tiles; ++tile) {
+    for (uint32_t tile = tiles.first; tile < shared.lane.tiles; tile += tiles.step) {
+        if (tiles.carried && stopped(here)) {
+            return Ended::aborted;
+        }
         const Ended ended = tile_run<type, op>(here, tile, end);
         if (ended != Ended::well) {
             return ended;
@@ -436,17 +474,32 @@ WEFT_DEVICE_CODE void lane_end(Threads threads, void* block, LaneEnd* end, Ended
     }
 }
 
-// The lane of block `block`, from its first step to its last.
+// What block `index` of a launch runs, from its first step to its last: a lane of one rank, or its
+// tiles of a carried program, which leaves no end.
 template <DataType type, RedOp op>
 WEFT_DEVICE_CODE void lane_run(Threads threads, void* block, SharedLane* shared,
                                const Launch& launch, uint32_t index) {
-    const LanesRank& rank = launch.ranks[index / launch.lane_count];
+    const bool carried = launch.rank_count == 0;
+    const LanesRank& rank = launch.ranks[carried ? 0 : index / launch.lane_count];
     const uint32_t lane = index % launch.lane_count;
-    const Here here{threads, block, shared, &rank.part};
-    LaneEnd* const end = rank.part.ends + lane;
+    const Here here{threads, block, shared, carried ? &launch.carried.part : &rank.part};
+    LaneEnd* const end = carried ? nullptr : rank.part.ends + lane;
     Ended how = Ended::aborted;
-    if (lane_read<type>(here, rank, lane)) {
-        how = tiles_run<type, op>(here, end);
+    bool begin = false;
+    if (carried) {
+        begin = !stopped(here);
+        if (begin) {
+            carried_read<type>(here, launch.carried);
+        }
+    } else {
+        begin = lane_read<type>(here, rank, lane);
+    }
+    const Tiles tiles{carried ? lane : 0, carried ? launch.lane_count : 1, carried};
+    if (begin) {
+        how = tiles_run<type, op>(here, tiles, end);
+    }
+    if (carried) {
+        return;
     }
     if (how == Ended::well) {
         epochs_move(here);

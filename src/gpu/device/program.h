@@ -143,12 +143,29 @@ struct LanesRank {
     uint64_t more_count;
 };
 
+// A program without words and cards, carried by its launch: its blocks wait for nobody and deal the
+// tiles out among them. The base of every operand is 0, so offsets are addresses.
+inline constexpr uint32_t carried_steps_max = ranks_max;
+inline constexpr uint32_t carried_operands_max = 2 * ranks_max;
+static_assert(carried_operands_max > sources_max);
+struct CarriedProgram {
+    RankPart part;  // the abort word, the factor and the divisor of it
+    uint64_t tile_bytes;
+    uint32_t tiles, step_count, operand_count, spare;
+    Step steps[carried_steps_max];
+    Operand operands[carried_operands_max];
+};
+
 // One launch has several ranks if they meet in one group: a *gang*. Arguments of a kernel may have
 // 4 KiB.
 struct Launch {
-    uint32_t rank_count;
-    uint32_t lane_count;  // the same in every rank: block b runs lane b % lane_count of rank b / it
-    LanesRank ranks[ranks_max];
+    uint32_t rank_count;  // 0: of a carried program
+    uint32_t lane_count;  // the same in every rank: block b runs lane b % lane_count of rank b /
+                          // it; of a carried program: all blocks
+    union {
+        LanesRank ranks[ranks_max];
+        CarriedProgram carried;
+    };
 };
 static_assert(sizeof(Launch) <= 4096);
 

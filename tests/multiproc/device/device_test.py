@@ -1,5 +1,6 @@
-"""Processes on device memory, on the stand-in driver: device_test.py DRIVER WORKER PLACE CASE [ARG...]. They reach each other by way of
-host memory, on one host and between virtual hosts. 77: this machine does not allow virtual hosts."""
+"""Processes on device memory, on the stand-in driver: device_test.py DRIVER WORKER PLACE CASE [ARG...]. On one host (host) they reach each
+other by boards, or by way of host memory if told so (relay), as they do between virtual hosts (virtual). 77: this machine does not allow
+virtual hosts."""
 
 import os
 import re
@@ -8,11 +9,13 @@ import sys
 
 DRIVER, WORKER, PLACE, CASE = sys.argv[1:5]
 RUN = os.path.join(os.environ["WEFT_TEST_BIN"], "weft-run")
-PLACES = {"host": ["-n", "3"], "virtual": ["-n", "4", "--hosts", "2", "--require-hosts"]}
+PLACES = {"host": ["-n", "3"], "relay": ["-n", "3"], "virtual": ["-n", "4", "--hosts", "2", "--require-hosts"]}
 
 
 def clean(**more):
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("WEFT_", "NCCL_", "OMPI_", "PMI"))}
+    if PLACE == "relay":
+        keep["WEFT_DEVICE_RELAY"] = "1"
     return {**keep, "WEFT_LIBCUDA": DRIVER, **more}
 
 
@@ -26,15 +29,22 @@ def run(*arguments, **env):
 def case_collectives(count):
     done = run("collectives", count, NCCL_DEBUG="INFO")
     assert done.returncode == 0, f"exit status {done.returncode}"
-    ways = re.findall(r"go through \d+ bytes of pinned host memory", done.stdout + done.stderr)
+    way = r"go through boards of \d+ bytes" if PLACE == "host" else r"go through \d+ bytes of pinned host memory"
+    ways = re.findall(way, done.stdout + done.stderr)
     assert len(ways) == int(PLACES[PLACE][1]), f"{len(ways)} ranks said how they reach each other"
 
 
 def case_kill(victim):
     done = run("kill", victim, WEFT_RUN_GRACE="20")
     assert done.returncode == 137, f"exit status {done.returncode}, not the killed rank's"
-    told = re.findall(r"result \d+ after", done.stdout)
+    told = re.findall(r"result after", done.stdout)
     assert len(told) == int(PLACES[PLACE][1]) - 1, f"{len(told)} survivors reported"
+
+
+def case_ends(mode):
+    """What the worker's mode promises, on every rank."""
+    done = run(mode)
+    assert done.returncode == 0, f"exit status {done.returncode}"
 
 
 def perf(*arguments, **env):
@@ -55,7 +65,7 @@ def case_perf():
 
 
 def main():
-    if PLACE != "host":
+    if PLACE == "virtual":
         probe = subprocess.run([RUN, "-n", "1", "--hosts", "1", "--require-hosts", "--", "true"], env=clean(),
                                capture_output=True, text=True, timeout=30, check=False)
         if probe.returncode != 0:

@@ -1,6 +1,7 @@
 // One rank on device memory, in a process of its own: `device-worker MODE [ARG...]`, started by
 // weft-run with a driver in WEFT_LIBCUDA. Exit 0 when what the mode promises held on this rank;
 // otherwise one line on stderr and exit 1.
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "src/gpu/context.h"
+#include "tests/fake_cuda/control.h"
 #include "tests/multiproc/rank.h"
 
 using namespace weft;
@@ -41,6 +43,15 @@ class Device {
     cudaStream_t stream() const { return reinterpret_cast<cudaStream_t>(stream_); }
     void synchronize() const { done(driver_.cuStreamSynchronize(stream_)); }
     bool idle() const { return driver_.cuStreamQuery(stream_) == gpu::status::success; }
+    // What programs do beside the driver's calls that the library makes.
+    static FakeCudaControl& fake() {
+        void* const library = dlopen(std::getenv("WEFT_LIBCUDA"), RTLD_NOW | RTLD_NOLOAD);
+        void* const found = library != nullptr ? dlsym(library, "fake_cuda_control") : nullptr;
+        if (found == nullptr) {
+            fail("WEFT_LIBCUDA is not the stand-in");
+        }
+        return *static_cast<FakeCudaControl*>(found);
+    }
 
   private:
     static void done(gpu::Status status) {
@@ -182,6 +193,34 @@ void barrier(const Device& device) {
     }
 }
 
+// What the communicator says when it has failed, which must hold `part`.
+std::string failure_of(const std::string& part) {
+    const double begun = now();
+    ncclResult_t state = ncclSuccess;
+    while (state == ncclSuccess && now() - begun < 30) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        ok(ncclCommGetAsyncError(comm, &state), "ncclCommGetAsyncError");
+    }
+    const std::string text = ncclGetLastError(comm);
+    if (text.find(part) == std::string::npos) {
+        fail("result %d after %.1f s, said '%s'", state, now() - begun, text.c_str());
+    }
+    return text;
+}
+
+// The stream ends, and 100,000 elements are sevens as before.
+void runs_out(const Device& device, const int32_t* data) {
+    const double begun = now();
+    while (!device.idle() && now() - begun < 30) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    const auto as_before = std::count(data, data + 100'000, 7);
+    if (!device.idle() || as_before != 100'000) {
+        fail("the stream %s, %td elements are as before", device.idle() ? "ran out" : "still waits",
+             as_before);
+    }
+}
+
 // A peer dies while this rank's stream waits for it: the error names it, the stream runs out.
 void mode_kill(const Device& device, int victim) {
     int32_t* const data = device.take(100'000);
@@ -193,26 +232,73 @@ void mode_kill(const Device& device, int victim) {
     }
     const double begun = now();
     ok(ncclAllReduce(data, data, 100'000, ncclInt, ncclSum, comm, device.stream()), "all_reduce");
-    ncclResult_t state = ncclSuccess;
-    while (state == ncclSuccess && now() - begun < 30) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        ok(ncclCommGetAsyncError(comm, &state), "ncclCommGetAsyncError");
-    }
-    const std::string text = ncclGetLastError(comm);
-    if (text.find("rank " + std::to_string(victim)) == std::string::npos) {
-        fail("result %d after %.1f s, said '%s'", state, now() - begun, text.c_str());
-    }
-    const double known = now();
-    while (!device.idle() && now() - known < 30) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    if (!device.idle() || std::count(data, data + 100'000, 7) != 100'000) {
-        fail("the stream %s, %td elements are as before", device.idle() ? "ran out" : "still waits",
-             std::count(data, data + 100'000, 7));
-    }
-    std::printf("result %d after %.2f s: %s\n", state, now() - begun, text.c_str());
+    const std::string text = failure_of("rank " + std::to_string(victim));
+    runs_out(device, data);
+    std::printf("result after %.2f s: %s\n", now() - begun, text.c_str());
     ok(ncclCommAbort(comm), "ncclCommAbort");
     comm = nullptr;
+}
+
+// One rank's arguments are not those of the others: every rank hears of it, nothing is stored.
+void mode_mismatch(const Device& device) {
+    int32_t* const in = device.take(100'001);
+    int32_t* const out = device.take(100'001);
+    std::fill_n(in, 100'001, 1);
+    std::fill_n(out, 100'001, 7);
+    barrier(device);
+    const size_t count = env.rank == 1 ? 100'001 : 100'000;
+    ok(ncclAllReduce(in, out, count, ncclInt, ncclSum, comm, device.stream()), "all_reduce");
+    failure_of("mismatched arguments");
+    runs_out(device, out);
+    ok(ncclCommAbort(comm), "ncclCommAbort");
+    comm = nullptr;
+}
+
+// The first rank gives up a call that nobody else makes.
+void mode_abort(const Device& device) {
+    int32_t* const data = device.take(100'000);
+    std::fill_n(data, 100'000, 7);
+    barrier(device);
+    if (env.rank == 0) {
+        // An abort also ends what others have not ended: the barrier.
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        ok(ncclAllReduce(data, data, 100'000, ncclInt, ncclSum, comm, device.stream()),
+           "all_reduce");
+    } else {
+        failure_of("rank 0");
+    }
+    ok(ncclCommAbort(comm), "ncclCommAbort");
+    comm = nullptr;
+    runs_out(device, data);
+}
+
+// Every rank replays its graph 16 times, in a row but for the last rank, which lags.
+void mode_replay(const Device& device) {
+    constexpr size_t count = 120'000;  // by shares, where there are boards
+    int32_t* const data = device.take(count);
+    std::fill_n(data, count, 1);
+    barrier(device);
+    FakeCudaControl& fake = device.fake();
+    auto* const stream = reinterpret_cast<gpu::Stream>(device.stream());
+    fake.capture_begin(stream, gpu::capture_mode::thread_local_);
+    ok(ncclAllReduce(data, data, count, ncclInt, ncclSum, comm, device.stream()), "all_reduce");
+    gpu::Graph const graph = fake.capture_end(stream);
+    int32_t want = 1;
+    for (int replay = 0; replay < 16; replay++) {
+        want *= env.rank_count;
+        if (graph == nullptr || fake.graph_launch(graph, stream) != gpu::status::success) {
+            fail("replay %d was refused", replay);
+        }
+        if (env.rank == env.rank_count - 1) {
+            device.synchronize();
+        }
+    }
+    device.synchronize();
+    if (std::count(data, data + count, want) != count) {
+        fail("%td of %zu elements are %d", std::count(data, data + count, want), count, want);
+    }
+    barrier(device);
+    fake.graph_destroy(graph);
 }
 
 }  // namespace
@@ -226,8 +312,14 @@ int main(int argc, char** argv) {
         mode_collectives(device, std::stoul(argv[2]));
     } else if (mode == "kill" && argc == 3) {
         mode_kill(device, std::stoi(argv[2]));
+    } else if (mode == "mismatch") {
+        mode_mismatch(device);
+    } else if (mode == "abort") {
+        mode_abort(device);
+    } else if (mode == "replay") {
+        mode_replay(device);
     } else {
-        fail("usage: device-worker collectives COUNT | kill RANK");
+        fail("usage: device-worker collectives COUNT | kill RANK | mismatch | abort | replay");
     }
     if (comm != nullptr) {
         ok(ncclCommDestroy(comm), "ncclCommDestroy");

@@ -1,0 +1,146 @@
+#include "src/comm/board_cut.h"
+
+#include <algorithm>
+
+#include "src/comm/call.h"
+
+namespace weft {
+
+namespace {
+
+constexpr uint64_t unit = 64;
+// All ranks together read this much where each reduces all of it: beyond, shares cost less than
+// they take, a wait for all more.
+constexpr uint64_t shares_from = 1 << 20;
+
+bool reduces(Coll coll) {
+    return coll == Coll::all_reduce || coll == Coll::reduce_scatter || coll == Coll::reduce;
+}
+
+// A slot holds a block for each rank.
+bool has_blocks(Coll coll) {
+    return coll == Coll::reduce_scatter || coll == Coll::scatter || coll == Coll::all_to_all;
+}
+
+}  // namespace
+
+BoardCut::BoardCut(BoardShape shape, const std::vector<Call>& calls)
+    : shape_(shape),
+      sends_(static_cast<size_t>(shape.rank_count)),
+      receives_(static_cast<size_t>(shape.rank_count)) {
+    for (const Call& call : calls) {
+        if (call.coll == Coll::send_recv) {
+            (call.is_send ? sends_ : receives_)[static_cast<size_t>(call.root)].calls.push_back(
+                call);
+        } else {
+            collectives_.push_back(call);
+        }
+    }
+}
+
+// What this rank reduces of a part: all of a block, or its share.
+void BoardCut::reduce_add(const Call& call, uint64_t count, BoardPart& part) const {
+    const uint64_t size = size_of(call.type), bytes = count * size, from = done_ * size;
+    const auto ranks = static_cast<uint64_t>(shape_.rank_count),
+               rank = static_cast<uint64_t>(shape_.rank);
+    const uint64_t to = reinterpret_cast<uint64_t>(call.recv) + from;
+    if (call.coll != Coll::all_reduce || ranks <= 2 || ranks * bytes < shares_from) {
+        part.reduce = {call.coll == Coll::reduce_scatter ? rank * bytes : 0, bytes, to};
+        return;
+    }
+    part.by_shares = true;
+    const uint64_t share = (bytes + ranks * unit - 1) / (ranks * unit) * unit;
+    for (uint64_t r = 0; r < ranks && r * share < bytes; r++) {
+        const uint64_t width = std::min(share, bytes - r * share);
+        part.out.push_back(
+            {static_cast<int32_t>(r), {to + r * share, r * share, width, 1, width, width}});
+        if (r == rank) {
+            part.reduce = {r * share, width, 0};
+        }
+    }
+}
+
+// What this rank takes out of the slots.
+void BoardCut::reads_add(const Call& call, uint64_t count, BoardPart& part) const {
+    if (!call_needs(call.coll, false, call.root == shape_.rank).recv) {
+        return;
+    }
+    if (reduces(call.coll) && shape_.rank_count > 1) {
+        reduce_add(call, count, part);
+        return;
+    }
+    const uint64_t size = size_of(call.type), width = count * size;
+    const uint64_t at = has_blocks(call.coll) ? static_cast<uint64_t>(shape_.rank) * width : 0;
+    const uint64_t to = reinterpret_cast<uint64_t>(call.recv) + done_ * size;
+    const auto copy = [&](int32_t from, uint64_t block) {
+        part.out.push_back({from, {to + block * call.count * size, at, width, 1, width, width}});
+    };
+    if (call.coll == Coll::broadcast || call.coll == Coll::scatter || shape_.rank_count == 1) {
+        copy(shape_.rank_count == 1 ? 0 : call.root, 0);
+        return;
+    }
+    for (int32_t from = 0; from < shape_.rank_count; from++) {
+        copy(from, static_cast<uint64_t>(from));
+    }
+}
+
+BoardPart BoardCut::collective_part(const Call& call) {
+    const uint64_t blocks = has_blocks(call.coll) ? static_cast<uint64_t>(shape_.rank_count) : 1;
+    const uint64_t size = size_of(call.type);
+    const uint64_t fits = shape_.slot_bytes / blocks / size;
+    const uint64_t most = fits > unit ? fits / unit * unit : fits;
+    const uint64_t count = std::min(most, call.count - done_);
+    BoardPart part;
+    part.call = call;
+    part.slot = slot_;
+    if (call_needs(call.coll, false, call.root == shape_.rank).send) {
+        part.in.push_back({reinterpret_cast<uint64_t>(call.send) + done_ * size, 0, count * size,
+                           blocks, call.count * size, count * size});
+    }
+    reads_add(call, count, part);
+    done_ += count;
+    slot_ = (slot_ + 1) % shape_.slots;
+    if (done_ == call.count) {
+        done_ = 0;
+        slot_ = 0;
+        at_++;
+    }
+    return part;
+}
+
+BoardMessage BoardCut::message_part(Way& way) const {
+    const Call& call = way.calls[way.at];
+    const uint64_t bytes = call.count * size_of(call.type);
+    const uint64_t width = std::min(shape_.half_bytes, bytes - way.done);
+    const auto user = reinterpret_cast<uint64_t>(call.is_send ? call.send : call.recv);
+    const BoardMessage message{
+        call.root, bytes, way.half, {user + way.done, 0, width, 1, width, width}};
+    way.done += width;
+    way.half = (way.half + 1) % BoardShape::halves;
+    if (way.done == bytes) {
+        way.done = 0;
+        way.half = 0;
+        way.at++;
+    }
+    return message;
+}
+
+std::optional<BoardPart> BoardCut::next() {
+    if (at_ < collectives_.size()) {
+        return collective_part(collectives_[at_]);
+    }
+    BoardPart round;
+    round.alone = true;
+    for (size_t peer = 0; peer < sends_.size(); peer++) {
+        if (sends_[peer].at < sends_[peer].calls.size()) {
+            round.sends.push_back(message_part(sends_[peer]));
+        }
+        if (receives_[peer].at < receives_[peer].calls.size()) {
+            round.receives.push_back(message_part(receives_[peer]));
+        }
+    }
+    const bool empty = round.sends.empty() && round.receives.empty();
+    return empty ? std::nullopt : std::optional(std::move(round));
+}
+
+}  // namespace weft

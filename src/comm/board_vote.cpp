@@ -1,0 +1,150 @@
+// How ranks agree to use boards, when all have made theirs.
+#include <algorithm>
+#include <thread>
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/base/settings.h"
+#include "src/comm/device_build.h"
+#include "src/comm/device_relay.h"
+#include "src/comm/process.h"
+
+namespace weft {
+
+namespace {
+
+class Vote : public std::enable_shared_from_this<Vote> {
+  public:
+    Vote(BoardVote vote, DeviceParts parts, StreamedMade done)
+        : vote_(std::move(vote)), parts_(std::move(parts)), done_(std::move(done)) {}
+    ~Vote() { parts_.release(); }
+    Vote(const Vote&) = delete;
+    Vote& operator=(const Vote&) = delete;
+
+    void begin() {
+        if (parts_.board == nullptr) {
+            LOG(info, init, "%s has no board: %s",
+                vote_.names[static_cast<size_t>(vote_.at.rank)].c_str(), parts_.why.c_str());
+        }
+        on_thread([self = shared_from_this()] { self->reach_all(); });
+    }
+
+  private:
+    // Work that calls CUDA; what it returns to comes on the service thread.
+    static void on_thread(std::function<void()> work) { std::thread(std::move(work)).detach(); }
+    std::shared_ptr<Communicator> initialising() const {
+        auto comm = vote_.comm.lock();
+        return comm && comm->state() == CommState::initialising ? comm : nullptr;
+    }
+
+    Result<BoardPeer> reach_one(int32_t rank) {
+        const auto place = static_cast<size_t>(rank);
+        if (rank != vote_.at.rank && !vote_.notes[place].empty()) {
+            return parts_.board->reach(vote_.notes[place],
+                                       clock_now() + settings().init_timeout_s * nanos_per_s);
+        }
+        const auto memory =
+            Process::get().boards().find(vote_.at.group, static_cast<uint32_t>(rank));
+        if (memory == nullptr) {
+            return make_error(Code::unsupported, Scope::communicator,
+                              vote_.names[place] + " has no board");
+        }
+        return parts_.board->reach(memory);
+    }
+
+    Result<void> reach() {
+        const gpu::RelaxedCapture relaxed(parts_.board->seat(0).driver());
+        std::vector<BoardPeer> peers;
+        for (int32_t rank = 0; rank < vote_.at.rank_count; rank++) {
+            peers.push_back(TRY(reach_one(rank)));
+        }
+        parts_.board->connect(std::move(peers), vote_.names);
+        return {};
+    }
+
+    void reach_all() {
+        if (parts_.board != nullptr) {
+            const Result<void> reached = reach();
+            parts_.why = reached.ok() ? "" : reached.error().what;
+        }
+        tell(&Vote::voted);
+    }
+
+    // No rank goes on before all are through with calls that may wait for the device.
+    using Told = void (Vote::*)(const std::shared_ptr<Communicator>&, std::vector<std::string>);
+    void tell(Told told) {
+        Process::get().reactor().post([self = shared_from_this(), told] {
+            if (const auto comm = self->initialising()) {
+                comm->group()->all_gather(self->parts_.why,
+                                          [self, told](Result<std::vector<std::string>> whys) {
+                                              const auto held = self->initialising();
+                                              if (held && whys.ok()) {
+                                                  ((*self).*told)(held, std::move(whys).value());
+                                              } else if (held) {
+                                                  held->fail(whys.error(), true);
+                                              }
+                                          });
+            }
+        });
+    }
+
+    // The first rank that says why, and whether one does.
+    static size_t first_why(const std::vector<std::string>& whys) {
+        return static_cast<size_t>(
+            std::ranges::find_if(whys, [](const std::string& why) { return !why.empty(); }) -
+            whys.begin());
+    }
+
+    void voted(const std::shared_ptr<Communicator>&, std::vector<std::string> whys) {
+        const size_t rank = first_why(whys);
+        if (rank == whys.size()) {
+            done_(std::shared_ptr<DeviceStreamed>(std::exchange(parts_.board, nullptr)));
+            return;
+        }
+        if (vote_.at.rank == 0) {
+            LOG(info, init, "calls on device memory go by way of host memory: %s: %s",
+                vote_.names[rank].c_str(), whys[rank].c_str());
+        }
+        on_thread([self = shared_from_this()] { self->relay_make(); });
+    }
+
+    Result<std::shared_ptr<DeviceStreamed>> relay_create() {
+        const gpu::Driver* const driver = TRY(Process::get().cuda());
+        const gpu::RelaxedCapture relaxed(*driver);
+        std::shared_ptr<gpu::Seat> seat = TRY(Process::get().seat(vote_.at.device));
+        return std::shared_ptr<DeviceStreamed>(
+            TRY(DeviceRelay::create(std::move(seat), vote_.at.rank, vote_.at.rank_count)));
+    }
+
+    void relay_make() {
+        Result<std::shared_ptr<DeviceStreamed>> made = relay_create();
+        parts_.why = made.ok() ? "" : made.error().what;
+        parts_.relay = made.ok() ? std::move(made).value() : nullptr;
+        device_release(std::move(parts_.board), true);
+        tell(&Vote::relays_made);
+    }
+
+    void relays_made(const std::shared_ptr<Communicator>& comm, std::vector<std::string> whys) {
+        const size_t rank = first_why(whys);
+        if (rank == whys.size()) {
+            done_(std::exchange(parts_.relay, nullptr));
+        } else {
+            comm->fail(make_error(Code::unsupported, Scope::communicator,
+                                  vote_.names[rank] + ": " + whys[rank]),
+                       false);
+        }
+    }
+
+    const BoardVote vote_;
+    DeviceParts parts_;
+    const StreamedMade done_;
+};
+
+}  // namespace
+
+void board_vote(BoardVote vote, DeviceParts parts, StreamedMade done) {
+    // Shared: between the steps.
+    std::make_shared<Vote>(std::move(vote), std::move(parts), std::move(done))->begin();
+}
+
+}  // namespace weft

@@ -1,0 +1,135 @@
+// A device side whose launches are parts that streams order: words in memory that host and device
+// share, written and awaited by the stream itself, and kernels that wait for nobody. So ranks may
+// share a device and take turns on it. What is the same whoever the words are exchanged with is
+// here: the order between launches, what is under way, what graphs hold, the end.
+//
+// A thread of its own, which makes no CUDA calls, lets streams go that wait for words nobody will
+// store any more: after stop() it stores all of them until nothing is under way and no graph is
+// left.
+//
+// Thread rule: launches under the mutex, with the context current; the rest from any thread.
+// Lifetime: launches that are under way and graphs hold it; who derives calls end() before anything
+// of its own goes. After stop() nothing is stored to user memory, and streams run out. Failure
+// rule: Result.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "src/comm/device_side.h"
+#include "src/comm/device_streams.h"
+#include "src/exec/engine.h"
+
+namespace weft {
+
+// In memory that host and device share, each word in a line of its own.
+struct DeviceWord {
+    alignas(64) uint64_t value;
+};
+
+uint64_t word_load(const DeviceWord& word);
+void word_store(DeviceWord& word, uint64_t value);
+
+class DeviceStreamed : public DeviceSide {
+  public:
+    // What one launch enqueues, step by step.
+    class Parts {
+      public:
+        virtual ~Parts() = default;
+        // True: something was enqueued, and there may be more.
+        virtual Result<bool> step(gpu::Stream stream) = 0;
+    };
+
+    ~DeviceStreamed() override;
+    DeviceStreamed(const DeviceStreamed&) = delete;
+    DeviceStreamed& operator=(const DeviceStreamed&) = delete;
+
+    const gpu::Seat& seat(uint32_t) const override { return *seat_; }
+    void stop(uint32_t = 0) override;
+    bool rank_idle(uint32_t) override { return idle(); }
+    bool in_graphs(uint32_t) override;
+    bool idle() const override;
+    // The communicator is ready. A failure that no caller hears of goes to `failed`.
+    virtual void serve(Shard& shard, std::function<void(const Error&)> failed) = 0;
+    // How ranks reach each other, for people.
+    virtual std::string way() const = 0;
+    // Payload that its own kernels moved once more than it must be, but for graphs'.
+    virtual uint64_t copied_bytes() const { return 0; }
+    // The communicator uses it no more.
+    virtual void leave() { stop(); }
+
+    // --- under the mutex, with the context current
+    std::mutex mutex;
+    // `graph`: 0 for none.
+    virtual std::unique_ptr<Parts> parts(const std::vector<Call>& calls, uint64_t graph) = 0;
+    // A launch, not of a graph, begins and ends; the end is also due after a failure.
+    void launch_begin();
+    Result<void> launch_end(gpu::Stream stream);
+    // A launch of a graph begins; it is the graph's first work; nothing of the graph can come any
+    // more.
+    void graph_begin(uint64_t graph);
+    virtual Result<void> graph_start(gpu::Stream) { return {}; }
+    virtual void graph_end(uint64_t graph);
+    struct Last {
+        bool launched = false;
+        gpu::Stream stream = nullptr;
+        uint64_t graph = 0;
+    };
+    Last last;
+    gpu::Event last_event() const { return last_event_; }
+    gpu::Event join_event() const { return join_event_; }
+
+  protected:
+    struct Head {
+        DeviceWord stop, ended;
+    };
+
+    DeviceStreamed(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count);
+    // Events; what the driver must be able to do.
+    Result<void> prepare();
+    void head_is(Head* head, gpu::Address device);
+    // Looks `spins` times before it yields when nothing happens.
+    void thread_start(int spins);
+    void end();
+
+    // On the thread: whether something happened.
+    virtual bool round();
+    // Under state_mutex_: something may come that round() must look for.
+    virtual bool expects() const { return false; }
+    virtual void launch_announced() {}
+    // Whoever waits goes on.
+    virtual void streams_let_go() = 0;
+    // Under state_mutex_.
+    void wake();
+    bool stopped() const;
+
+    const std::shared_ptr<gpu::Seat> seat_;  // shared: by the communicators of the device
+    const int32_t rank_, rank_count_;
+    mutable std::mutex state_mutex_;
+
+  private:
+    bool waiting() const;
+    void rest(int idle_rounds);
+    void run();
+
+    Head* head_ = nullptr;
+    gpu::Address head_device_ = 0;
+    gpu::Event last_event_ = nullptr, join_event_ = nullptr;
+
+    std::condition_variable rung_;
+    std::map<uint64_t, uint32_t> graphs_;  // how many launches each holds
+    uint32_t flights_ = 0;  // launches, not of graphs, of which the device tells the end
+    bool broken_ = false;   // it will not, for telling could not be enqueued
+    bool woken_ = false;
+    bool ending_ = false;
+    int spins_ = 0;
+    std::thread thread_;
+};
+
+}  // namespace weft
