@@ -149,11 +149,11 @@ Result<void> VirtualRange::map(MemoryHandle handle, uint64_t bytes) {
     return {};
 }
 
-Result<void> VirtualRange::access() {
-    const MemoryAccess wanted{{location_type::device, at_.device}, access_flag::read_write};
+Result<void> VirtualRange::access(Device device) {
+    const MemoryAccess wanted{{location_type::device, device}, access_flag::read_write};
     return driver_check(*at_.driver, at_.driver->cuMemSetAccess(address_, mapped_, &wanted, 1),
-                        format("letting CUDA device %d access %llu bytes of device memory",
-                               at_.device, static_cast<unsigned long long>(mapped_)));
+                        format("letting CUDA device %d access %llu bytes of device memory", device,
+                               static_cast<unsigned long long>(mapped_)));
 }
 
 VirtualRange::~VirtualRange() {
@@ -203,9 +203,25 @@ Result<void> ExportedMemory::make_apart(uint64_t bytes) {
                             static_cast<unsigned long long>(rounded), at_.device)));
     TRY(range_.reserve(rounded));
     TRY(range_.map(handle_, rounded));
-    TRY(range_.access());
+    TRY(range_.access(at_.device));
+    TRY(peers_access());
     address_ = range_.address();
     bytes_ = rounded;
+    return {};
+}
+
+Result<void> ExportedMemory::peers_access() {
+    int count = 0;
+    TRY(driver_check(*at_.driver, at_.driver->cuDeviceGetCount(&count), "cuDeviceGetCount"));
+    for (int ordinal = 0; ordinal < count; ordinal++) {
+        Device other = 0;
+        int can = 0;
+        if (at_.driver->cuDeviceGet(&other, ordinal) == status::success && other != at_.device &&
+            at_.driver->cuDeviceCanAccessPeer(&can, other, at_.device) == status::success &&
+            can != 0) {
+            TRY(range_.access(other));
+        }
+    }
     return {};
 }
 
@@ -319,7 +335,7 @@ Result<void> ImportedMemory::map(const std::vector<ExportedPart>& parts) {
             return mapped;
         }
     }
-    TRY(range_.access());
+    TRY(range_.access(at_.device));
     address_ = range_.address();
     bytes_ = bytes;
     return {};

@@ -52,10 +52,10 @@ class VirtualRange {
     VirtualRange(const VirtualRange&) = delete;
     VirtualRange& operator=(const VirtualRange&) = delete;
 
-    // With the context current: once, then the parts, then the access of the place's device.
+    // With the context current: once, then the parts, then the devices that may access them.
     Result<void> reserve(uint64_t bytes);
     Result<void> map(MemoryHandle handle, uint64_t bytes);
-    Result<void> access();
+    Result<void> access(Device device);
     Address address() const { return address_; }
 
   private:
@@ -67,7 +67,8 @@ class VirtualRange {
 
 class ExportedMemory {
   public:
-    // At least so many bytes.
+    // At least so many bytes. Every device of this process that can reach it may: enabling peer
+    // access of contexts says nothing of memory that is mapped.
     static Result<std::unique_ptr<ExportedMemory>> create(const DevicePlace& at, uint64_t bytes);
     ~ExportedMemory();
     ExportedMemory(const ExportedMemory&) = delete;
@@ -84,6 +85,7 @@ class ExportedMemory {
     explicit ExportedMemory(const DevicePlace& at) : at_(at), range_(at) {}
     Result<void> make_apart(uint64_t bytes);
     Result<void> make_plain(uint64_t bytes);
+    Result<void> peers_access();
 
     const DevicePlace at_;
     Address address_ = 0;

@@ -33,6 +33,7 @@ struct FakeCudaControl {
     std::atomic<int> live_allocations{0};
     std::atomic<int> live_physicals{0};     // what cuMemCreate and imports made
     std::atomic<int> live_reservations{0};  // of addresses
+    std::atomic<int> accesses_set{0};       // calls of cuMemSetAccess that were obeyed
     std::atomic<int> waits_refused{0};
     std::atomic<int> launches{0};
     std::atomic<int> small_launches{0};  // of these, of the kernels of one hop

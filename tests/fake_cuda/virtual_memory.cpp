@@ -254,6 +254,7 @@ Status VirtualCalls::cuMemSetAccess(Address address, size_t bytes, const MemoryA
         FAKE_REQUIRE(access_set(address, part));
         address += part.bytes;
     }
+    fake_cuda_control.accesses_set++;
     return status::success;
 }
 

@@ -102,6 +102,18 @@ TEST_CASE("memory is made apart from its addresses, and all of it goes") {
     CHECK(Held(places) == before);
 }
 
+TEST_CASE("every device of the process that reaches the memory may access it") {
+    Places places(3);
+    const bool alone = GENERATE(false, true);
+    places.fake->no_peers = alone ? 1 : 0;
+    const int before = places.fake->accesses_set;
+    const auto memory = ExportedMemory::create(places.at(1), unit).value();
+    CHECK(places.fake->accesses_set == before + (alone ? 1 : 3));
+    // Of a peer's memory it is the device that asked for it.
+    const auto seen = ImportedMemory::open(places.at(1), part_of(*memory)).value();
+    CHECK(places.fake->accesses_set == before + (alone ? 1 : 3) + 1);
+}
+
 TEST_CASE("where driver or device lack what it takes, memory is plain") {
     Places places;
     const Held before(places);
