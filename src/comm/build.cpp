@@ -517,15 +517,8 @@ void Build::finish(Communicator& ready) {
         wires += (wires.empty() ? "" : "+") + wire->caps().name;
     }
     if (parts_.streamed != nullptr) {
-        LOG(info, init, "comm %p rank %d: %s", static_cast<void*>(comm->handle()), comm->rank(),
-            parts_.streamed->way().c_str());
-        parts_.streamed->serve(*parts_.shard, [weak = comm_](const Error& error) {
-            if (const auto held = weak.lock()) {
-                Error cause = error;
-                cause.scope = Scope::communicator;
-                held->operation_failed(cause);
-            }
-        });
+        const auto own = static_cast<size_t>(comm->rank());
+        streamed_serve({*parts_.streamed, *comm, comm_, *parts_.shard, names()[own]});
     }
     comm->ready(std::move(parts_));
     LOG(info, init, "comm %p rank %d reaches its peers via %s", static_cast<void*>(comm->handle()),

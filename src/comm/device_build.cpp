@@ -83,6 +83,20 @@ bool one_process(const std::vector<PeerInfo>& infos) {
         infos, [&](const PeerInfo& info) { return info.process == infos.front().process; });
 }
 
+void streamed_serve(const StreamedReady& what) {
+    LOG(info, init, "comm %p rank %d: %s", static_cast<void*>(what.ready.handle()),
+        what.ready.rank(), what.side.way().c_str());
+    const auto ranks = static_cast<uint32_t>(what.ready.rank_count());
+    what.side.claims_join(Process::get().claims(what.ready.group()->id(), ranks), what.name);
+    what.side.serve(what.shard, [weak = what.comm](const Error& error) {
+        if (const auto held = weak.lock()) {
+            Error cause = error;
+            cause.scope = Scope::communicator;
+            held->operation_failed(cause);
+        }
+    });
+}
+
 void device_parts_make(const DeviceSeat& at, std::function<void(Result<DeviceParts>)> done) {
     // Ranks of a clique meet in one object, which must be there until the last has come.
     auto clique = at.way == DeviceWay::clique

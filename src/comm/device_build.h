@@ -54,4 +54,14 @@ struct BoardVote {
 using StreamedMade = std::function<void(std::shared_ptr<DeviceStreamed>)>;
 void board_vote(BoardVote vote, DeviceParts parts, StreamedMade done);
 
+// The communicator is ready: its side is served from now on.
+struct StreamedReady {
+    DeviceStreamed& side;
+    const Communicator& ready;
+    std::weak_ptr<Communicator> comm;  // weak: an abort may free it at any time
+    Shard& shard;
+    std::string name;  // of the rank
+};
+void streamed_serve(const StreamedReady& what);
+
 }  // namespace weft

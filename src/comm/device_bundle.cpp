@@ -90,7 +90,7 @@ Result<void> calls_agree(const Gang& gang) {
 
 // The stream launched on waits for the other streams of the group, and for the ranks' launches
 // before, where these were on other streams.
-Result<void> gang_join(const Gang& gang, const std::vector<DeviceClique::Before>& before,
+Result<void> gang_join(const Gang& gang, const std::vector<StreamClaims::Last>& before,
                        const Capture& capture) {
     const gpu::Driver& cuda = gang.ranks.front()->driver();
     const gpu::Stream main = gang.streams.front();
@@ -166,8 +166,11 @@ Result<void> gang_run(const Gang& gang, const Capture& capture) {
     for (const DeviceLaunch& collective : collectives) {
         TRY(collective_check(collective));
     }
-    const std::vector<DeviceClique::Before> before = TRY(gang.clique->stream_claim(
-        gang.ranks, gang.streams.front(), capture.id, collectives.size()));
+    std::vector<StreamClaims::Launch> claims;
+    for (const DeviceRank* rank : gang.ranks) {
+        claims.push_back({rank->rank(), gang.streams.front(), capture.id, collectives.size()});
+    }
+    const std::vector<StreamClaims::Last> before = TRY(gang.clique->claims().claim(claims));
     Result<void> launched = gang_join(gang, before, capture);
     if (launched.ok()) {
         launched = gang_launch(gang, capture, collectives);
@@ -195,7 +198,8 @@ struct Streamed {
     DeviceBundle* bundle = nullptr;
     std::unique_ptr<PartsLaunch> launch;
     Result<void> run;
-    bool more = true;
+    bool begun = false;
+    bool more = false;
 };
 
 std::vector<Streamed> streamed_of(std::vector<DeviceBundle>& bundles) {
@@ -221,11 +225,47 @@ void streamed_step(Streamed& one) {
     }
 }
 
-void streamed_run(std::vector<Streamed>& streamed, const Capture& capture) {
-    for (Streamed& one : streamed) {
-        one.run = one.launch->begin(capture);
-        one.more = one.run.ok();
+// Those of one group from `first` on claim their streams together.
+void streamed_claim(std::vector<Streamed>& streamed, size_t first, const Capture& capture) {
+    StreamClaims* const claims = streamed[first].launch->side().claims();
+    std::vector<Streamed*> ranks;
+    std::vector<StreamClaims::Launch> launches;
+    for (Streamed& one : std::span(streamed).subspan(first)) {
+        if (one.launch->side().claims() == claims) {
+            ranks.push_back(&one);
+            launches.push_back(one.launch->claim(capture));
+        }
     }
+    const Result<std::vector<StreamClaims::Last>> before = claims->claim(launches);
+    for (size_t i = 0; i < ranks.size(); i++) {
+        ranks[i]->run = before.ok() ? Result<void>() : before.error();
+        ranks[i]->launch->follow(before.ok() ? before.value()[i] : StreamClaims::Last());
+    }
+}
+
+void streamed_begin(std::vector<Streamed>& streamed, const Capture& capture) {
+    for (Streamed& one : streamed) {
+        one.launch->lock();
+    }
+    std::vector<const StreamClaims*> done;
+    for (size_t i = 0; i < streamed.size(); i++) {
+        const StreamClaims* const claims = streamed[i].launch->side().claims();
+        if (std::ranges::find(done, claims) == done.end()) {
+            streamed_claim(streamed, i, capture);
+            done.push_back(claims);
+        }
+    }
+    for (Streamed& one : streamed) {
+        one.begun = one.run.ok();
+        if (one.begun) {
+            one.run = one.launch->begin(capture);
+            one.more = one.run.ok();
+        }
+    }
+}
+
+void streamed_run(std::vector<Streamed>& streamed, const Capture& capture) {
+    streamed_begin(streamed, capture);
     while (std::ranges::any_of(streamed, &Streamed::more)) {
         for (Streamed& one : streamed) {
             if (one.more) {
@@ -234,6 +274,9 @@ void streamed_run(std::vector<Streamed>& streamed, const Capture& capture) {
         }
     }
     for (Streamed& one : streamed) {
+        if (!one.begun) {
+            continue;
+        }
         const Result<void> ended = one.launch->end();
         if (one.run.ok()) {
             one.run = ended;

@@ -37,6 +37,7 @@ Result<void> DeviceClique::connect(uint32_t rank, std::vector<std::string> names
     const auto blocks = static_cast<uint32_t>(own.multiprocessors);
     const auto ranks = static_cast<uint32_t>(ranks_.size());
     ranks_[rank]->connect(memories, std::clamp(blocks / ranks, 1u, gpu::lane_max));
+    claims_.join(rank, ranks_[rank]->seat().context(), names[rank]);
     if (names_.empty()) {  // ranks that are connected read them
         names_ = std::move(names);
     }
@@ -55,35 +56,6 @@ DeviceClique::~DeviceClique() {
     while (!idle()) {
         nanosleep(&pause, nullptr);
     }
-}
-
-Result<std::vector<DeviceClique::Before>> DeviceClique::stream_claim(
-    std::span<DeviceRank* const> gang, gpu::Stream stream, uint64_t graph, uint64_t collectives) {
-    const std::lock_guard lock(mutex_);
-    const DeviceRank& own = *gang.front();
-    for (const auto& other : ranks_) {
-        const bool in_gang = std::ranges::find(gang, other.get()) != gang.end();
-        const Claim& claim = claims_[other->rank()];
-        const bool same = claim.last.launched && claim.last.stream == stream &&
-                          claim.last.graph == graph && &other->seat() == &own.seat();
-        if (!in_gang && same && claim.collectives > claims_[own.rank()].collectives) {
-            return make_error(
-                Code::invalid_usage, Scope::call,
-                format("%s and %s use the same stream %p in different calls: kernels of one stream "
-                       "run one after the other, and the first would wait for the second for ever; "
-                       "give every rank a stream of its own, or make the calls in one group",
-                       names_[own.rank()].c_str(), names_[other->rank()].c_str(),
-                       static_cast<void*>(stream)));
-        }
-    }
-    std::vector<Before> before;
-    for (const DeviceRank* rank : gang) {
-        Claim& claim = claims_[rank->rank()];
-        before.push_back(claim.last);
-        claim.last = {true, stream, graph};
-        claim.collectives += collectives;
-    }
-    return before;
 }
 
 void device_release(std::shared_ptr<DeviceSide> side, bool may_wait) {

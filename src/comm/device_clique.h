@@ -11,6 +11,7 @@
 
 #include "src/comm/device_rank.h"
 #include "src/comm/device_side.h"
+#include "src/comm/stream_claims.h"
 
 namespace weft {
 
@@ -35,24 +36,11 @@ class DeviceClique : public DeviceSide {
     std::optional<Error> poll(uint32_t rank) override { return ranks_[rank]->poll(names_); }
     bool idle() const override;
 
-    // What these ranks, launched together, were at last, and that they now launch `collectives`
-    // on `stream`. Refused where a launch of another rank stands before theirs on that stream and
-    // waits for it.
-    struct Before {
-        bool launched = false;
-        gpu::Stream stream = nullptr;
-        uint64_t graph = 0;
-    };
-    Result<std::vector<Before>> stream_claim(std::span<DeviceRank* const> gang, gpu::Stream stream,
-                                             uint64_t graph, uint64_t collectives);
+    StreamClaims& claims() { return claims_; }
 
   private:
-    struct Claim {
-        Before last;
-        uint64_t collectives = 0;  // so far
-    };
     mutable std::mutex mutex_;
-    std::vector<Claim> claims_;                       // by rank
+    StreamClaims claims_;
     std::vector<std::unique_ptr<DeviceRank>> ranks_;  // by rank; constant once all have joined
     std::vector<std::string> names_;
 };

@@ -129,6 +129,11 @@ void DeviceStreamed::graph_end(uint64_t graph) {
     }
 }
 
+void DeviceStreamed::claims_join(std::shared_ptr<StreamClaims> claims, std::string name) {
+    claims_ = std::move(claims);
+    claims_->join(rank(), seat_->context(), std::move(name));
+}
+
 bool DeviceStreamed::in_graphs(uint32_t) {
     const std::lock_guard lock(state_mutex_);
     return !graphs_.empty();

@@ -24,6 +24,7 @@
 
 #include "src/comm/device_side.h"
 #include "src/comm/device_streams.h"
+#include "src/comm/stream_claims.h"
 #include "src/exec/engine.h"
 
 namespace weft {
@@ -57,6 +58,10 @@ class DeviceStreamed : public DeviceSide {
     bool idle() const override;
     // The communicator is ready. A failure that no caller hears of goes to `failed`.
     virtual void serve(Shard& shard, std::function<void(const Error&)> failed) = 0;
+    // Before the first launch: what it shares with the other ranks of the group in this process.
+    void claims_join(std::shared_ptr<StreamClaims> claims, std::string name);
+    StreamClaims* claims() const { return claims_.get(); }
+    uint32_t rank() const { return static_cast<uint32_t>(rank_); }
     // How ranks reach each other, for people.
     virtual std::string way() const = 0;
     // Payload that its own kernels moved once more than it must be, but for graphs'.
@@ -76,12 +81,6 @@ class DeviceStreamed : public DeviceSide {
     void graph_begin(uint64_t graph);
     virtual Result<void> graph_start(gpu::Stream) { return {}; }
     virtual void graph_end(uint64_t graph);
-    struct Last {
-        bool launched = false;
-        gpu::Stream stream = nullptr;
-        uint64_t graph = 0;
-    };
-    Last last;
     gpu::Event last_event() const { return last_event_; }
     gpu::Event join_event() const { return join_event_; }
 
@@ -118,6 +117,7 @@ class DeviceStreamed : public DeviceSide {
     void rest(int idle_rounds);
     void run();
 
+    std::shared_ptr<StreamClaims> claims_;
     Head* head_ = nullptr;
     gpu::Address head_device_ = 0;
     gpu::Event last_event_ = nullptr, join_event_ = nullptr;

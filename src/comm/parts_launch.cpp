@@ -1,5 +1,7 @@
 #include "src/comm/parts_launch.h"
 
+#include <algorithm>
+
 namespace weft {
 
 PartsLaunch::PartsLaunch(std::shared_ptr<DeviceStreamed> side, std::vector<Call> calls,
@@ -7,8 +9,17 @@ PartsLaunch::PartsLaunch(std::shared_ptr<DeviceStreamed> side, std::vector<Call>
     : side_(std::move(side)), calls_(std::move(calls)), streams_(std::move(streams)) {
 }
 
-Result<void> PartsLaunch::begin(const Capture& capture) {
+void PartsLaunch::lock() {
     lock_ = std::unique_lock(side_->mutex);
+}
+
+StreamClaims::Launch PartsLaunch::claim(const Capture& capture) const {
+    const auto collectives = std::ranges::count_if(
+        calls_, [](const Call& call) { return call.coll != Coll::send_recv; });
+    return {side_->rank(), streams_.front(), capture.id, static_cast<uint64_t>(collectives)};
+}
+
+Result<void> PartsLaunch::begin(const Capture& capture) {
     graph_ = capture.id;
     parts_ = side_->parts(calls_, graph_);
     if (graph_ == 0) {
@@ -22,10 +33,8 @@ Result<void> PartsLaunch::begin(const Capture& capture) {
 
 Result<void> PartsLaunch::order(const Capture& capture) {
     const gpu::Driver& cuda = side_->seat(0).driver();
-    const DeviceStreamed::Last last = side_->last;
-    side_->last = {true, streams_.front(), capture.id};
     // What was captured and what was not cannot wait for each other.
-    if (last.launched && last.stream != streams_.front() && last.graph == capture.id) {
+    if (before_.launched && before_.stream != streams_.front() && before_.graph == capture.id) {
         TRY(stream_follow(cuda, streams_.front(), side_->last_event()));
     }
     return streams_join(cuda, streams_, side_->join_event());

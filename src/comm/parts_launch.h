@@ -1,6 +1,6 @@
 // The calls of one group on one communicator whose device side is ordered by streams, enqueued part
 // by part: callers that have several take turns, because a driver's queue may be full until another
-// rank's parts are there. Thread rule: begin() to end() on one thread, which holds the side's mutex
+// rank's parts are there. Thread rule: lock() to end() on one thread, which holds the side's mutex
 // meanwhile. Failure rule: Result; end() is due once begin() was called.
 #pragma once
 
@@ -17,6 +17,10 @@ class PartsLaunch {
     // Streams: distinct, the one launched on first.
     PartsLaunch(std::shared_ptr<DeviceStreamed> side, std::vector<Call> calls,
                 std::vector<gpu::Stream> streams);
+    // In this order, but what is refused is not begun.
+    void lock();
+    StreamClaims::Launch claim(const Capture& capture) const;
+    void follow(const StreamClaims::Last& before) { before_ = before; }
     Result<void> begin(const Capture& capture);
     // True: something was enqueued, and there may be more.
     Result<bool> step();
@@ -30,6 +34,7 @@ class PartsLaunch {
     std::shared_ptr<DeviceStreamed> side_;  // shared: with its communicator and graphs
     std::vector<Call> calls_;
     std::vector<gpu::Stream> streams_;
+    StreamClaims::Last before_;
     std::unique_ptr<DeviceStreamed::Parts> parts_;
     uint64_t graph_ = 0;
     std::unique_lock<std::mutex> lock_;

@@ -199,16 +199,32 @@ Result<std::shared_ptr<gpu::Seat>> Process::seat(int device) {
     return seat;
 }
 
+namespace {
+
+// What the ranks of a group in this process share, as long as one of them has it.
+template <class T>
+std::shared_ptr<T> shared_of(std::map<uint64_t, std::weak_ptr<T>>& all, uint64_t group,
+                             uint32_t rank_count) {
+    std::erase_if(all, [](const auto& one) { return one.second.expired(); });
+    std::weak_ptr<T>& known = all[group];
+    std::shared_ptr<T> found = known.lock();
+    if (found == nullptr) {
+        found = std::make_shared<T>(rank_count);
+        known = found;
+    }
+    return found;
+}
+
+}  // namespace
+
 std::shared_ptr<DeviceClique> Process::clique(uint64_t group, uint32_t rank_count) {
     const std::lock_guard lock(mutex_);
-    std::erase_if(cliques_, [](const auto& one) { return one.second.expired(); });
-    std::weak_ptr<DeviceClique>& known = cliques_[group];
-    std::shared_ptr<DeviceClique> clique = known.lock();
-    if (clique == nullptr) {
-        clique = std::make_shared<DeviceClique>(rank_count);
-        known = clique;
-    }
-    return clique;
+    return shared_of(cliques_, group, rank_count);
+}
+
+std::shared_ptr<StreamClaims> Process::claims(uint64_t group, uint32_t rank_count) {
+    const std::lock_guard lock(mutex_);
+    return shared_of(claims_, group, rank_count);
 }
 
 Result<std::shared_ptr<Handover>> Process::handover() {

@@ -59,6 +59,9 @@ class Process {
     std::shared_ptr<DeviceClique> clique(uint64_t group, uint32_t rank_count);
     BoardTable& boards() { return boards_; }
 
+    // Of the streams of one group's ranks in this process.
+    std::shared_ptr<StreamClaims> claims(uint64_t group, uint32_t rank_count);
+
     // Where this process offers descriptors to others of its host; made when first needed.
     Result<std::shared_ptr<Handover>> handover();
 
@@ -105,6 +108,7 @@ class Process {
     std::mutex seats_mutex_;
     std::map<int, std::weak_ptr<gpu::Seat>> seats_;  // under seats_mutex_
     std::map<uint64_t, std::weak_ptr<DeviceClique>> cliques_;
+    std::map<uint64_t, std::weak_ptr<StreamClaims>> claims_;
     BoardTable boards_;
     std::unordered_map<uint64_t, size_t> farewells_;
     std::vector<ncclComm*> pumped_;

@@ -55,8 +55,7 @@ TEST_CASE("memory and streams of another device are refused by name") {
     CUDA(both->cuMemFree(other));
 }
 
-TEST_CASE("two threads that hand over the same stream: both ranks are named, nothing hangs",
-          "[clique]") {
+TEST_CASE("two threads that hand over the same stream: both ranks are named, nothing hangs") {
     Job job(2);
     Buffers buffers(job, Coll::all_reduce, 3000);
     buffers.fill(0);

@@ -102,10 +102,7 @@ struct Child {
     ~Child() {
         kill(pid, SIGKILL);
         waitpid(pid, nullptr, 0);
-        // libfabric's shm provider leaves its named segments behind when it is killed.
-        for (int endpoint = 0; endpoint < 4; ++endpoint) {
-            unlink(format("/dev/shm/%d:%u:%d", pid, getuid(), endpoint).c_str());
-        }
+        segments_clear(pid);
         close(in);
         close(out);
     }

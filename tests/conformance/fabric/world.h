@@ -1,15 +1,19 @@
 // Two processes' worth of fabric in one: hubs, wires and sinks that remember what happened.
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "src/base/log.h"
 #include "src/base/reactor.h"
 #include "tests/catch.h"
 #include "transports/hubs.h"
@@ -42,7 +46,17 @@ struct Rank {
     void progress() { wire->progress(sink, clock_now(), 64); }
 };
 
+// libfabric's shm names its segments after the process: one that was killed and had the same number
+// may have left some, and then no endpoint can be opened.
+inline void segments_clear(pid_t process) {
+    for (int endpoint = 0; endpoint < 16; ++endpoint) {
+        unlink(format("/dev/shm/%d:%u:%d", process, getuid(), endpoint).c_str());
+    }
+}
+
 inline std::unique_ptr<WireHub> hub_open(Reactor& reactor, const FabricOptions& options) {
+    static std::once_flag once;
+    std::call_once(once, [] { segments_clear(getpid()); });
     auto hub = fabric_hub_make(reactor, options);
     if (!hub.ok()) {
         FAIL(hub.error().what);
