@@ -65,6 +65,8 @@
     ROW(optional, cuMemUnmap, 10020, Status(Address address, size_t bytes)) \
     ROW(optional, cuMemSetAccess, 10020, \
         Status(Address address, size_t bytes, const MemoryAccess* access, size_t count)) \
+    ROW(optional, cuMemGetAccess, 10020, \
+        Status(unsigned long long* flags, const MemoryLocation* location, Address address)) \
     ROW(optional, cuMemExportToShareableHandle, 10020, \
         Status(void* shared, MemoryHandle handle, int type, unsigned long long flags)) \
     ROW(optional, cuMemImportFromShareableHandle, 10020, Status(MemoryHandle* handle, void* shared, int type)) \

@@ -326,7 +326,7 @@ size_t UserImports::kept() const {
 void UserImports::forget(const UserNote& note) {
     const std::lock_guard lock(mutex_);
     const auto found = find(note.parts_key());
-    if (found != kept_.end()) {
+    if (found != kept_.end() && found->memory.use_count() == 1) {
         kept_.erase(found);
     }
 }
@@ -368,8 +368,33 @@ Result<void> UserImports::make_room(const UserNote& note) {
                              note.address, limit_));
 }
 
+// Memory of this process: plain memory is reached as contexts reach each other, mapped memory as
+// the program has allowed it.
+Result<void> UserImports::own_reaches(const UserNote& note) const {
+    TRY(device_reaches(at_, note.parts.front().note.device));
+    const MemoryLocation here{location_type::device, at_.device};
+    Address at = note.address - note.offset;
+    for (const UserPart& part : note.parts) {
+        unsigned long long flags = access_flag::read_write;
+        if (part.note.kind == ExportKind::descriptor && at_.driver->cuMemGetAccess != nullptr) {
+            TRY(driver_check(*at_.driver, at_.driver->cuMemGetAccess(&flags, &here, at),
+                             format("asking who may access memory at %#llx", at)));
+        }
+        if (flags != access_flag::read_write) {
+            return make_error(Code::unsupported, Scope::call,
+                              format("memory at %#llx was mapped without access for CUDA device "
+                                     "%d: it is reached by way of staging, unless cuMemSetAccess "
+                                     "allows it",
+                                     at, at_.device));
+        }
+        at += part.note.bytes;
+    }
+    return {};
+}
+
 Result<UserImport> UserImports::get(const UserNote& note, std::vector<Fd> descriptors) {
     if (note.process == self_) {
+        TRY(own_reaches(note));
         return UserImport{note.address, note.bytes, nullptr};
     }
     const std::lock_guard lock(mutex_);

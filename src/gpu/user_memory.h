@@ -114,7 +114,7 @@ class UserImports {
     // Whether get() will want descriptors: not for what is kept, or is our own.
     bool needs_descriptors(const UserNote& note) const;
     Result<UserImport> get(const UserNote& note, std::vector<Fd> descriptors);
-    // The owner has deregistered it: closed when the last who uses it lets go.
+    // Who had it uses it no more: closed, unless others do.
     void forget(const UserNote& note);
     size_t kept() const;
 
@@ -124,6 +124,7 @@ class UserImports {
         std::string key;
         std::shared_ptr<const ImportedMemory> memory;
     };
+    Result<void> own_reaches(const UserNote& note) const;
     std::list<Kept>::iterator find(const std::string& key) const;
     Result<void> changed_drop(const UserNote& note);
     Result<void> make_room(const UserNote& note);

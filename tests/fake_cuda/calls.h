@@ -66,6 +66,8 @@ struct VirtualCalls : MemoryCalls {
     static Status cuMemUnmap(Address address, size_t bytes);
     static Status cuMemSetAccess(Address address, size_t bytes, const MemoryAccess* access,
                                  size_t count);
+    static Status cuMemGetAccess(unsigned long long* flags, const MemoryLocation* location,
+                                 Address address);
     static Status cuMemExportToShareableHandle(void* shared, MemoryHandle handle, int type,
                                                unsigned long long flags);
     static Status cuMemImportFromShareableHandle(MemoryHandle* handle, void* shared, int type);

@@ -38,8 +38,11 @@ void come_late() {
     }
 }
 
-// What was mapped or opened was so for whoever reaches it.
+// What was opened was so for whoever reaches it.
 bool reaches(Context context, const Allocation& memory) {
+    if (context != nullptr && memory.use == MemoryUse::mapped) {
+        return (memory.allowed >> context->device & 1) != 0;
+    }
     const bool own = memory.use == MemoryUse::plain || memory.use == MemoryUse::pool;
     if (context == nullptr || !own || memory.device == context->device) {
         return true;

@@ -169,8 +169,14 @@ Status memory_add(Address address, size_t bytes, Device device, MemoryUse use, u
     if (address == 0 || bytes == 0 || find_locked(address).begin != 0) {
         return status::invalid_value;
     }
-    add_locked({address, bytes, device, use, -1, id});
+    add_locked({address, bytes, device, use, -1, id, 0});
     return status::success;
+}
+
+void memory_allow(Address address, uint64_t devices) {
+    const std::lock_guard lock(mutex);
+    allocations.at(address).allowed = devices;
+    changes++;
 }
 
 Status memory_remove(Address address, MemoryUse use) {

@@ -24,8 +24,9 @@ struct Allocation {
     size_t bytes = 0;
     Device device = 0;
     MemoryUse use = MemoryUse::plain;
-    int file = -1;    // owned, of plain memory
-    uint64_t id = 0;  // never used again; of mapped memory, that of the reserved addresses
+    int file = -1;         // owned, of plain memory
+    uint64_t id = 0;       // never used again; of mapped memory, that of the reserved addresses
+    uint64_t allowed = 0;  // a bit a device, of mapped memory
     bool on_host() const { return use == MemoryUse::host || use == MemoryUse::registered; }
 };
 
@@ -35,6 +36,7 @@ Status memory_free(Address address, MemoryUse use);
 // new one.
 uint64_t memory_id();
 Status memory_add(Address address, size_t bytes, Device device, MemoryUse use, uint64_t id = 0);
+void memory_allow(Address address, uint64_t devices);
 Status memory_remove(Address address, MemoryUse use);
 // The one in which the address lies.
 Allocation memory_find(Address address);

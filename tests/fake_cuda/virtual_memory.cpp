@@ -30,7 +30,7 @@ struct Physical {
 struct MappedPart {
     size_t bytes = 0;
     MemoryHandle handle = 0;
-    bool access = false;
+    uint64_t devices = 0;  // a bit each: they may access it
 };
 
 // Never destroyed: the library may let go of a device while the process ends.
@@ -100,15 +100,11 @@ bool reserved_free(Address address, size_t bytes) {
            std::prev(next)->first + std::prev(next)->second.bytes <= address;
 }
 
-Status access_set(Address address, MappedPart& part) {
+Status access_add(Address address, MappedPart& part) {
     const Physical& physical = physicals.at(part.handle);
-    if (part.access) {
-        return status::success;
-    }
     if (!file_map(physical.file, address, part.bytes)) {
         return status::out_of_memory;
     }
-    part.access = true;
     // One number for all that is ever mapped in these addresses.
     const uint64_t id = std::prev(reservations.upper_bound(address))->second.id;
     return memory_add(address, part.bytes, physical.note.device, MemoryUse::mapped, id);
@@ -223,7 +219,7 @@ Status VirtualCalls::cuMemUnmap(Address address, size_t bytes) {
     }
     for (const Address end = address + bytes; address < end;) {
         const MappedPart part = parts.at(address);
-        if (part.access) {
+        if (part.devices != 0) {
             memory_remove(address, MemoryUse::mapped);
         }
         space_close(address, part.bytes);
@@ -251,10 +247,29 @@ Status VirtualCalls::cuMemSetAccess(Address address, size_t bytes, const MemoryA
             (home != access->location.id && fake_cuda_control.no_peers != 0)) {
             return status::invalid_device;
         }
-        FAKE_REQUIRE(access_set(address, part));
+        if (part.devices == 0) {
+            FAKE_REQUIRE(access_add(address, part));
+        }
+        part.devices |= uint64_t{1} << access->location.id;
+        memory_allow(address, part.devices);
         address += part.bytes;
     }
     fake_cuda_control.accesses_set++;
+    return status::success;
+}
+
+Status VirtualCalls::cuMemGetAccess(unsigned long long* flags, const MemoryLocation* location,
+                                    Address address) {
+    FAKE_REQUIRE(in_context());
+    const Lock lock(mutex);
+    const auto after = parts.upper_bound(address);
+    if (after == parts.begin() ||
+        address - std::prev(after)->first >= std::prev(after)->second.bytes ||
+        location->type != location_type::device || !device_valid(location->id)) {
+        return status::invalid_value;
+    }
+    const bool may = (std::prev(after)->second.devices >> location->id & 1) != 0;
+    *flags = may ? access_flag::read_write : 0;
     return status::success;
 }
 

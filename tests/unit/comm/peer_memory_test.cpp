@@ -131,10 +131,11 @@ TEST_CASE("maps registered memory", "[.other]") {
         while (reader.left() != 0) {
             descriptors.push_back(ask(reader));
         }
-        const UserImport seen = imports.get(note, std::move(descriptors)).value();
+        UserImport seen = imports.get(note, std::move(descriptors)).value();
         const size_t found = places.matching(seen.address, 31, count);
         places.put(seen.address, 62, count);
         letter_send(socket.get(), std::to_string(found));
+        seen = {};
         imports.forget(note);
         CHECK(imports.kept() == 0);
     }

@@ -151,8 +151,8 @@ TEST_CASE("an import lies elsewhere, shows the same and outlives the export") {
     Places places(2);
     const Held before(places);
     for (const int device : {0, 1}) {
-        auto memory = ExportedMemory::create(places.at(0), unit).value();
-        auto seen = ImportedMemory::open(places.at(device), part_of(*memory)).value();
+        auto memory = ExportedMemory::create(places.at(device), unit).value();
+        auto seen = ImportedMemory::open(places.at(0), part_of(*memory)).value();
         CHECK(seen->address() != memory->address());
         CHECK(seen->bytes() == unit);
         places.put(memory->address(), 17, count);

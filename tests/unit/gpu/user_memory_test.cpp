@@ -313,11 +313,13 @@ TEST_CASE("what was imported is kept up to a bound, those in use before all") {
         const auto over = imports.get(foreign(*made[3]), made[3]->descriptors().value());
         REQUIRE_FALSE(over.ok());
         CHECK(one_line(over.error(), "2 such ranges are in use"));
-        // Deregistered, it is closed when nobody uses it.
+        // It is closed when nobody uses it.
         imports.forget(foreign(*made[0]));
-        CHECK(imports.kept() == 1);
+        CHECK(imports.kept() == 2);
         CHECK(places.fake->live_reservations == before.reservations + 2);
         first = {};
+        imports.forget(foreign(*made[0]));
+        CHECK(imports.kept() == 1);
         CHECK(places.fake->live_reservations == before.reservations + 1);
         CHECK(imports.get(foreign(*made[3]), made[3]->descriptors().value()).ok());
     }
@@ -334,6 +336,21 @@ TEST_CASE("in the process that made it, the pointer is used") {
     CHECK(seen.address == made->note.address);
     CHECK(seen.memory == nullptr);
     CHECK(imports.kept() == 0);
+}
+
+TEST_CASE("another device of the process reaches mapped memory only if the program allows it") {
+    Places places(2);
+    Segment segment(places, handle_type::posix_descriptor);
+    segment.map(segment.at(0), unit);
+    UserExports exports(places.at());
+    UserImports imports(places.at(1));
+    const auto made = exports.get(segment.at(0), unit).value();
+    const auto refused = imports.get(made->note, {});
+    REQUIRE_FALSE(refused.ok());
+    CHECK(one_line(refused.error(), "without access for CUDA device 1"));
+    const MemoryAccess access{{location_type::device, 1}, access_flag::read_write};
+    REQUIRE(places->cuMemSetAccess(segment.at(0), unit, &access, 1) == status::success);
+    CHECK(imports.get(made->note, {}).value().address == segment.at(0));
 }
 
 TEST_CASE("too few descriptors are refused") {
