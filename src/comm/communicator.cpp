@@ -4,10 +4,11 @@
 #include <chrono>
 #include <future>
 #include <memory>
+#include <utility>
 
 #include "src/base/log.h"
+#include "src/comm/comm_job.h"
 #include "src/comm/process.h"
-#include "src/comm/split.h"
 
 namespace weft {
 
@@ -71,7 +72,7 @@ bool Communicator::busy_locked() {
     std::erase_if(pending_, [](const LaunchPtr& launch) {
         return launch->finished() && launch->failure() == nullptr;
     });
-    return !pending_.empty() || (!blocking() && !children_.empty());
+    return !pending_.empty() || (!blocking() && !jobs_.empty());
 }
 
 Result<void> Communicator::usable() {
@@ -121,7 +122,7 @@ Result<void> Communicator::async_status() {
         }
     }
     const std::lock_guard lock(mutex_);
-    if (shrunk_ && !blocking() && !children_.empty()) {
+    if (shrunk_ && !blocking() && !jobs_.empty()) {
         return make_error(Code::in_progress, Scope::call, "");
     }
     if (error_ && !shrunk_) {
@@ -137,7 +138,7 @@ Result<void> Communicator::async_status() {
 struct Communicator::Ending {
     Built built;
     std::function<void()> cancel;
-    std::vector<std::shared_ptr<ChildJob>> children;
+    std::vector<std::shared_ptr<CommJob>> jobs;
     ControlGroup* group = nullptr;
     bool operations = false;
 };
@@ -154,11 +155,11 @@ Communicator::Ending Communicator::end_locked(CommState state, const Error& caus
     state_ = state;
     farewell_over_ = true;
     // A shrink outlives a failure: it is what one does about it.
-    std::erase_if(children_, [&](const auto& child) {
-        if (state == CommState::failed && child->outlives_failure()) {
+    std::erase_if(jobs_, [&](const auto& job) {
+        if (state == CommState::failed && job->outlives_failure()) {
             return false;
         }
-        ending.children.push_back(child);
+        ending.jobs.push_back(job);
         return true;
     });
     return ending;
@@ -173,27 +174,39 @@ void Communicator::end_apply(const Ending& ending, const Error& cause) {
     if (ending.cancel) {
         ending.cancel();
     }
-    for (const auto& child : ending.children) {
-        child->end(cause);
+    for (const auto& job : ending.jobs) {
+        job->end(cause);
     }
+    jobs_begin();
     if (ending.built) {
         ending.built(cause);
     }
     changed_.notify_all();
 }
 
+bool Communicator::over_locked() const {
+    return state_ == CommState::aborted || state_ == CommState::failed ||
+           state_ == CommState::finalized;
+}
+
+// The line is there before the state is: who sees that it has failed may ask why at once.
 void Communicator::fail(const Error& cause, bool announce) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (over_locked() || std::exchange(failing_, true)) {
+            return;
+        }
+    }
+    const std::string what = unnamed(cause.what);
+    log_warn(format("%s: %s", name().c_str(), what.c_str()), cause.where);
     Ending ending;
     {
         const std::lock_guard lock(mutex_);
-        if (state_ == CommState::aborted || state_ == CommState::failed ||
-            state_ == CommState::finalized) {
+        if (over_locked()) {
             return;
         }
         ending = end_locked(CommState::failed, cause);
     }
-    const std::string what = unnamed(cause.what);
-    log_warn(format("%s: %s", name().c_str(), what.c_str()), cause.where);
     if (announce && ending.group != nullptr) {
         ending.group->announce(Notice::Kind::failed, what);
     }
@@ -330,29 +343,45 @@ void Communicator::pending_add(LaunchPtr launch) {
     pending_.push_back(std::move(launch));
 }
 
-Result<void> Communicator::child_begin(std::shared_ptr<ChildJob> job) {
-    const std::lock_guard lock(mutex_);
-    if (state_ == CommState::aborted || group_ == nullptr || left_) {
-        return make_error(Code::invalid_usage, Scope::call,
-                          format("%s cannot have children now", name().c_str()));
+Result<void> Communicator::job_begin(std::shared_ptr<CommJob> job) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (state_ == CommState::aborted || group_ == nullptr || left_) {
+            return make_error(Code::invalid_usage, Scope::call,
+                              format("%s is over: nothing can be made of it", name().c_str()));
+        }
+        jobs_.push_back(std::move(job));
     }
-    children_.push_back(std::move(job));
+    jobs_begin();
     return {};
 }
 
-void Communicator::child_end(const ChildJob* job, const Result<void>& result) {
+// The first begins, if it has not yet.
+void Communicator::jobs_begin() {
+    std::shared_ptr<CommJob> first;
+    {
+        const std::lock_guard lock(mutex_);
+        first = jobs_.empty() ? nullptr : jobs_.front();
+    }
+    if (first != nullptr) {
+        first->begin();
+    }
+}
+
+void Communicator::job_end(const CommJob* job, const Result<void>& result) {
     if (!result.ok() && !blocking()) {
         fail(result.error(), false);
     }
     {
         const std::lock_guard lock(mutex_);
-        std::erase_if(children_, [&](const auto& child) { return child.get() == job; });
+        std::erase_if(jobs_, [&](const auto& one) { return one.get() == job; });
         if (!result.ok() && !blocking() && shrunk_) {
             shrunk_ = false;
             error_ = result.error();
         }
     }
     changed_.notify_all();
+    jobs_begin();
 }
 
 uint32_t Communicator::shrink_count_next(uint64_t members_hash) {

@@ -52,8 +52,7 @@ struct CommParts {
     int32_t device = 0;
 };
 
-// A split or shrink under way on its parent. Finished once; the parent's failure finishes it too.
-class ChildJob;
+class CommJob;
 
 class Communicator : public std::enable_shared_from_this<Communicator> {
   public:
@@ -117,11 +116,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     // When the communicator is destroyed: its memory goes with the last of its ranks.
     void device_end(bool may_wait);
 
-    // --- children (split.cpp)
+    // --- jobs (comm_job.h), one after the other
     ControlGroup* group() const;  // null before it joined
-    Result<void> child_begin(std::shared_ptr<ChildJob> job);
+    Result<void> job_begin(std::shared_ptr<CommJob> job);
     // The job is over. A failure is what async_status() of a nonblocking parent then reports.
-    void child_end(const ChildJob* job, const Result<void>& result);
+    void job_end(const CommJob* job, const Result<void>& result);
     uint32_t split_count_next() { return split_count_.fetch_add(1, std::memory_order_relaxed); }
     uint32_t shrink_count_next(uint64_t members_hash);
     // NCCL_SHRINK_ABORT: ends the operations under way; the communicator can only be shrunk,
@@ -136,6 +135,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     // --- buffers
     Result<void*> buffer_register(void* base, size_t bytes);
     Result<void> buffer_deregister(void* handle);
+    Result<void> window_deregister(const void* window);
     void buffers_end();  // those still registered: their owner may free them once it is destroyed
 
     RankStats stats() const;
@@ -144,9 +144,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     explicit Communicator(CommIdentity identity);
     static void announcements_flush();
     Error earlier_failure_locked() const;
+    bool over_locked() const;
     std::string unnamed(const std::string& what) const;
     Error busy_error() const;
     bool busy_locked();
+    void jobs_begin();
     void finalize_step();
     void farewell();
     void farewell_end();
@@ -172,8 +174,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     std::function<void()> cancel_;
     Built built_;
     std::vector<LaunchPtr> pending_;
-    std::vector<std::shared_ptr<ChildJob>> children_;  // shared: also held by their callbacks
+    std::vector<std::shared_ptr<CommJob>> jobs_;  // shared: also held by their callbacks
     std::map<uint64_t, uint32_t> shrink_counts_;
+    bool failing_ = false;         // the first cause is about to be the state
     bool shrunk_ = false;          // operations_end() was called: async_status() ignores error_
     bool farewell_begun_ = false;  // own operations are over
     bool farewell_over_ = false;   // every rank said farewell, or one cannot any more

@@ -84,55 +84,53 @@ Result<std::vector<int32_t>> shrink_members(int32_t rank_count, int32_t self,
     return members;
 }
 
-ChildJob::ChildJob(Communicator& parent, CommConfig config, ncclComm** newcomm,
-                   bool outlives_failure)
-    : parent_(parent.weak_from_this()),
+ChildJob::ChildJob(Communicator& parent, SplitKey key, std::vector<int32_t> members,
+                   CommConfig config, ncclComm** newcomm)
+    : CommJob(parent),
+      key_(key),
+      members_(std::move(members)),
       config_(std::move(config)),
-      newcomm_(newcomm),
-      outlives_failure_(outlives_failure) {
+      newcomm_(newcomm) {
 }
 
 Result<std::shared_ptr<ChildJob>> ChildJob::split(Communicator& parent, SplitKey key,
                                                   CommConfig config, ncclComm** newcomm) {
     // Shared: by the parent, the callbacks and the waiting caller.
-    std::shared_ptr<ChildJob> job(new ChildJob(parent, std::move(config), newcomm, false));
-    TRY(parent.child_begin(job));
-    job->deadline_set();
-    job->split_count_ = parent.split_count_next();
-    parent.group()->all_gather(key_encode(key), [job, key](Result<std::vector<std::string>> blobs) {
-        job->keys_gathered(std::move(blobs), key);
-    });
+    std::shared_ptr<ChildJob> job(new ChildJob(parent, key, {}, std::move(config), newcomm));
+    TRY(parent.job_begin(job));
     return job;
 }
 
 Result<std::shared_ptr<ChildJob>> ChildJob::shrink(Communicator& parent,
                                                    std::vector<int32_t> members, CommConfig config,
                                                    ncclComm** newcomm) {
-    std::shared_ptr<ChildJob> job(new ChildJob(parent, std::move(config), newcomm, true));
-    TRY(parent.child_begin(job));
-    job->deadline_set();
-    // The excluded ranks do not count this shrink, so it is counted per set of survivors.
-    const uint64_t hash = members_hash(members);
-    const uint64_t count = parent.shrink_count_next(hash);
-    job->derive(members, shrink_tag | (hash & 0x7fffffff) << 32 | count);
+    std::shared_ptr<ChildJob> job(
+        new ChildJob(parent, {}, std::move(members), std::move(config), newcomm));
+    TRY(parent.job_begin(job));
     return job;
 }
 
-// Like an init: members that never call must not be waited for without limit.
-void ChildJob::deadline_set() {
-    Reactor& reactor = Process::get().reactor();
-    const int64_t limit_s = settings().init_timeout_s;
-    reactor.at(reactor.now() + limit_s * nanos_per_s, [weak = weak_from_this(), limit_s] {
-        if (const auto job = weak.lock()) {
-            job->finish(make_error(Code::timeout, Scope::call,
-                                   format("not all members called ncclCommSplit or ncclCommShrink "
-                                          "within WEFT_INIT_TIMEOUT=%lld s",
-                                          static_cast<long long>(limit_s))));
-        }
-    });
+void ChildJob::start() {
+    const auto held = parent();
+    if (!held) {
+        return;
+    }
+    deadline_set("ncclCommSplit or ncclCommShrink");
+    if (!members_.empty()) {
+        // The excluded ranks do not count this shrink, so it is counted per set of survivors.
+        const uint64_t hash = members_hash(members_);
+        const uint64_t count = held->shrink_count_next(hash);
+        derive(members_, shrink_tag | (hash & 0x7fffffff) << 32 | count);
+        return;
+    }
+    split_count_ = held->split_count_next();
+    held->group()->all_gather(key_encode(key_),
+                              [job = self()](Result<std::vector<std::string>> blobs) {
+                                  job->keys_gathered(std::move(blobs));
+                              });
 }
 
-void ChildJob::keys_gathered(Result<std::vector<std::string>> blobs, SplitKey own) {
+void ChildJob::keys_gathered(Result<std::vector<std::string>> blobs) {
     if (!blobs.ok()) {
         finish(std::move(blobs).error());
         return;
@@ -146,32 +144,31 @@ void ChildJob::keys_gathered(Result<std::vector<std::string>> blobs, SplitKey ow
         }
         keys.push_back(key.value());
     }
-    if (own.color == color_none) {
+    if (key_.color == color_none) {
         finish({});
         return;
     }
     const uint64_t tag =
-        uint64_t{split_count_ & 0x7fffffff} << 32 | static_cast<uint32_t>(own.color);
-    derive(split_members(keys, own.color), tag);
+        uint64_t{split_count_ & 0x7fffffff} << 32 | static_cast<uint32_t>(key_.color);
+    derive(split_members(keys, key_.color), tag);
 }
 
 void ChildJob::derive(const std::vector<int32_t>& members, uint64_t tag) {
-    const auto parent = parent_.lock();
-    if (!parent) {
+    const auto held = parent();
+    if (!held) {
         return;
     }
     CommIdentity identity;
-    identity.rank = static_cast<int32_t>(std::find(members.begin(), members.end(), parent->rank()) -
+    identity.rank = static_cast<int32_t>(std::find(members.begin(), members.end(), held->rank()) -
                                          members.begin());
     identity.rank_count = static_cast<int32_t>(members.size());
     identity.config = config_;
-    identity.kind = parent->kind();
-    identity.device = parent->on_device() ? parent->device() : -1;
-    parent->group()->derive(
-        members, tag, build_info(identity.kind, identity.device),
-        [job = shared_from_this(), identity](Result<std::unique_ptr<ControlGroup>> group) {
-            job->derived(std::move(group), identity);
-        });
+    identity.kind = held->kind();
+    identity.device = held->on_device() ? held->device() : -1;
+    held->group()->derive(members, tag, build_info(identity.kind, identity.device),
+                          [job = self(), identity](Result<std::unique_ptr<ControlGroup>> group) {
+                              job->derived(std::move(group), identity);
+                          });
 }
 
 void ChildJob::derived(Result<std::unique_ptr<ControlGroup>> group, CommIdentity identity) {
@@ -180,58 +177,32 @@ void ChildJob::derived(Result<std::unique_ptr<ControlGroup>> group, CommIdentity
         return;
     }
     const std::shared_ptr<Communicator> child = Communicator::create(std::move(identity));
+    ncclComm* const handle = Process::get().handle_make(child);
     {
         const std::lock_guard lock(mutex_);
-        if (result_) {
-            return;  // ended meanwhile: the group leaves as it is destroyed
-        }
-        child_ = Process::get().handle_make(child);
+        child_ = handle;
     }
-    child->on_built([job = shared_from_this()](Result<void> built) { job->finish(built); });
+    if (over()) {  // meanwhile, perhaps without having seen the child
+        comm_discard(*handle);
+        return;
+    }
+    child->on_built([job = self()](Result<void> built) { job->finish(built); });
     build_by_group(child, std::move(group).value());
 }
 
-void ChildJob::end(const Error& cause) {
+void ChildJob::deliver() {
+    *newcomm_ = child_;
+}
+
+void ChildJob::drop() {
     ncclComm* child = nullptr;
     {
         const std::lock_guard lock(mutex_);
-        if (!result_) {
-            result_ = cause;
-            child = child_;
-        }
+        child = child_;
     }
-    changed_.notify_all();
     if (child != nullptr) {
         comm_discard(*child);
     }
-}
-
-void ChildJob::finish(Result<void> result) {
-    ncclComm* child = nullptr;
-    {
-        const std::lock_guard lock(mutex_);
-        if (result_) {
-            return;
-        }
-        child = child_;
-        if (result.ok()) {
-            *newcomm_ = child;
-        }
-        result_ = result;
-    }
-    changed_.notify_all();
-    if (!result.ok() && child != nullptr) {
-        comm_discard(*child);
-    }
-    if (const auto parent = parent_.lock()) {
-        parent->child_end(this, result);
-    }
-}
-
-Result<void> ChildJob::wait() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return result_.has_value(); });
-    return *result_;
 }
 
 }  // namespace weft

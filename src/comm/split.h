@@ -2,16 +2,14 @@
 // group; the child is then built like any other. Thread-safe; only ChildJob::wait() blocks.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "src/base/result.h"
 #include "src/bootstrap/control.h"
+#include "src/comm/comm_job.h"
 #include "src/comm/communicator.h"
 
 namespace weft {
@@ -31,39 +29,36 @@ std::vector<int32_t> split_members(const std::vector<SplitKey>& keys, int32_t co
 Result<std::vector<int32_t>> shrink_members(int32_t rank_count, int32_t self,
                                             const std::vector<int32_t>& excluded);
 
-class ChildJob : public std::enable_shared_from_this<ChildJob> {
+class ChildJob : public CommJob {
   public:
-    // `newcomm` is written when the job ends well, from any thread. A blocking parent's caller
-    // waits; a nonblocking parent is in progress until then and failed if the job fails.
+    // `newcomm` is written when the job ends well, from any thread.
     static Result<std::shared_ptr<ChildJob>> split(Communicator& parent, SplitKey key,
                                                    CommConfig config, ncclComm** newcomm);
     static Result<std::shared_ptr<ChildJob>> shrink(Communicator& parent,
                                                     std::vector<int32_t> members, CommConfig config,
                                                     ncclComm** newcomm);
-    // The parent failed or was aborted: ends the job and the unfinished child.
-    void end(const Error& cause);
-    Result<void> wait();
-    // A shrink does not end because its parent failed, only when that is aborted.
-    bool outlives_failure() const { return outlives_failure_; }
+    // A shrink is what one does about a failure.
+    bool outlives_failure() const override { return !members_.empty(); }
 
   private:
-    ChildJob(Communicator& parent, CommConfig config, ncclComm** newcomm, bool outlives_failure);
-    void deadline_set();
-    void keys_gathered(Result<std::vector<std::string>> blobs, SplitKey own);
+    ChildJob(Communicator& parent, SplitKey key, std::vector<int32_t> members, CommConfig config,
+             ncclComm** newcomm);
+    std::shared_ptr<ChildJob> self() {
+        return std::static_pointer_cast<ChildJob>(shared_from_this());
+    }
+    void start() override;
+    void deliver() override;
+    void drop() override;
+    void keys_gathered(Result<std::vector<std::string>> blobs);
     void derive(const std::vector<int32_t>& members, uint64_t tag);
     void derived(Result<std::unique_ptr<ControlGroup>> group, CommIdentity identity);
-    void finish(Result<void> result);
 
-    const std::weak_ptr<Communicator> parent_;  // weak: the parent holds the job
+    const SplitKey key_;
+    const std::vector<int32_t> members_;  // of a shrink; empty: a split
     const CommConfig config_;
     ncclComm** const newcomm_;  // the caller's
-    const bool outlives_failure_;
     uint32_t split_count_ = 0;
-
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    ncclComm* child_ = nullptr;  // the caller's once the job ended well
-    std::optional<Result<void>> result_;
+    ncclComm* child_ = nullptr;  // under mutex_; the caller's once the job ended well
 };
 
 }  // namespace weft
