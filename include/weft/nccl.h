@@ -363,7 +363,9 @@ ncclResult_t ncclCommDeregister(const ncclComm_t comm, void* handle);
 extern __typeof__(ncclCommDeregister) pncclCommDeregister;
 
 /* Makes a window of equal buffers, one per rank. Collective. Success with a NULL window means that
- * this communicator has no windows and the buffer works as any other. */
+ * this communicator has no windows, or a rank's memory cannot be shared, and the buffer works as
+ * any other. In a group *win is written at its end. With NCCL_WIN_COLL_SYMMETRIC every rank passes
+ * the same offsets to collectives. Memory is deregistered before it is freed. */
 ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* buff, size_t size, ncclWindow_t* win,
                                     int winFlags);
 extern __typeof__(ncclCommWindowRegister) pncclCommWindowRegister;

@@ -91,8 +91,8 @@ namespace {
 
 constexpr std::string_view device_why = "communicators on host memory have no device side";
 constexpr std::string_view device_instead = "use the collectives of nccl.h";
-constexpr std::string_view window_why = "ncclCommWindowRegister makes no windows here";
-constexpr std::string_view window_instead = "ncclSend and ncclRecv reach a peer's memory";
+constexpr std::string_view window_why = "windows have no multicast addresses";
+constexpr std::string_view window_instead = "ncclGetPeerDevicePointer gives each peer's";
 
 ncclResult_t requirement_refuse(std::string_view function, const void* handle,
                                 const void* requirement) noexcept {
@@ -165,14 +165,6 @@ NCCL_ENTRY(ncclResult_t, GinOutboxCreateRequirement, int, int, ncclGinOutboxHand
 // Handles count units of 128 bytes (NCCL 2.28, nccl_device/impl/core__funcs.h).
 NCCL_ENTRY(size_t, GetResourceBufferOffset, ncclDevResourceHandle_t handle) {
     return static_cast<size_t>(handle) * 128;
-}
-
-NCCL_ENTRY(ncclResult_t, GetPeerDevicePointer, ncclWindow_t window, size_t, int, void** outPtr) {
-    return pointer_refuse("ncclGetPeerDevicePointer", window, outPtr);
-}
-
-NCCL_ENTRY(ncclResult_t, GetLsaDevicePointer, ncclWindow_t window, size_t, int, void** outPtr) {
-    return pointer_refuse("ncclGetLsaDevicePointer", window, outPtr);
 }
 
 NCCL_ENTRY(ncclResult_t, GetLsaMultimemDevicePointer, ncclWindow_t window, size_t, void** outPtr) {

@@ -121,37 +121,3 @@ NCCL_ENTRY(ncclResult_t, CommDeregister, const ncclComm_t comm, void* handle) {
         return handle == nullptr ? Result<void>() : held->buffer_deregister(handle);
     });
 }
-
-// Success without a window: buffers on host memory need none.
-NCCL_ENTRY(ncclResult_t, CommWindowRegister, ncclComm_t comm, void* buff, size_t size,
-           ncclWindow_t* win, int winFlags) {
-    return at_border_grouped([&]() -> Result<void> {
-        constexpr const char* function = "ncclCommWindowRegister";
-        const CommRef held = TRY(CommRef::enter(comm, function));
-        TRY(held->settled());
-        if (win == nullptr || buff == nullptr) {
-            return null_error(function, win == nullptr ? "win" : "buff");
-        }
-        if (size == 0) {
-            return make_error(Code::invalid_argument, Scope::call,
-                              format("%s : size is 0", function));
-        }
-        *win = nullptr;
-        LOG(info, reg, "%s comm %p buffer %p size %zu flags 0x%x: no window on host memory",
-            function, static_cast<void*>(comm), buff, size, static_cast<unsigned>(winFlags));
-        return {};
-    });
-}
-
-NCCL_ENTRY(ncclResult_t, CommWindowDeregister, ncclComm_t comm, ncclWindow_t win) {
-    return at_border([&]() -> Result<void> {
-        constexpr const char* function = "ncclCommWindowDeregister";
-        const CommRef held = TRY(CommRef::enter(comm, function));
-        if (win != nullptr) {
-            return make_error(Code::invalid_argument, Scope::call,
-                              format("%s : window %p was not made by this communicator", function,
-                                     static_cast<void*>(win)));
-        }
-        return {};
-    });
-}

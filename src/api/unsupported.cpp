@@ -83,15 +83,7 @@ NCCL_ENTRY(ncclResult_t, CommMemStats, ncclComm_t comm, ncclCommMemStat_t stat, 
     return usable;
 }
 
-// ---- windows and one-sided calls
-
-NCCL_ENTRY(ncclResult_t, WinGetUserPtr, ncclComm_t comm, ncclWindow_t win, void** outUserPtr) {
-    if (win == nullptr || outUserPtr == nullptr) {
-        return null_argument("ncclWinGetUserPtr", win == nullptr ? "win" : "outUserPtr");
-    }
-    return refuse_on(comm, {"ncclWinGetUserPtr", "ncclCommWindowRegister makes no windows here",
-                            "keep the pointer that was registered"});
-}
+// ---- one-sided calls
 
 NCCL_ENTRY(ncclResult_t, PutSignal, const void*, size_t, ncclDataType_t, int, ncclWindow_t, size_t,
            int, int, unsigned int, ncclComm_t comm, cudaStream_t) {

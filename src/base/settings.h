@@ -37,6 +37,7 @@ struct Settings {
         p2p_max_peers, num_rma_ctx;
     std::string net;             // NCCL_NET
     bool local_register = true;  // NCCL_LOCAL_REGISTER
+    bool win_enable = true;      // NCCL_WIN_ENABLE
     // --- transports
     bool shm_disable = false;   // NCCL_SHM_DISABLE
     bool cma_disable = false;   // WEFT_CMA_DISABLE: no process_vm_readv, always staged

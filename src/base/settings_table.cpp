@@ -84,6 +84,8 @@ constexpr SettingRow rows[] = {
      "overrides `netName`, which has no effect: WEFT_TRANSPORT and WEFT_PROVIDER choose"},
     {communicators, "NCCL_LOCAL_REGISTER", &S::local_register,
      "0 turns ncclCommRegister into a call without effect"},
+    {communicators, "NCCL_WIN_ENABLE", &S::win_enable,
+     "0 lets ncclCommWindowRegister make no windows, also if one rank alone says so"},
     {communicators, "WEFT_DEVICE", &S::device,
      "what communicators work on; unset is CUDA memory where a CUDA context is current or a CUDA "
      "runtime in the process sees a device, else host memory",
@@ -188,7 +190,6 @@ constexpr SettingRow rows[] = {
     {ignored, "NCCL_LAUNCH_MODE", {}, "how kernels of a group start"},
     {ignored, "NCCL_LAUNCH_ORDER_IMPLICIT", {}, "order kernels of several communicators"},
     {ignored, "NCCL_GRAPH_REGISTER", {}, "register buffers of captured graphs"},
-    {ignored, "NCCL_WIN_ENABLE", {}, "window registration"},
     {ignored, "NCCL_RUNTIME_CONNECT", {}, "connect on first use"},
     {ignored, "NCCL_IGNORE_CPU_AFFINITY", {}, "affinity of helper threads"},
     {ignored, "NCCL_UID_STAGGER_RATE", {}, "pace of connections to the root"},

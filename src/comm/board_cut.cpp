@@ -24,7 +24,7 @@ bool has_blocks(Coll coll) {
 
 }  // namespace
 
-BoardCut::BoardCut(BoardShape shape, const std::vector<Call>& calls)
+BoardCut::BoardCut(BoardShape shape, const std::vector<Call>& calls, const WindowFind& windows)
     : shape_(shape),
       sends_(static_cast<size_t>(shape.rank_count)),
       receives_(static_cast<size_t>(shape.rank_count)) {
@@ -33,7 +33,8 @@ BoardCut::BoardCut(BoardShape shape, const std::vector<Call>& calls)
             (call.is_send ? sends_ : receives_)[static_cast<size_t>(call.root)].calls.push_back(
                 call);
         } else {
-            collectives_.push_back(call);
+            collectives_.push_back(
+                {call, windows ? board_direct(call, shape.rank_count, windows) : BoardDirect()});
         }
     }
 }
@@ -44,7 +45,8 @@ void BoardCut::reduce_add(const Call& call, uint64_t count, BoardPart& part) con
     const auto ranks = static_cast<uint64_t>(shape_.rank_count),
                rank = static_cast<uint64_t>(shape_.rank);
     const uint64_t to = reinterpret_cast<uint64_t>(call.recv) + from;
-    if (call.coll != Coll::all_reduce || ranks <= 2 || ranks * bytes < shares_from) {
+    const bool whole = !part.direct && (ranks <= 2 || ranks * bytes < shares_from);
+    if (call.coll != Coll::all_reduce || whole) {
         part.reduce = {call.coll == Coll::reduce_scatter ? rank * bytes : 0, bytes, to};
         return;
     }
@@ -84,20 +86,51 @@ void BoardCut::reads_add(const Call& call, uint64_t count, BoardPart& part) cons
     }
 }
 
-BoardPart BoardCut::collective_part(const Call& call) {
+// The whole call, cut as if it fitted a slot, whose layout is then that of the input: but for what
+// others read in outputs.
+void BoardCut::make_direct(BoardPart& part) const {
+    const Call& call = *part.call;
+    const uint64_t bytes = call.count * size_of(call.type);
+    const auto from = reinterpret_cast<uint64_t>(call.send),
+               to = reinterpret_cast<uint64_t>(call.recv);
+    const uint64_t own = to + static_cast<uint64_t>(shape_.rank) * bytes;
+    if (call.coll == Coll::all_gather && own != from) {
+        part.own.push_back({own, from, bytes});
+    }
+    if (call.coll == Coll::all_reduce) {
+        part.reduce.to = part.reduce.bytes > 0 ? to + part.reduce.at : 0;
+    }
+    for (BoardCopy& copy : part.out) {
+        if (part.direct.recv) {
+            copy.rows.slot = copy.rows.user - to;  // the same place in every output
+        }
+    }
+    const uint64_t read = part.direct.recv ? to : from;
+    std::erase_if(part.out, [&](const BoardCopy& copy) {
+        return copy.from == shape_.rank && read + copy.rows.slot == copy.rows.user;
+    });
+}
+
+BoardPart BoardCut::collective_part(const Collective& collective) {
+    const Call& call = collective.call;
     const uint64_t blocks = has_blocks(call.coll) ? static_cast<uint64_t>(shape_.rank_count) : 1;
     const uint64_t size = size_of(call.type);
     const uint64_t fits = shape_.slot_bytes / blocks / size;
     const uint64_t most = fits > unit ? fits / unit * unit : fits;
-    const uint64_t count = std::min(most, call.count - done_);
+    const uint64_t left = call.count - done_;
+    const uint64_t count = collective.direct ? left : std::min(most, left);
     BoardPart part;
     part.call = call;
     part.slot = slot_;
-    if (call_needs(call.coll, false, call.root == shape_.rank).send) {
+    part.direct = collective.direct;
+    if (!part.direct && call_needs(call.coll, false, call.root == shape_.rank).send) {
         part.in.push_back({reinterpret_cast<uint64_t>(call.send) + done_ * size, 0, count * size,
                            blocks, call.count * size, count * size});
     }
     reads_add(call, count, part);
+    if (part.direct) {
+        make_direct(part);
+    }
     done_ += count;
     slot_ = (slot_ + 1) % shape_.slots;
     if (done_ == call.count) {

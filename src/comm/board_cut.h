@@ -6,6 +6,8 @@
 //
 // A collective's part i lies in slot i modulo their number. A part of all_reduce that is large is
 // reduced by shares: rank p sums up the p-th share of all slots into its own slot, whence all copy.
+// On memory of windows (board_direct.h) a call is one part, which uses the words and the card of
+// slot 0 alone; offsets are then those of the peers' buffers.
 // A message goes through a region of the sender's board that only this receiver reads: its part i
 // through half i modulo 2.
 #pragma once
@@ -14,6 +16,7 @@
 #include <optional>
 #include <vector>
 
+#include "src/comm/board_direct.h"
 #include "src/comm/slot_rows.h"
 #include "src/exec/engine.h"
 
@@ -28,16 +31,22 @@ struct BoardShape {
     static constexpr uint32_t halves = 2;
 };
 
-// Out of the slot of rank `from`.
+// Out of the slot of rank `from`; direct, out of its output if others read that, else its input.
 struct BoardCopy {
     int32_t from = 0;
     SlotRows rows;
 };
 
 struct BoardReduce {
-    uint64_t at = 0;     // in every rank's slot
+    uint64_t at = 0;     // in every rank's slot; direct, input
     uint64_t bytes = 0;  // 0: this rank reduces nothing
     uint64_t to = 0;     // address; 0: into its own slot, in the same place
+};
+
+// Between buffers of this rank, before others read its output.
+struct BoardOwnCopy {
+    uint64_t to = 0, from = 0;  // addresses
+    uint64_t bytes = 0;
 };
 
 // A part of a message: sent, from the user's buffer to the half; received, out of it.
@@ -53,10 +62,13 @@ struct BoardPart {
     // A collective's.
     std::optional<Call> call;  // whole, as it was called
     uint32_t slot = 0;
+    BoardDirect direct;
     std::vector<SlotRows> in;
+    std::vector<BoardOwnCopy> own;
     BoardReduce reduce;
     bool by_shares = false;  // on every rank or none: copies come after all have reduced
-    uint32_t outs() const { return by_shares ? 2 : 1; }
+    // Direct, the last step is to wait until all have left.
+    uint32_t outs() const { return (by_shares ? 2 : 1) + (direct ? 1 : 0); }
     std::vector<BoardCopy> out;
     // A round of messages: of each peer and direction the next part.
     std::vector<BoardMessage> sends, receives;
@@ -64,7 +76,7 @@ struct BoardPart {
 
 class BoardCut {
   public:
-    BoardCut(BoardShape shape, const std::vector<Call>& calls);
+    BoardCut(BoardShape shape, const std::vector<Call>& calls, const WindowFind& windows = {});
     // Of each collective, then of all messages.
     std::optional<BoardPart> next();
 
@@ -75,13 +87,18 @@ class BoardCut {
         uint64_t done = 0;  // bytes of it
         uint32_t half = 0;
     };
-    BoardPart collective_part(const Call& call);
+    struct Collective {
+        Call call;
+        BoardDirect direct;
+    };
+    BoardPart collective_part(const Collective& collective);
     void reads_add(const Call& call, uint64_t count, BoardPart& part) const;
     void reduce_add(const Call& call, uint64_t count, BoardPart& part) const;
+    void make_direct(BoardPart& part) const;
     BoardMessage message_part(Way& way) const;
 
     const BoardShape shape_;
-    std::vector<Call> collectives_;
+    std::vector<Collective> collectives_;
     size_t at_ = 0;
     uint64_t done_ = 0;  // elements of the collective at_
     uint32_t slot_ = 0;

@@ -41,6 +41,12 @@ std::string text_of(const dev::Fingerprint& args) {
     return args_text({args.packed, static_cast<uint32_t>(args.root)});
 }
 
+std::string text_of(const WindowPlace& place) {
+    return place ? format("at %llu in window %u", static_cast<unsigned long long>(place.offset()),
+                          place.number())
+                 : "in no symmetric window";
+}
+
 void move_add(dev::BoardLaunch& launch, const SlotRows& rows, gpu::Address slot, bool in) {
     if (rows.width == 0) {
         return;
@@ -62,15 +68,17 @@ void step_add(dev::CarriedProgram& program, dev::Do what, uint64_t bytes,
 
 }  // namespace
 
-DeviceBoard::DeviceBoard(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count)
+DeviceBoard::DeviceBoard(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count,
+                         bool exported)
     : DeviceStreamed(std::move(seat), rank, rank_count),
-      layout_(static_cast<uint32_t>(rank_count)) {
+      layout_(static_cast<uint32_t>(rank_count)),
+      windows_(seat_, rank, exported) {
 }
 
 Result<std::shared_ptr<DeviceBoard>> DeviceBoard::create(std::shared_ptr<gpu::Seat> seat,
                                                          int32_t rank, int32_t rank_count,
                                                          bool exported) {
-    std::shared_ptr<DeviceBoard> made(new DeviceBoard(std::move(seat), rank, rank_count));
+    std::shared_ptr<DeviceBoard> made(new DeviceBoard(std::move(seat), rank, rank_count, exported));
     TRY(made->allocate(exported));
     return made;
 }
@@ -154,10 +162,18 @@ std::optional<Error> DeviceBoard::poll(uint32_t) {
     if (how.load(std::memory_order_acquire) != dev::Ended::mismatch) {
         return {};
     }
-    return make_error(
-        Code::invalid_usage, Scope::communicator,
-        format("mismatched arguments: this rank called %s, %s called %s", text_of(end.own).c_str(),
-               names_[end.peer].c_str(), text_of(end.theirs).c_str()));
+    const std::string ours = text_of(end.own), theirs = text_of(end.theirs);
+    if (ours == theirs) {
+        return make_error(
+            Code::invalid_usage, Scope::communicator,
+            format("mismatched arguments: %s: its memory lies %s on this rank and %s on %s: pass "
+                   "the same offset of a symmetric window on all ranks, or memory of none",
+                   ours.c_str(), text_of(WindowPlace::of(end.wait)).c_str(),
+                   text_of(WindowPlace::of(end.place)).c_str(), names_[end.peer].c_str()));
+    }
+    return make_error(Code::invalid_usage, Scope::communicator,
+                      format("mismatched arguments: this rank called %s, %s called %s",
+                             ours.c_str(), names_[end.peer].c_str(), theirs.c_str()));
 }
 
 // ---- words
@@ -216,6 +232,22 @@ dev::BoardLaunch DeviceBoard::launch_of(const dev::Fingerprint& args) const {
     return launch;
 }
 
+dev::BoardLaunch DeviceBoard::launch_of(const BoardPart& part) const {
+    dev::BoardLaunch launch = launch_of(fingerprint_of(*part.call));
+    launch.places[0] = part.direct.send.packed();
+    launch.places[1] = part.direct.recv.packed();
+    return launch;
+}
+
+// What a part reads of a rank: the slot, or a buffer in a window.
+Result<uint64_t> DeviceBoard::lies_at(const BoardPart& part, const WindowPlace& place,
+                                      int32_t rank) const {
+    if (part.direct) {
+        return windows_.reach(place, rank);
+    }
+    return peers_[static_cast<size_t>(rank)].board + BoardLayout::slot(part.slot);
+}
+
 void DeviceBoard::clears(dev::BoardLaunch& launch, uint32_t word, uint32_t count) const {
     launch.clear = reinterpret_cast<uint64_t*>(word_at(peers_[static_cast<size_t>(rank_)], word));
     launch.clear_count = count;
@@ -258,6 +290,7 @@ Result<void> DeviceBoard::launch(dev::BoardLaunch launch, uint64_t card, gpu::St
         return {};
     }
     dev::BoardLaunch behind = launch_of(launch.args);
+    std::ranges::copy(launch.places, behind.places);
     behind.card = place();
     return launch_one(behind, 1, stream);
 }
@@ -299,13 +332,14 @@ Result<void> DeviceBoard::scale(const BoardPart& part, gpu::Stream stream) {
 
 Result<void> DeviceBoard::reduce(const BoardPart& part, gpu::Stream stream) {
     const BoardReduce& what = part.reduce;
-    const uint64_t at = BoardLayout::slot(part.slot) + what.at;
-    const uint64_t to = what.to != 0 ? what.to : memory_->board() + at;
+    const uint64_t to =
+        what.to != 0 ? what.to : memory_->board() + BoardLayout::slot(part.slot) + what.at;
     dev::Launch launch{};
     dev::CarriedProgram& program = launch.carried;
     step_add(program, dev::Do::reduce, what.bytes, {to});
-    for (const BoardPeer& peer : peers_) {
-        program.operands[program.operand_count++] = {peer.board + at, 0, 1};
+    for (int32_t rank = 0; rank < rank_count_; rank++) {
+        const uint64_t theirs = TRY(lies_at(part, part.direct.send, rank));
+        program.operands[program.operand_count++] = {theirs + what.at, 0, 1};
     }
     program.steps[0].operand_count = program.operand_count;
     if (device_request(*part.call).call.divide) {
@@ -320,14 +354,21 @@ std::unique_ptr<DeviceStreamed::Parts> DeviceBoard::parts(const std::vector<Call
                                                           uint64_t graph) {
     const BoardShape shape{rank_, rank_count_, BoardLayout::slots, BoardLayout::slot_bytes,
                            layout_.half_bytes()};
-    return std::make_unique<PartsQueue<DeviceBoard, BoardCut>>(*this, BoardCut(shape, calls),
+    const auto find = [this](uint64_t address, uint64_t bytes) {
+        return windows_.find(address, bytes);
+    };
+    return std::make_unique<PartsQueue<DeviceBoard, BoardCut>>(*this, BoardCut(shape, calls, find),
                                                                graph);
 }
 
 Result<void> DeviceBoard::collective_in(const BoardPart& part, gpu::Stream stream) {
     TRY(peers_await(&BoardLayout::left, part.slot, stream));
-    dev::BoardLaunch launch_in = launch_of(fingerprint_of(*part.call));
+    dev::BoardLaunch launch_in = launch_of(part);
     clears(launch_in, layout_.left(part.slot, 0), layout_.ranks());
+    for (const BoardOwnCopy& copy : part.own) {
+        launch_in.moves.moves[launch_in.moves.move_count++] = {copy.to, copy.from,  copy.bytes,
+                                                               1,       copy.bytes, copy.bytes};
+    }
     if (device_request(*part.call).call.scale_inputs) {
         TRY(scale(part, stream));
     } else {
@@ -342,15 +383,14 @@ Result<void> DeviceBoard::collective_in(const BoardPart& part, gpu::Stream strea
 // This rank's share, and that it is there.
 Result<void> DeviceBoard::shares_reduce(const BoardPart& part, gpu::Stream stream) {
     TRY(peers_await(&BoardLayout::arrived, part.slot, stream));
-    const dev::Fingerprint args = fingerprint_of(*part.call);
-    dev::BoardLaunch read = launch_of(args);
+    dev::BoardLaunch read = launch_of(part);
     checks(read, BoardLayout::card(part.slot, false), 0, layout_.ranks());
     clears(read, layout_.arrived(part.slot, 0), layout_.ranks());
     TRY(launch(read, no_card, stream));
     if (part.reduce.bytes > 0) {
         TRY(reduce(part, stream));
     }
-    TRY(launch(launch_of(args), BoardLayout::card(part.slot, true), stream));
+    TRY(launch(launch_of(part), BoardLayout::card(part.slot, true), stream));
     return peers_tell(&BoardLayout::reduced, part.slot, stream);
 }
 
@@ -358,12 +398,12 @@ Result<void> DeviceBoard::shares_reduce(const BoardPart& part, gpu::Stream strea
 Result<void> DeviceBoard::collective_out(const BoardPart& part, gpu::Stream stream) {
     const SlotWord word = part.by_shares ? &BoardLayout::reduced : &BoardLayout::arrived;
     TRY(peers_await(word, part.slot, stream));
-    dev::BoardLaunch read = launch_of(fingerprint_of(*part.call));
+    dev::BoardLaunch read = launch_of(part);
     checks(read, BoardLayout::card(part.slot, part.by_shares), 0, layout_.ranks());
     clears(read, (layout_.*word)(part.slot, 0), layout_.ranks());
     for (const BoardCopy& copy : part.out) {
-        const BoardPeer& from = peers_[static_cast<size_t>(copy.from)];
-        move_add(read, copy.rows, from.board + BoardLayout::slot(part.slot), false);
+        const WindowPlace& place = part.direct.recv ? part.direct.recv : part.direct.send;
+        move_add(read, copy.rows, TRY(lies_at(part, place, copy.from)), false);
     }
     TRY(launch(read, no_card, stream));
     if (!part.by_shares && part.reduce.bytes > 0) {
@@ -415,6 +455,9 @@ Result<void> DeviceBoard::part_in(const BoardPart& part, bool, uint64_t graph, g
 }
 
 Result<void> DeviceBoard::part_out(const BoardPart& part, uint32_t step, gpu::Stream stream) {
+    if (part.call && part.direct && step + 1 == part.outs()) {
+        return peers_await(&BoardLayout::left, part.slot, stream);
+    }
     if (part.call) {
         return part.by_shares && step == 0 ? shares_reduce(part, stream)
                                            : collective_out(part, stream);

@@ -7,7 +7,8 @@
 // *left* s; clear these words, copy rows into the slot, then fill the card; store *arrived* at
 // every p. Then: wait for *arrived* of every p; compare the cards; clear these words; copy or
 // reduce, in the order of ranks, out of the slots; store *left* at every p. By shares, all wait for
-// *reduced* before they copy. A message's part does the same with one peer: *taken*, *sent*.
+// *reduced* before they copy. A message's part does the same with one peer: *taken*, *sent*. A call
+// on windows does it all but copying rows into the slot, and ends with a wait for *left*.
 //
 // Nobody stores a word that was not cleared since it was stored last, so 0 and 1 suffice and a
 // replayed graph counts nothing. r stores `arrived` at p again only after it waited for p's `left`
@@ -26,6 +27,7 @@
 
 #include "src/comm/board_cut.h"
 #include "src/comm/board_memory.h"
+#include "src/comm/board_windows.h"
 #include "src/comm/device_streamed.h"
 #include "src/gpu/device/board.h"
 
@@ -57,6 +59,7 @@ class DeviceBoard : public DeviceStreamed {
     void serve(Shard& shard, std::function<void(const Error&)> failed) override;
     std::string way() const override;
     uint64_t copied_bytes() const override { return copied_bytes_; }
+    BoardWindows* windows() override { return &windows_; }
 
     // --- under the mutex, with the context current
     std::unique_ptr<Parts> parts(const std::vector<Call>& calls, uint64_t graph) override;
@@ -71,7 +74,7 @@ class DeviceBoard : public DeviceStreamed {
         uint64_t boards[gpu::device::ranks_max];
     };
 
-    DeviceBoard(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count);
+    DeviceBoard(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count, bool exported);
     Result<void> allocate(bool exported);
     Own& own() const { return *static_cast<Own*>(memory_->head()); }
     void streams_let_go() override;
@@ -85,6 +88,8 @@ class DeviceBoard : public DeviceStreamed {
     Result<void> peers_tell(SlotWord word, uint32_t slot, gpu::Stream stream);
 
     gpu::device::BoardLaunch launch_of(const gpu::device::Fingerprint& args) const;
+    gpu::device::BoardLaunch launch_of(const BoardPart& part) const;
+    Result<uint64_t> lies_at(const BoardPart& part, const WindowPlace& place, int32_t rank) const;
     void clears(gpu::device::BoardLaunch& launch, uint32_t word, uint32_t count) const;
     void checks(gpu::device::BoardLaunch& launch, uint64_t card, uint32_t first,
                 uint32_t count) const;
@@ -105,6 +110,7 @@ class DeviceBoard : public DeviceStreamed {
     gpu::Address own_device_ = 0;          // of Own
     std::vector<BoardPeer> peers_;         // by rank, the own one too
     std::vector<std::string> names_;
+    BoardWindows windows_;
     std::atomic<uint64_t> copied_bytes_{0};
 };
 

@@ -29,6 +29,8 @@
 
 namespace weft {
 
+class BoardWindows;
+
 // In memory that host and device share, each word in a line of its own.
 struct DeviceWord {
     alignas(64) uint64_t value;
@@ -66,6 +68,8 @@ class DeviceStreamed : public DeviceSide {
     virtual std::string way() const = 0;
     // Payload that its own kernels moved once more than it must be, but for graphs'.
     virtual uint64_t copied_bytes() const { return 0; }
+    // Null: it has no windows.
+    virtual BoardWindows* windows() { return nullptr; }
     // The communicator uses it no more.
     virtual void leave() { stop(); }
 

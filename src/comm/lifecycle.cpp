@@ -6,6 +6,7 @@
 #include "src/comm/loaded.h"
 #include "src/comm/process.h"
 #include "src/comm/split.h"
+#include "src/comm/window_job.h"
 
 namespace weft {
 
@@ -64,22 +65,22 @@ Result<CommRef> parent_enter(ncclComm* handle, const char* function, ncclComm** 
     return CommRef::enter(handle, function);
 }
 
-// A job that makes a child. `begin` runs when the group does.
+// What all ranks do together; `begin` runs when the group does.
 template <class Begin>
-Job child_job(ncclComm* handle, bool blocking, const char* function, Begin begin) {
+Job together(ncclComm* handle, bool blocking, const char* function, Begin begin) {
     // Shared: between the two halves of the job.
-    auto child = std::make_shared<std::shared_ptr<ChildJob>>();
+    auto begun = std::make_shared<std::shared_ptr<CommJob>>();
     Job job;
     job.blocking = blocking;
-    job.start = [handle, function, child, begin = std::move(begin)]() -> Result<void> {
+    job.start = [handle, function, begun, begin = std::move(begin)]() -> Result<void> {
         const CommRef parent = TRY(CommRef::enter(handle, function));
-        *child = TRY(begin(*parent));
+        *begun = TRY(begin(*parent));
         return {};
     };
     // Held while waiting: an abort of the parent wakes the wait before it frees anything.
-    job.finish = [handle, function, child]() -> Result<void> {
+    job.finish = [handle, function, begun]() -> Result<void> {
         const CommRef parent = TRY(CommRef::enter(handle, function));
-        return (*child)->wait();
+        return (*begun)->wait();
     };
     return job;
 }
@@ -135,7 +136,7 @@ Result<void> comm_split(ncclComm* parent, int32_t color, int32_t key, const Comm
     const CommRef comm = TRY(parent_enter(parent, function, newcomm));
     TRY(comm->usable());
     const CommConfig child = config != nullptr ? *config : comm->config();
-    return group_job(child_job(
+    return group_job(together(
         parent, comm->blocking(), function, [=](Communicator & from) -> auto{
             return ChildJob::split(from, SplitKey{color, key}, child, newcomm);
         }));
@@ -154,9 +155,19 @@ Result<void> comm_shrink(ncclComm* parent, std::vector<int32_t> excluded, const 
         return comm->usable();
     }
     const CommConfig child = config != nullptr ? *config : comm->config();
-    return group_job(child_job(
+    return group_job(together(
         parent, comm->blocking(), function, [=](Communicator & from) -> auto{
             return ChildJob::shrink(from, members, child, newcomm);
+        }));
+}
+
+Result<void> comm_window_register(ncclComm* handle, const WindowRange& range,
+                                  ncclWindow_t* window) {
+    constexpr const char* function = "ncclCommWindowRegister";
+    const CommRef comm = TRY(CommRef::enter(handle, function));
+    return group_job(together(
+        handle, comm->blocking(), function, [=](Communicator & on) -> auto{
+            return WindowJob::begin_on(on, range, window);
         }));
 }
 

@@ -1,12 +1,14 @@
-// What the API's calls make of communicators: init, split, shrink, finalize, destroy as jobs of the
-// calling thread's group, and abort, which never waits for a group. Thread-safe.
+// What the API's calls make of communicators: init, split, shrink, windows, finalize, destroy as
+// jobs of the calling thread's group, and abort, which never waits for a group. Thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "include/weft/nccl.h"
 #include "src/base/result.h"
 #include "src/bootstrap/control.h"
+#include "src/comm/board_windows.h"
 #include "src/comm/communicator.h"
 
 struct ncclComm;
@@ -29,6 +31,8 @@ Result<void> comm_split(ncclComm* parent, int32_t color, int32_t key, const Comm
                         ncclComm** newcomm);
 Result<void> comm_shrink(ncclComm* parent, std::vector<int32_t> excluded, const CommConfig* config,
                          bool end_operations, ncclComm** newcomm);
+// *window is written when the job ends; NULL: there is none.
+Result<void> comm_window_register(ncclComm* handle, const WindowRange& range, ncclWindow_t* window);
 Result<void> comm_finalize(ncclComm* handle);
 Result<void> comm_destroy(ncclComm* handle);
 Result<void> comm_abort(ncclComm* handle);

@@ -16,6 +16,7 @@
 #include "src/base/settings.h"
 #include "src/bootstrap/control.h"
 #include "src/comm/board_memory.h"
+#include "src/comm/board_windows.h"
 #include "src/comm/comm_handle.h"
 #include "src/comm/device_clique.h"
 #include "src/comm/handover.h"
@@ -58,6 +59,7 @@ class Process {
     // Where the ranks of one group in this process meet.
     std::shared_ptr<DeviceClique> clique(uint64_t group, uint32_t rank_count);
     BoardTable& boards() { return boards_; }
+    WindowTable& windows() { return windows_; }
 
     // Of the streams of one group's ranks in this process.
     std::shared_ptr<StreamClaims> claims(uint64_t group, uint32_t rank_count);
@@ -110,6 +112,7 @@ class Process {
     std::map<uint64_t, std::weak_ptr<DeviceClique>> cliques_;
     std::map<uint64_t, std::weak_ptr<StreamClaims>> claims_;
     BoardTable boards_;
+    WindowTable windows_;
     std::unordered_map<uint64_t, size_t> farewells_;
     std::vector<ncclComm*> pumped_;
     bool pump_armed_ = false;

@@ -1,7 +1,8 @@
 // What the communicators of a process share on one device: its context and every kernel, loaded
-// before the first operation, because loading later may wait for kernels that wait for others.
-// Thread rule: immutable. Lifetime: the driver is borrowed for life; communicators share a seat,
-// and the last one's end frees it, which may wait for the device. Failure rule: one line.
+// before the first operation, because loading later may wait for kernels that wait for others; and
+// what is known of memory that is shared with other processes. Thread rule: immutable, but for that
+// memory, which is thread-safe. Lifetime: the driver is borrowed for life; communicators share a
+// seat, and the last one's end frees it, which may wait for the device. Failure rule: one line.
 #pragma once
 
 #include <memory>
@@ -11,6 +12,7 @@
 #include "src/base/types.h"
 #include "src/gpu/context.h"
 #include "src/gpu/images.h"
+#include "src/gpu/user_memory.h"
 
 namespace weft::gpu {
 
@@ -42,6 +44,8 @@ class Seat {
     }
     Function move_kernel() const { return move_kernel_; }
     Function board_kernel() const { return board_kernel_; }
+    UserExports& exports() { return exports_; }
+    UserImports& imports() { return imports_; }
     // Whether that many blocks of this kernel fit the device at once, as they must if they wait for
     // each other. The line says what to do.
     Result<void> resident(Family family, DataType type, RedOp op, uint32_t blocks,
@@ -49,7 +53,11 @@ class Seat {
 
   private:
     Seat(const Driver& driver, PrimaryContext context, DeviceFacts facts)
-        : driver_(&driver), context_(std::move(context)), facts_(std::move(facts)) {}
+        : driver_(&driver),
+          context_(std::move(context)),
+          facts_(std::move(facts)),
+          exports_(context_.place()),
+          imports_(context_.place()) {}
     Result<void> load();
     Result<void> load_type(DataType type);
     Result<Function> kernel_load(Module module, const std::string& name);
@@ -58,6 +66,8 @@ class Seat {
     const Driver* driver_;
     PrimaryContext context_;
     DeviceFacts facts_;
+    UserExports exports_;  // the context outlives both
+    UserImports imports_;
     Module modules_[data_type_count + 1] = {};  // the last is move's
     Function kernels_[family_count][data_type_count][kernel_ops] = {};
     Function move_kernel_ = nullptr, board_kernel_ = nullptr;

@@ -74,6 +74,10 @@ MUTANTS = [
            "for (uint64_t segment = index + 1; segment < segments;", "move", ROWS),
     Mutant("last-segment-too-long", "move.h", "left < move_segment_bytes ? left : move_segment_bytes);", "move_segment_bytes);",
            "move", ROWS),
+    Mutant("places-not-compared", "board.h", "    return !differ(launch.args, card_args(card)) &&\n           load_element<uint64_t>(&card->addresses[0]) == launch.places[0] &&",
+           "    return !differ(launch.args, card_args(card)) &&", "board", "a card that speaks of another place*"),
+    Mutant("void-card-taken", "board.h", "wrong = wrong || !card_is_open(card) ||", "wrong = wrong ||", "board", "a void card stops*"),
+    Mutant("card-before-rows", "board.h", "whole ? card_open : card_void", "card_open", "board", "stopped before*"),
     Mutant("stop-not-looked-at", "move.h", "        if (move_stopped(threads, block, launch)) {\n            return false;", "        if (false) {\n            return false;",
            "move", "rows that are stopped while they move*"),
 ]

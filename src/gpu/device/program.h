@@ -113,7 +113,8 @@ struct LaneEnd {
     uint64_t peer;  // mismatch: whose card is not like ours; aborted: whose word did not come
     Fingerprint own, theirs;
     // Aborted: in which wait, and where the word lies; own.packed is the value it waited for,
-    // theirs.packed what it saw. 0: it was stopped before it began.
+    // theirs.packed what it saw. 0: it was stopped before it began. Mismatch of boards' places
+    // (board.h): the own and theirs.
     uint64_t wait;
     uint64_t place;
 };

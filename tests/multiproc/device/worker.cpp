@@ -13,8 +13,11 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "include/weft/nccl_device.h"
+#include "include/weft/weft.h"
 #include "src/gpu/context.h"
 #include "tests/fake_cuda/control.h"
 #include "tests/multiproc/rank.h"
@@ -41,6 +44,9 @@ class Device {
         return reinterpret_cast<int32_t*>(address);
     }
     cudaStream_t stream() const { return reinterpret_cast<cudaStream_t>(stream_); }
+    void give_back(const int32_t* memory) const {
+        done(driver_.cuMemFree(reinterpret_cast<gpu::Address>(memory)));
+    }
     void synchronize() const { done(driver_.cuStreamSynchronize(stream_)); }
     bool idle() const { return driver_.cuStreamQuery(stream_) == gpu::status::success; }
     // What programs do beside the driver's calls that the library makes.
@@ -91,9 +97,38 @@ class Calls {
     Calls(const Device& device, size_t count) : device_(device), count_(count) {}
 
     void enqueue() {
+        enqueue_windowed();
+        enqueue_others();
+    }
+    // Those that use windows, with all their memory from `window` on: 4 ranks + 4 times the count.
+    void enqueue_in(int32_t* window) {
+        window_ = window;
+        enqueue_windowed();
+    }
+
+    void check() const {
+        for (const One& one : calls_) {
+            for (size_t i = 0; i < one.elements; i++) {
+                if (one.out[i] != one.want(i)) {
+                    fail("%s of %zu: element %zu is %d, not %d", one.what, count_, i, one.out[i],
+                         one.want(i));
+                }
+            }
+        }
+    }
+
+  private:
+    using Want = std::function<int32_t(size_t)>;
+    struct One {
+        const char* what;
+        size_t elements;
+        int32_t* out;
+        Want want;
+    };
+
+    void enqueue_windowed() {
         const auto n = static_cast<size_t>(env.rank_count), me = static_cast<size_t>(env.rank);
         cudaStream_t const stream = device_.stream();
-        const int root = env.rank_count - 1;
         const auto sum = [](size_t i) {
             int32_t total = 0;
             for (int rank = 0; rank < env.rank_count; rank++) {
@@ -117,15 +152,21 @@ class Calls {
                 return ncclReduceScatter(in, out, count, ncclInt, ncclSum, comm, stream);
             });
         add(
-            "broadcast", 1, 1, [=](size_t i) { return value_of(root, i); },
-            [&](const int32_t* in, int32_t* out) {
-                return ncclBroadcast(in, out, count, ncclInt, root, comm, stream);
-            });
-        add(
             "alltoall", n, n,
             [=](size_t i) { return value_of(static_cast<int>(i / count), me * count + i % count); },
             [&](const int32_t* in, int32_t* out) {
                 return ncclAlltoAll(in, out, count, ncclInt, comm, stream);
+            });
+    }
+
+    void enqueue_others() {
+        cudaStream_t const stream = device_.stream();
+        const int root = env.rank_count - 1;
+        const size_t count = count_;
+        add(
+            "broadcast", 1, 1, [=](size_t i) { return value_of(root, i); },
+            [&](const int32_t* in, int32_t* out) {
+                return ncclBroadcast(in, out, count, ncclInt, root, comm, stream);
             });
         const int next = (env.rank + 1) % env.rank_count,
                   prev = (env.rank + env.rank_count - 1) % env.rank_count;
@@ -139,30 +180,14 @@ class Calls {
             });
     }
 
-    void check() const {
-        for (const One& one : calls_) {
-            for (size_t i = 0; i < one.elements; i++) {
-                if (one.out[i] != one.want(i)) {
-                    fail("%s of %zu: element %zu is %d, not %d", one.what, count_, i, one.out[i],
-                         one.want(i));
-                }
-            }
-        }
+    int32_t* take(size_t count) {
+        return window_ != nullptr ? std::exchange(window_, window_ + count) : device_.take(count);
     }
-
-  private:
-    using Want = std::function<int32_t(size_t)>;
-    struct One {
-        const char* what;
-        size_t elements;
-        int32_t* out;
-        Want want;
-    };
 
     void add(const char* what, size_t in_blocks, size_t out_blocks, Want want,
              const std::function<ncclResult_t(const int32_t*, int32_t*)>& call) {
-        int32_t* const in = device_.take(in_blocks * count_);
-        int32_t* const out = device_.take(out_blocks * count_);
+        int32_t* const in = take(in_blocks * count_);
+        int32_t* const out = take(out_blocks * count_);
         for (size_t i = 0; i < in_blocks * count_; i++) {
             in[i] = value_of(env.rank, i);
         }
@@ -173,6 +198,7 @@ class Calls {
 
     const Device& device_;
     const size_t count_;
+    int32_t* window_ = nullptr;  // the next place
     std::vector<One> calls_;
 };
 
@@ -301,6 +327,59 @@ void mode_replay(const Device& device) {
     fake.graph_destroy(graph);
 }
 
+uint64_t copied() {
+    weftStats_t stats = WEFT_STATS_INITIALIZER;
+    ok(weftCommStats(comm, &stats), "weftCommStats");
+    return stats.copiedBytes;
+}
+
+// Collectives on a window of `bytes` from `base` on; and that peers see each other's part.
+void window_use(const Device& device, int32_t* base, size_t bytes) {
+    ncclWindow_t window = nullptr;
+    ok(ncclCommWindowRegister(comm, base, bytes, &window, NCCL_WIN_COLL_SYMMETRIC), "window");
+    if (window == nullptr) {
+        fail("there is no window of %zu bytes", bytes);
+    }
+    *base = 1000 + env.rank;
+    barrier(device);
+    for (int peer = 0; peer < env.rank_count; peer++) {
+        void* theirs = nullptr;
+        ok(ncclGetPeerDevicePointer(window, 0, peer, &theirs), "ncclGetPeerDevicePointer");
+        if (*static_cast<const int32_t*>(theirs) != 1000 + peer) {
+            fail("rank %d's part shows %d", peer, *static_cast<const int32_t*>(theirs));
+        }
+    }
+    barrier(device);
+    const uint64_t before = copied();
+    const size_t count = bytes / 4 / (4 * static_cast<size_t>(env.rank_count) + 4);
+    for (int round = 0; round < 3; round++) {
+        Calls calls(device, count);
+        calls.enqueue_in(base);
+        device.synchronize();
+        calls.check();
+    }
+    if (copied() != before) {
+        fail("%llu bytes were copied", static_cast<unsigned long long>(copied() - before));
+    }
+    ok(ncclCommWindowDeregister(comm, window), "ncclCommWindowDeregister");
+    barrier(device);
+}
+
+// Memory of ncclMemAlloc, plain memory and a part of plain memory, freed and taken again.
+void mode_windows(const Device& device) {
+    constexpr size_t bytes = 12 << 20;
+    for (int round = 0; round < 2; round++) {
+        void* memory = nullptr;
+        ok(ncclMemAlloc(&memory, bytes), "ncclMemAlloc");
+        window_use(device, static_cast<int32_t*>(memory), bytes);
+        ok(ncclMemFree(memory), "ncclMemFree");
+        int32_t* const plain = device.take(bytes / 2);
+        window_use(device, plain, bytes);
+        window_use(device, plain + 5, bytes + 8192);
+        device.give_back(plain);
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -318,8 +397,12 @@ int main(int argc, char** argv) {
         mode_abort(device);
     } else if (mode == "replay") {
         mode_replay(device);
+    } else if (mode == "windows") {
+        mode_windows(device);
     } else {
-        fail("usage: device-worker collectives COUNT | kill RANK | mismatch | abort | replay");
+        fail(
+            "usage: device-worker collectives COUNT | kill RANK | mismatch | abort | replay | "
+            "windows");
     }
     if (comm != nullptr) {
         ok(ncclCommDestroy(comm), "ncclCommDestroy");

@@ -30,7 +30,6 @@ const std::vector<Call> refused_on_comm{
     {"ncclCommGetUniqueId", [](auto c) { return ncclCommGetUniqueId(c, &id); }},
     {"ncclCommSuspend", [](auto c) { return ncclCommSuspend(c, NCCL_SUSPEND_MEM); }},
     {"ncclCommResume", [](auto c) { return ncclCommResume(c); }},
-    {"ncclWinGetUserPtr", [](auto c) { return ncclWinGetUserPtr(c, window, &out); }},
     {"ncclPutSignal",
      [](auto c) { return ncclPutSignal(&id, 1, ncclInt8, 0, window, 0, 0, 0, 0, c, nullptr); }},
     {"ncclSignal", [](auto c) { return ncclSignal(0, 0, 0, 0, c, nullptr); }},
@@ -108,8 +107,6 @@ const std::vector<Call> refused_always{
          return ncclGinOutboxCreateRequirement(1, 7, some<ncclGinOutboxHandle_t>(),
                                                some<ncclDevResourceRequirements_t>());
      }},
-    {"ncclGetPeerDevicePointer", [](auto) { return ncclGetPeerDevicePointer(window, 0, 0, &out); }},
-    {"ncclGetLsaDevicePointer", [](auto) { return ncclGetLsaDevicePointer(window, 0, 0, &out); }},
     {"ncclGetLsaMultimemDevicePointer",
      [](auto) { return ncclGetLsaMultimemDevicePointer(window, 0, &out); }},
     {"ncclGetMultimemDevicePointer",
@@ -147,6 +144,24 @@ TEST_CASE("refused calls name themselves and the reason") {
     check_refusal({"ncclCommRevoke", [](auto c) { return ncclCommRevoke(c, 0); }}, one.comm);
 }
 
+TEST_CASE("a window that nobody made is an invalid argument") {
+    const Comm one;
+    const std::vector<Call> calls{
+        {"ncclWinGetUserPtr", [](auto c) { return ncclWinGetUserPtr(c, window, &out); }},
+        {"ncclGetPeerDevicePointer",
+         [](auto) { return ncclGetPeerDevicePointer(window, 0, 0, &out); }},
+        {"ncclGetLsaDevicePointer",
+         [](auto) { return ncclGetLsaDevicePointer(window, 0, 0, &out); }},
+        {"ncclCommWindowDeregister", [](auto c) { return ncclCommWindowDeregister(c, window); }}};
+    for (const Call& call : calls) {
+        INFO(call.name);
+        CHECK(call.call(one.comm) == ncclInvalidArgument);
+        const std::string line = ncclGetLastError(one.comm);
+        CHECK(line.find(std::string(call.name) + " : ") == 0);
+        CHECK(line.find("window") != std::string::npos);
+    }
+}
+
 TEST_CASE("refused calls without a result leave their line") {
     ncclParamDumpAll();
     CHECK(ncclGetLastError(nullptr) ==
@@ -182,7 +197,7 @@ TEST_CASE("a NULL result is an invalid argument with the argument's name") {
     CHECK(ncclParamGetI8(nullptr, some<int8_t>()) == ncclInvalidArgument);
     CHECK(ncclGetPeerDevicePointer(nullptr, 0, 0, &out) == ncclInvalidArgument);
     CHECK(ncclGetLastError(nullptr) ==
-          std::string("ncclGetPeerDevicePointer: argument window is NULL"));
+          std::string("ncclGetPeerDevicePointer : window argument is NULL"));
 }
 
 TEST_CASE("properties, teams and memory figures of a rank on host memory") {

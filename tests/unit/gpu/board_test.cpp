@@ -85,12 +85,16 @@ TEST_CASE("rows onto a board, words cleared, the card open behind them") {
         Bench bench;
         bench.card(0) = {77, {}, {}, {}};
         bench.launch.card = &bench.card(0);
+        bench.launch.places[0] = 70;
+        bench.launch.places[1] = 80;
         bench.run(1, threads);
         CHECK(bench.moved());
         CHECK(bench.cleared());
         CHECK(bench.card(0).turn == card_open);
         CHECK(bench.card(0).args.packed == args.packed);
         CHECK(bench.card(0).args.root == args.root);
+        CHECK(bench.card(0).addresses[0] == 70);
+        CHECK(bench.card(0).addresses[1] == 80);
         CHECK(bench.stop == 0);
     }
 }
@@ -118,15 +122,17 @@ TEST_CASE("cards that are open and alike let rows through, in several blocks") {
 }
 
 TEST_CASE("a void card stops the launch and all behind it, and is nobody's mismatch") {
-    Bench bench;
-    bench.check();
-    bench.card(1).turn = card_void;
-    bench.card(1).args.packed = 9;
-    bench.run(3, 2);
-    CHECK(bench.untouched(0, bench.to.size()));
-    CHECK(bench.kept());
-    CHECK(bench.stop == 1);
-    CHECK(bench.end.how == Ended::no);
+    for (const uint64_t packed : {args.packed, uint64_t{9}}) {
+        Bench bench;
+        bench.check();
+        bench.card(1).turn = card_void;
+        bench.card(1).args.packed = packed;
+        bench.run(3, 2);
+        CHECK(bench.untouched(0, bench.to.size()));
+        CHECK(bench.kept());
+        CHECK(bench.stop == 1);
+        CHECK(bench.end.how == Ended::no);
+    }
 }
 
 TEST_CASE("a card that differs is reported, even beside a void one") {
@@ -143,6 +149,26 @@ TEST_CASE("a card that differs is reported, even beside a void one") {
         CHECK(bench.end.peer == 2);
         CHECK(bench.end.own.packed == args.packed);
         CHECK((in_root ? bench.end.theirs.root : bench.end.theirs.packed) == 9);
+    }
+}
+
+TEST_CASE("a card that speaks of another place is reported with both") {
+    for (const uint32_t at : {0u, 1u}) {
+        Bench bench;
+        bench.check();
+        for (uint32_t rank = 0; rank < ranks; ++rank) {
+            bench.card(rank).addresses[0] = bench.launch.places[0] = 70;
+            bench.card(rank).addresses[1] = bench.launch.places[1] = 80;
+        }
+        bench.card(1).addresses[at] = 9;
+        bench.run(3, 2);
+        CHECK(bench.untouched(0, bench.to.size()));
+        CHECK(bench.stop == 1);
+        CHECK(bench.end.how == Ended::mismatch);
+        CHECK(bench.end.peer == 1);
+        CHECK(bench.end.own.packed == bench.end.theirs.packed);
+        CHECK(bench.end.wait == (at == 0 ? 70 : 80));
+        CHECK(bench.end.place == 9);
     }
 }
 

@@ -1,0 +1,164 @@
+#include "src/comm/board_windows.h"
+
+#include <algorithm>
+
+#include "src/base/log.h"
+#include "src/comm/process.h"
+
+namespace weft {
+
+// ---- one window
+
+Result<WindowOffer> WindowOffer::make(gpu::Seat& seat, const WindowRange& range, bool exported) {
+    WindowOffer offer;
+    offer.range = range;
+    offer.exported = TRY(seat.exports().get(range.address, range.bytes));
+    ByteWriter writer;
+    writer.u8(range.symmetric ? 1 : 0).raw(offer.exported->note.encode());
+    if (exported) {
+        const std::shared_ptr<Handover> desk = TRY(Process::get().handover());
+        std::vector<Fd> descriptors = TRY(offer.exported->descriptors());
+        for (Fd& descriptor : descriptors) {
+            offer.offers.push_back(desk->offer(std::move(descriptor)));
+            writer.raw(offer.offers.back()->ticket().encode());
+        }
+    }
+    offer.note = writer.take();
+    return offer;
+}
+
+BoardWindow::BoardWindow(std::shared_ptr<gpu::Seat> seat, int32_t rank, const WindowOffer& own)
+    : seat_(std::move(seat)),
+      range_(own.range),
+      rank_(rank),
+      exported_(own.exported),
+      common_bytes_(own.range.bytes),
+      all_symmetric_(own.range.symmetric) {
+}
+
+Result<std::shared_ptr<BoardWindow>> BoardWindow::make(std::shared_ptr<gpu::Seat> seat,
+                                                       int32_t rank, const WindowOffer& own,
+                                                       const std::vector<std::string>& notes,
+                                                       Nanos deadline) {
+    // Shared: with who asks about it.
+    std::shared_ptr<BoardWindow> made(new BoardWindow(std::move(seat), rank, own));
+    for (const std::string& note : notes) {
+        TRY(made->reach(note, deadline));
+    }
+    return made;
+}
+
+// What the next rank has told.
+Result<void> BoardWindow::reach(const std::string& note, Nanos deadline) {
+    ByteReader reader(note);
+    const uint8_t symmetric = TRY(reader.u8());
+    gpu::UserNote theirs = TRY(gpu::UserNote::read(reader));
+    all_symmetric_ = all_symmetric_ && symmetric != 0;
+    common_bytes_ = std::min(common_bytes_, theirs.bytes);
+    std::vector<Fd> descriptors;
+    if (seat_->imports().needs_descriptors(theirs)) {
+        for (size_t i = 0; i < theirs.descriptor_count(); i++) {
+            const HandoverTicket ticket = TRY(HandoverTicket::read(reader));
+            descriptors.push_back(TRY(handover_ask(ticket, deadline)));
+        }
+    }
+    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(seat_->driver(), seat_->context()));
+    peers_.push_back(TRY(seat_->imports().get(theirs, std::move(descriptors))));
+    notes_.push_back(std::move(theirs));
+    return {};
+}
+
+BoardWindow::~BoardWindow() {
+    const gpu::RelaxedCapture relaxed(seat_->driver());
+    const Result<gpu::ContextGuard> guard =
+        gpu::ContextGuard::push(seat_->driver(), seat_->context());
+    // Other windows may be of the same memory: they hold what they use.
+    peers_.clear();
+    for (const gpu::UserNote& note : notes_) {
+        seat_->imports().forget(note);
+    }
+    seat_->exports().forget(range_.address, range_.bytes);
+}
+
+bool BoardWindow::holds(uint64_t address, uint64_t bytes) const {
+    return all_symmetric_ && address >= range_.address && bytes <= common_bytes_ &&
+           address - range_.address <= common_bytes_ - bytes;
+}
+
+// ---- those of a communicator
+
+Result<WindowOffer> BoardWindows::offer(const WindowRange& range) {
+    const gpu::RelaxedCapture relaxed(seat_->driver());
+    return WindowOffer::make(*seat_, range, exported_);
+}
+
+Result<std::shared_ptr<BoardWindow>> BoardWindows::map(const WindowOffer& own,
+                                                       const std::vector<std::string>& notes,
+                                                       Nanos deadline) const {
+    const gpu::RelaxedCapture relaxed(seat_->driver());
+    return BoardWindow::make(seat_, rank_, own, notes, deadline);
+}
+
+void BoardWindows::add(std::shared_ptr<BoardWindow> window) {
+    const std::lock_guard lock(mutex_);
+    windows_.push_back({++made_, std::move(window)});
+}
+
+std::shared_ptr<BoardWindow> BoardWindows::take(const void* window) {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::ranges::find_if(
+        windows_, [&](const Numbered& one) { return one.window.get() == window; });
+    if (found == windows_.end()) {
+        return nullptr;
+    }
+    std::shared_ptr<BoardWindow> taken = std::move(found->window);
+    windows_.erase(found);
+    return taken;
+}
+
+bool BoardWindows::has(const void* window) const {
+    const std::lock_guard lock(mutex_);
+    return std::ranges::any_of(windows_,
+                               [&](const Numbered& one) { return one.window.get() == window; });
+}
+
+WindowPlace BoardWindows::find(uint64_t address, uint64_t bytes) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::ranges::find_if(windows_, [&](const Numbered& one) {
+        return one.number <= WindowPlace::number_max && one.window->holds(address, bytes);
+    });
+    if (found == windows_.end()) {
+        return {};
+    }
+    return WindowPlace(found->number, address - found->window->range().address);
+}
+
+Result<uint64_t> BoardWindows::reach(const WindowPlace& place, int32_t rank) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::ranges::find(windows_, place.number(), &Numbered::number);
+    if (found == windows_.end()) {
+        return make_error(Code::invalid_usage, Scope::communicator,
+                          "a window was deregistered while a call on its memory was made");
+    }
+    return found->window->address_of(rank) + place.offset();
+}
+
+// ---- those of the process
+
+void WindowTable::add(const std::shared_ptr<BoardWindow>& window) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(windows_, [](const auto& one) { return one.expired(); });
+    windows_.push_back(window);
+}
+
+std::shared_ptr<BoardWindow> WindowTable::find(const void* window) {
+    const std::lock_guard lock(mutex_);
+    for (const std::weak_ptr<BoardWindow>& one : windows_) {
+        if (auto held = one.lock(); held != nullptr && held.get() == window) {
+            return held;
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace weft
