@@ -1,10 +1,18 @@
 // Every collective by name, its buffers and the values that must come out.
 #pragma once
 
+#include <algorithm>
+
 #include "tests/collective_values.h"
 #include "tests/device/device.h"
 
 namespace weft::test {
+
+inline constexpr auto untouched = static_cast<int32_t>(0xeeeeeeee);  // as fill() leaves outputs
+
+inline bool all_are(const int32_t* at, uint64_t count, int32_t value) {
+    return std::all_of(at, at + count, [=](int32_t one) { return one == value; });
+}
 
 inline ncclResult_t call(Coll coll, const void* send, void* recv, size_t count, int ranks, int root,
                          int rank, ncclComm_t comm, gpu::Stream on) {

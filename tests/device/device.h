@@ -141,6 +141,12 @@ class Job {
         }
     }
 
+    bool runs_out(int rank) {
+        return comes_true([&] {
+            return cuda->cuStreamQuery(streams[static_cast<size_t>(rank)]) == gpu::status::success;
+        });
+    }
+
     // Every rank in a thread of its own, which has the context current. False from any fails.
     void threads(const std::function<bool(int rank)>& body) {
         std::vector<std::thread> running;
