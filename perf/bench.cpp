@@ -29,7 +29,7 @@ class Buffer {
         std::memset(data_, 0, bytes);
         if (memory == Memory::device) {
             there_ = device->take(bytes);
-            device->copy(there_, data_, bytes);
+            device->put(there_, data_, bytes);
         }
     }
     ~Buffer() {
@@ -38,7 +38,7 @@ class Buffer {
         } else {
             std::free(data_);
         }
-        if (there_ != nullptr) {
+        if (there_ != 0) {
             device_->give_back(there_);
         }
     }
@@ -47,17 +47,17 @@ class Buffer {
     // Here, and where calls find it.
     uint8_t* at(size_t offset) const { return static_cast<uint8_t*>(data_) + offset; }
     uint8_t* call_at(size_t offset) const {
-        return there_ != nullptr ? static_cast<uint8_t*>(there_) + offset : at(offset);
+        return there_ != 0 ? reinterpret_cast<uint8_t*>(there_) + offset : at(offset);
     }
     // The first bytes, written before calls and read after them.
     void written(size_t bytes) const {
-        if (there_ != nullptr) {
-            device_->copy(there_, data_, bytes);
+        if (there_ != 0) {
+            device_->put(there_, data_, bytes);
         }
     }
     void read(size_t bytes) const {
-        if (there_ != nullptr) {
-            device_->copy(data_, there_, bytes);
+        if (there_ != 0) {
+            device_->get(data_, there_, bytes);
         }
     }
 
@@ -65,7 +65,7 @@ class Buffer {
     Memory memory_;
     const Device* device_;
     void* data_ = nullptr;
-    void* there_ = nullptr;  // on the device
+    gpu::Address there_ = 0;  // on the device; 0: not there
 };
 
 struct Case {
@@ -185,7 +185,7 @@ Row Bench::row_measure(const Case& test, size_t bytes) {
     const Shape shape = shape_of(options_.collective, bytes / element_bytes_, place_.rank_count);
     const Call call{
         options_.collective, shape.count, static_cast<ncclDataType_t>(test.type),
-        op_make(test),       test.root,   device_ != nullptr ? device_->stream() : nullptr};
+        op_make(test),       test.root,   device_ != nullptr ? device_->cuda_stream() : nullptr};
     Row row{shape.row() * element_bytes_, shape.count, test.type, test.op, test.root, {}, {}};
     row.out_of_place = measure(call, shape, false);
     if (has_in_place(options_.collective)) {
@@ -284,7 +284,7 @@ T Bench::over_ranks(T own, ncclDataType_t type, ncclRedOp_t op) {
     std::memcpy(small_.at(0), &own, sizeof own);
     small_.written(sizeof own);
     call_check(ncclAllReduce(small_.call_at(0), small_.call_at(sizeof own), 1, type, op, comm_,
-                             device_ != nullptr ? device_->stream() : nullptr),
+                             device_ != nullptr ? device_->cuda_stream() : nullptr),
                "ncclAllReduce", place_.rank);
     done();
     small_.read(2 * sizeof own);

@@ -1,77 +1,100 @@
 #include "perf/device.h"
 
-#include <cstdio>
 #include <cstdlib>
 
 namespace weft::perf {
 namespace {
 
-template <class T>
-T value_or_exit(Result<T> result) {
-    if (!result.ok()) {
-        std::fprintf(stderr, "weft-perf: --mem device: %s\n", result.error().what.c_str());
-        std::_Exit(1);
-    }
-    return std::move(result).value();
-}
-
-const gpu::Driver& driver_get() {
-    static const auto* const driver = [] {
-        const char* path = std::getenv("WEFT_LIBCUDA");
-        return new gpu::Driver(value_or_exit(gpu::driver_load(path != nullptr ? path : "")));
+const gpu::Driver& driver_found(DeviceFailed failed) {
+    static const auto* const driver = [failed] {
+        const char* const path = std::getenv("WEFT_LIBCUDA");
+        Result<gpu::Driver> loaded = gpu::driver_load(path != nullptr ? path : "");
+        if (!loaded.ok()) {
+            failed(loaded.error());
+        }
+        return new gpu::Driver(std::move(loaded).value());
     }();
     return *driver;
 }
 
-gpu::PrimaryContext context_of(const gpu::Driver& driver, int local_rank) {
-    const int count = value_or_exit(gpu::driver_init(driver));
-    gpu::Device device = 0;
-    const gpu::Status found = driver.cuDeviceGet(&device, local_rank % count);
-    if (const auto checked = gpu::driver_check(driver, found, "cuDeviceGet"); !checked.ok()) {
-        value_or_exit(Result<int>(checked.error()));
-    }
-    return value_or_exit(gpu::PrimaryContext::retain(driver, device));
-}
-
 }  // namespace
 
-Device::Device(int local_rank)
-    : driver_(driver_get()),
-      context_(context_of(driver_, local_rank)),
-      guard_(value_or_exit(gpu::ContextGuard::push(driver_, context_.get()))) {
-    check(driver_.cuStreamCreateWithPriority(&stream_, gpu::stream_flag::non_blocking, 0),
-          "cuStreamCreateWithPriority");
+template <class T>
+T Device::value(Result<T> result, const char* words) const {
+    if (!result.ok()) {
+        if (words != nullptr) {
+            done(result.error().sys, words);
+        }
+        failed_(result.error());
+    }
+    return std::move(result).value();
+}
+
+gpu::PrimaryContext Device::context_of(const Choice& choice) const {
+    const int count = value(gpu::driver_init(driver_));
+    gpu::Device device = 0;
+    done(driver_.cuDeviceGet(&device, choice(driver_, count)), "cuDeviceGet");
+    return value(gpu::PrimaryContext::retain(driver_, device), words_.retain);
+}
+
+Device::Device(DeviceFailed failed, const Choice& choice, const DeviceWords& words)
+    : failed_(failed),
+      words_(words),
+      driver_(driver_found(failed)),
+      context_(context_of(choice)),
+      guard_(value(gpu::ContextGuard::push(driver_, context_.get()), words_.push)),
+      stream_(stream_make()) {
 }
 
 Device::~Device() {
     driver_.cuStreamDestroy(stream_);
 }
 
-void Device::check(gpu::Status status, const char* call) const {
-    if (const auto checked = gpu::driver_check(driver_, status, call); !checked.ok()) {
-        value_or_exit(Result<int>(checked.error()));
+void Device::done(gpu::Status status, const char* what) const {
+    if (const auto checked = gpu::driver_check(driver_, status, what); !checked.ok()) {
+        failed_(checked.error());
     }
 }
 
-void* Device::take(size_t bytes) const {
+gpu::Stream Device::stream_make() const {
+    gpu::Stream made = nullptr;
+    done(driver_.cuStreamCreateWithPriority(&made, gpu::stream_flag::non_blocking, 0),
+         words_.stream);
+    return made;
+}
+
+gpu::Address Device::take(size_t bytes) const {
     gpu::Address address = 0;
-    check(driver_.cuMemAlloc(&address, bytes), "cuMemAlloc (lower -e or --rotate)");
-    return reinterpret_cast<void*>(address);
+    done(driver_.cuMemAlloc(&address, bytes > 0 ? bytes : 1), words_.take);
+    return address;
 }
 
-void Device::give_back(void* memory) const {
-    driver_.cuMemFree(reinterpret_cast<gpu::Address>(memory));
+void Device::give_back(gpu::Address memory) const {
+    driver_.cuMemFree(memory);
 }
 
-void Device::copy(void* to, const void* from, size_t bytes) const {
-    check(driver_.cuMemcpyAsync(reinterpret_cast<gpu::Address>(to),
-                                reinterpret_cast<gpu::Address>(from), bytes, stream_),
-          "cuMemcpyAsync");
+void Device::put(gpu::Address to, const void* from, size_t bytes) const {
+    if (bytes > 0) {
+        done(driver_.cuMemcpyAsync(to, reinterpret_cast<gpu::Address>(from), bytes, stream_),
+             words_.put);
+    }
     synchronize();
 }
 
-void Device::synchronize() const {
-    check(driver_.cuStreamSynchronize(stream_), "cuStreamSynchronize");
+void Device::get(void* to, gpu::Address from, size_t bytes) const {
+    if (bytes > 0) {
+        done(driver_.cuMemcpyAsync(reinterpret_cast<gpu::Address>(to), from, bytes, stream_),
+             words_.get);
+    }
+    synchronize();
+}
+
+void Device::synchronize(gpu::Stream stream) const {
+    done(driver_.cuStreamSynchronize(stream), words_.wait);
+}
+
+bool Device::idle() const {
+    return driver_.cuStreamQuery(stream_) == gpu::status::success;
 }
 
 }  // namespace weft::perf

@@ -60,11 +60,20 @@ bool json_write(const std::string& file, const std::string& json) {
     return written && closed;
 }
 
+void device_failed(const Error& error) {
+    std::fprintf(stderr, "weft-perf: --mem device: %s\n", error.what.c_str());
+    std::_Exit(1);
+}
+
 void rank_run(const Options& options, const ncclUniqueId& id, RankPlace place, int local_rank,
               std::vector<Row>* rows) {
     std::optional<Device> device;  // current before the communicator is made
     if (options.memory == Memory::device) {
-        device.emplace(local_rank);
+        // Of those there are, the one at this rank's place among its host's.
+        device.emplace(
+            device_failed,
+            [local_rank](const gpu::Driver&, int count) { return local_rank % count; },
+            DeviceWords{.take = "cuMemAlloc (lower -e or --rotate)"});
     }
     ncclComm_t comm = nullptr;
     call_check(ncclCommInitRank(&comm, place.rank_count, id, place.rank), "ncclCommInitRank",

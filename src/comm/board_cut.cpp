@@ -141,21 +141,11 @@ BoardPart BoardCut::collective_part(const Collective& collective) {
     return part;
 }
 
-BoardMessage BoardCut::message_part(Way& way) const {
-    const Call& call = way.calls[way.at];
-    const uint64_t bytes = call.count * size_of(call.type);
-    const uint64_t width = std::min(shape_.half_bytes, bytes - way.done);
-    const auto user = reinterpret_cast<uint64_t>(call.is_send ? call.send : call.recv);
-    const BoardMessage message{
-        call.root, bytes, way.half, {user + way.done, 0, width, 1, width, width}};
-    way.done += width;
-    way.half = (way.half + 1) % BoardShape::halves;
-    if (way.done == bytes) {
-        way.done = 0;
-        way.half = 0;
-        way.at++;
-    }
-    return message;
+// Every part but the last of a message fills its half.
+BoardMessage BoardCut::message_part(MessageWay& way) const {
+    const MessagePart next = way.next(shape_.half_bytes);
+    const auto half = static_cast<uint32_t>(next.done / shape_.half_bytes % BoardShape::halves);
+    return {next.call->root, next.of, half, {next.user, 0, next.width, 1, next.width, next.width}};
 }
 
 std::optional<BoardPart> BoardCut::next() {
@@ -165,10 +155,10 @@ std::optional<BoardPart> BoardCut::next() {
     BoardPart round;
     round.alone = true;
     for (size_t peer = 0; peer < sends_.size(); peer++) {
-        if (sends_[peer].at < sends_[peer].calls.size()) {
+        if (!sends_[peer].through()) {
             round.sends.push_back(message_part(sends_[peer]));
         }
-        if (receives_[peer].at < receives_[peer].calls.size()) {
+        if (!receives_[peer].through()) {
             round.receives.push_back(message_part(receives_[peer]));
         }
     }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "src/comm/board_direct.h"
+#include "src/comm/message_way.h"
 #include "src/comm/slot_rows.h"
 #include "src/exec/engine.h"
 
@@ -81,12 +82,6 @@ class BoardCut {
     std::optional<BoardPart> next();
 
   private:
-    struct Way {
-        std::vector<Call> calls;
-        size_t at = 0;      // call
-        uint64_t done = 0;  // bytes of it
-        uint32_t half = 0;
-    };
     struct Collective {
         Call call;
         BoardDirect direct;
@@ -95,14 +90,14 @@ class BoardCut {
     void reads_add(const Call& call, uint64_t count, BoardPart& part) const;
     void reduce_add(const Call& call, uint64_t count, BoardPart& part) const;
     void make_direct(BoardPart& part) const;
-    BoardMessage message_part(Way& way) const;
+    BoardMessage message_part(MessageWay& way) const;
 
     const BoardShape shape_;
     std::vector<Collective> collectives_;
     size_t at_ = 0;
     uint64_t done_ = 0;  // elements of the collective at_
     uint32_t slot_ = 0;
-    std::vector<Way> sends_, receives_;  // by peer
+    std::vector<MessageWay> sends_, receives_;  // by peer
 };
 
 }  // namespace weft

@@ -103,32 +103,25 @@ RelayPart RelayCut::collective_part(const Call& call) {
 }
 
 // The next part of one way, at its place in the slot.
-void RelayCut::pair_part(uint64_t place, Way& way, RelayPart& part) const {
+void RelayCut::pair_part(uint64_t place, MessageWay& way, RelayPart& part) const {
     const uint64_t most = room() / ways_.size() / unit * unit;
-    const Call& call = way.calls[way.at];
-    const uint64_t bytes = call.count * size_of(call.type);
-    Call own = call;
+    const MessagePart next = way.next(most);
+    Call own = *next.call;
     own.type = DataType::uint8;
-    own.part_of = bytes;
-    own.count = std::min(most, bytes - way.done);
+    own.part_of = next.of;
+    own.count = next.width;
     own.send = own.recv = offset(place * most);
-    const auto user = reinterpret_cast<uint64_t>(call.is_send ? call.send : call.recv) + way.done;
-    if (own.count > 0) {
-        (call.is_send ? part.in : part.out)
-            .push_back({user, place * most, own.count, 1, own.count, own.count});
+    if (next.width > 0) {
+        (own.is_send ? part.in : part.out)
+            .push_back({next.user, place * most, next.width, 1, next.width, next.width});
     }
     part.calls.push_back(own);
-    way.done += own.count;
-    if (way.done == bytes) {
-        way.done = 0;
-        way.at++;
-    }
 }
 
 RelayPart RelayCut::round() {
     RelayPart part;
     for (size_t place = 0; place < ways_.size(); place++) {
-        if (ways_[place].at < ways_[place].calls.size()) {
+        if (!ways_[place].through()) {
             pair_part(place, ways_[place], part);
         }
     }

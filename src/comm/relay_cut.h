@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "src/comm/message_way.h"
 #include "src/comm/slot_rows.h"
 #include "src/exec/engine.h"
 
@@ -36,22 +37,16 @@ class RelayCut {
     std::optional<RelayPart> next();
 
   private:
-    // Messages to or from one peer, one after the other.
-    struct Way {
-        std::vector<Call> calls;
-        size_t at = 0;      // call
-        uint64_t done = 0;  // bytes of it
-    };
     RelayPart collective_part(const Call& call);
     RelayPart round();
-    void pair_part(uint64_t place, Way& way, RelayPart& part) const;
+    void pair_part(uint64_t place, MessageWay& way, RelayPart& part) const;
     uint64_t room() const;
 
     const RelayShape shape_;
     std::vector<Call> collectives_;
     size_t at_ = 0;
-    uint64_t done_ = 0;      // elements of the collective at_
-    std::vector<Way> ways_;  // by peer, receives and sends in turn
+    uint64_t done_ = 0;             // elements of the collective at_
+    std::vector<MessageWay> ways_;  // by peer, receives and sends in turn
     uint32_t slot_ = 0;
 };
 

@@ -141,6 +141,12 @@ class Job {
         }
     }
 
+    bool runs_out(int rank) {
+        return comes_true([&] {
+            return cuda->cuStreamQuery(streams[static_cast<size_t>(rank)]) == gpu::status::success;
+        });
+    }
+
     // Every rank in a thread of its own, which has the context current. False from any fails.
     void threads(const std::function<bool(int rank)>& body) {
         std::vector<std::thread> running;
@@ -169,6 +175,27 @@ class Job {
   public:
     std::vector<ncclComm_t> comms;
     std::vector<gpu::Stream> streams;  // one a rank
+};
+
+// A stream that goes no further until it is opened.
+class Gate {
+  public:
+    Gate(const Job& job, gpu::Stream stream) {
+        CUDA(job.cuda->cuLaunchHostFunc(
+            stream,
+            [](void* at) {
+                while (!static_cast<std::atomic<bool>*>(at)->load()) {
+                    std::this_thread::yield();
+                }
+            },
+            &open_));
+    }
+    Gate(const Gate&) = delete;
+    Gate& operator=(const Gate&) = delete;
+    void open() { open_ = true; }
+
+  private:
+    std::atomic<bool> open_{false};
 };
 
 // The warnings of the library, each a line.

@@ -52,21 +52,13 @@ TEST_CASE("an abort before the kernel has begun: it begins, and does nothing") {
     Job job(2);
     Buffers buffers(job, Coll::all_reduce, 5000);
     buffers.fill(0);
-    std::atomic<bool> go{false};
-    CUDA(job.cuda->cuLaunchHostFunc(
-        job.streams[0],
-        [](void* at) {
-            while (!static_cast<std::atomic<bool>*>(at)->load()) {
-                std::this_thread::yield();
-            }
-        },
-        &go));
+    Gate gate(job, job.streams[0]);
     NCCL(buffers.enqueue(0, job.streams[0]));
     // Returns although the stream is held up: it waits for nobody's stream.
     job.abort(0);
-    go = true;
+    gate.open();
     job.synchronize();
-    CHECK(buffers.output(0)[0] == static_cast<int32_t>(0xeeeeeeee));
+    CHECK(buffers.output(0)[0] == untouched);
     job.abort(1);
 }
 

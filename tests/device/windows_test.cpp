@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "include/weft/nccl_device.h"
-#include "include/weft/weft.h"
 #include "tests/device/calls.h"
 
 using namespace weft;
@@ -12,13 +11,6 @@ using namespace weft::test;
 namespace {
 
 constexpr uint64_t large = (1 << 20) / 4 + 77;  // elements: what is worth reading in place
-constexpr auto untouched = static_cast<int32_t>(0xeeeeeeee);
-
-uint64_t copied(ncclComm_t comm) {
-    weftStats_t stats = WEFT_STATS_INITIALIZER;
-    NCCL(weftCommStats(comm, &stats));
-    return stats.copiedBytes;
-}
 
 // Memory of ncclMemAlloc on every rank, and windows of it.
 class WindowJob : public Job {
@@ -200,7 +192,7 @@ TEST_CASE("in place, and ranks of one group on one stream", "[board]") {
     for (int rank = 0; rank < 3; rank++) {
         const int32_t* const own =
             job.memory[static_cast<size_t>(rank)] + static_cast<size_t>(rank) * large;
-        CHECK(std::count(own, own + large, want[rank]) == large);
+        CHECK(all_are(own, large, want[rank]));
     }
     CHECK(copied(job.comms[0]) == before);
 }
@@ -209,15 +201,7 @@ TEST_CASE("a call ends when all have read its memory", "[board]") {
     WindowJob job(2, room(2));
     const InWindow one(job, Coll::all_gather, large);
     one.fill(4);
-    std::atomic<bool> go{false};
-    CUDA(job.cuda->cuLaunchHostFunc(
-        job.streams[1],
-        [](void* at) {
-            while (!static_cast<std::atomic<bool>*>(at)->load()) {
-                std::this_thread::yield();
-            }
-        },
-        &go));
+    Gate gate(job, job.streams[1]);
     CHECK(one.enqueue(1));
     CHECK(one.enqueue(0));
     // What others read of rank 0 is used for something else as soon as its call is over.
@@ -225,7 +209,7 @@ TEST_CASE("a call ends when all have read its memory", "[board]") {
                                    job.streams[0]));
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     CHECK(job.cuda->cuStreamQuery(job.streams[0]) == gpu::status::not_ready);
-    go = true;
+    gate.open();
     job.synchronize();
     CHECK(one.output(0)[0] == 0x11111111);
     uint64_t wrong = 0;
@@ -239,34 +223,9 @@ TEST_CASE("a call ends when all have read its memory", "[board]") {
 
 TEST_CASE("16 replays of graphs on windows, one rank lagging behind", "[board]") {
     WindowJob job(3, large);
-    std::vector<gpu::Graph> graphs(3);
-    for (int32_t* const each : job.memory) {
-        std::fill_n(each, large, 1);
-    }
-    job.threads([&](int rank) {
-        const auto own = static_cast<size_t>(rank);
-        const gpu::Stream stream = job.streams[own];
-        bool well = job.cuda.fake->capture_begin(stream, gpu::capture_mode::thread_local_) ==
-                    gpu::status::success;
-        well = well && job.call(Coll::all_reduce, rank, job.memory[own], job.memory[own], large);
-        graphs[own] = job.cuda.fake->capture_end(stream);
-        return well && graphs[own] != nullptr;
-    });
-    int32_t want = 1;
-    for (int replay = 0; replay < 16; replay++) {
-        want *= 3;
-        CUDA(job.cuda.fake->graph_launch(graphs[0], job.streams[0]));
-        CUDA(job.cuda.fake->graph_launch(graphs[1], job.streams[1]));
-    }
-    for (int replay = 0; replay < 16; replay++) {
-        CUDA(job.cuda.fake->graph_launch(graphs[2], job.streams[2]));
-        CUDA(job.cuda->cuStreamSynchronize(job.streams[2]));
-    }
-    job.synchronize();
-    for (size_t rank = 0; rank < 3; rank++) {
-        CHECK(std::count(job.memory[rank], job.memory[rank] + large, want) == large);
-        job.cuda.fake->graph_destroy(graphs[rank]);
-    }
+    const uint64_t before = copied(job.comms[2]);
+    replay_lagging(job, job.memory, large);
+    CHECK(copied(job.comms[2]) == before);
 }
 
 TEST_CASE("places that differ between ranks are found before anything is stored", "[board]") {
@@ -296,7 +255,7 @@ TEST_CASE("places that differ between ranks are found before anything is stored"
         CHECK(Warnings().say(wrong.said));
         job.synchronize();
         for (const int32_t* const each : job.memory) {
-            CHECK(std::count(each, each + 5 * large, untouched) == 5 * large);
+            CHECK(all_are(each, 5 * large, untouched));
         }
         job.abort(0);
         job.abort(1);
@@ -321,8 +280,8 @@ TEST_CASE("memory that cannot be shared has no window on any rank, and works as 
         return job.call(Coll::all_reduce, rank, at, at, large);
     });
     job.synchronize();
-    CHECK(std::count(plain, plain + large, 7) == large);
-    CHECK(std::count(pooled, pooled + large, 7) == large);
+    CHECK(all_are(plain, large, 7));
+    CHECK(all_are(pooled, large, 7));
     CHECK(copied(job.comms[0]) == large * 4);
     job.drop(made);
     CUDA(job.cuda.fake->pool_free(pool, job.streams[0]));
@@ -414,10 +373,8 @@ TEST_CASE("an abort while a peer has yet to read: both streams run out", "[board
     CHECK(one.enqueue(0));  // the peer never comes
     CHECK(job.cuda->cuStreamQuery(job.streams[0]) == gpu::status::not_ready);
     job.abort(0);
-    CHECK(comes_true(
-        [&] { return job.cuda->cuStreamQuery(job.streams[0]) == gpu::status::success; }));
-    const int32_t* const other = one.output(0) + large;
-    CHECK(std::count(other, other + large, untouched) == large);
+    CHECK(job.runs_out(0));
+    CHECK(all_are(one.output(0) + large, large, untouched));
     job.abort(1);
 }
 

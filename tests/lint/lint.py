@@ -58,8 +58,8 @@ FOREIGN = [
     (r"infiniband/", ["tools/efa_device"]),
     (r"hwloc\.h", ["topology", "src/comm", "tools", "tests"]),
 ]
-# Include-only, and shared beyond its module: (header, who else may include it).
-SHARED = {("perf/launch_env.h", "tools")}
+# Shared beyond its module: (header, who else may include it). Include-only, or compiled by each with its own.
+SHARED = {("perf/launch_env.h", "tools"), ("perf/device.h", "tools")}
 # Planning and pricing are functions of their arguments: no clock, thread, socket or environment.
 PURE = ["src/plan", "src/tune", "src/sim"]
 IMPURE = r"chrono|thread|mutex|atomic|condition_variable|filesystem|fstream|random|unistd\.h|sys/.*|time\.h|ctime"

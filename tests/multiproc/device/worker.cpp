@@ -9,7 +9,6 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <string>
 #include <thread>
@@ -18,12 +17,13 @@
 
 #include "include/weft/nccl_device.h"
 #include "include/weft/weft.h"
-#include "src/gpu/context.h"
+#include "perf/device.h"
 #include "tests/fake_cuda/control.h"
 #include "tests/multiproc/rank.h"
 
 using namespace weft;
 using namespace weft::multiproc;
+using perf::Device;
 
 namespace {
 
@@ -32,60 +32,23 @@ double now() {
         .count();
 }
 
-// The driver as a program uses it: a context that is current, a stream, memory.
-class Device {
-  public:
-    Device() : driver_(load()), context_(retain(driver_)), guard_(push(driver_, context_)) {
-        done(driver_.cuStreamCreateWithPriority(&stream_, gpu::stream_flag::non_blocking, 0));
-    }
-    int32_t* take(size_t count) const {
-        gpu::Address address = 0;
-        done(driver_.cuMemAlloc(&address, count * sizeof(int32_t)));
-        return reinterpret_cast<int32_t*>(address);
-    }
-    cudaStream_t stream() const { return reinterpret_cast<cudaStream_t>(stream_); }
-    void give_back(const int32_t* memory) const {
-        done(driver_.cuMemFree(reinterpret_cast<gpu::Address>(memory)));
-    }
-    void synchronize() const { done(driver_.cuStreamSynchronize(stream_)); }
-    bool idle() const { return driver_.cuStreamQuery(stream_) == gpu::status::success; }
-    // What programs do beside the driver's calls that the library makes.
-    static FakeCudaControl& fake() {
-        void* const library = dlopen(std::getenv("WEFT_LIBCUDA"), RTLD_NOW | RTLD_NOLOAD);
-        void* const found = library != nullptr ? dlsym(library, "fake_cuda_control") : nullptr;
-        if (found == nullptr) {
-            fail("WEFT_LIBCUDA is not the stand-in");
-        }
-        return *static_cast<FakeCudaControl*>(found);
-    }
+void device_failed(const Error& error) {
+    fail("%s", error.what.c_str());
+}
 
-  private:
-    static void done(gpu::Status status) {
-        if (status != gpu::status::success) {
-            fail("the driver answers %d", status);
-        }
-    }
-    template <class T>
-    static T value(Result<T> result) {
-        if (!result.ok()) {
-            fail("%s", result.error().what.c_str());
-        }
-        return std::move(result).value();
-    }
-    static gpu::Driver load() { return value(gpu::driver_load(std::getenv("WEFT_LIBCUDA"))); }
-    static gpu::PrimaryContext retain(const gpu::Driver& driver) {
-        value(gpu::driver_init(driver));
-        return value(gpu::PrimaryContext::retain(driver, 0));
-    }
-    static gpu::ContextGuard push(const gpu::Driver& driver, const gpu::PrimaryContext& context) {
-        return value(gpu::ContextGuard::push(driver, context.get()));
-    }
+int32_t* take(const Device& device, size_t count) {
+    return reinterpret_cast<int32_t*>(device.take(count * sizeof(int32_t)));
+}
 
-    gpu::Driver driver_;
-    gpu::PrimaryContext context_;
-    gpu::ContextGuard guard_;
-    gpu::Stream stream_ = nullptr;
-};
+// What programs do beside the driver's calls that the library makes.
+FakeCudaControl& fake_found(const Device& device) {
+    void* const library = dlopen(device.driver().path.c_str(), RTLD_NOW | RTLD_NOLOAD);
+    void* const found = library != nullptr ? dlsym(library, "fake_cuda_control") : nullptr;
+    if (found == nullptr) {
+        fail("WEFT_LIBCUDA is not the stand-in");
+    }
+    return *static_cast<FakeCudaControl*>(found);
+}
 
 int32_t value_of(int rank, size_t i) {
     return static_cast<int32_t>(rank * 1000 + static_cast<int>(i % 997));
@@ -128,7 +91,7 @@ class Calls {
 
     void enqueue_windowed() {
         const auto n = static_cast<size_t>(env.rank_count), me = static_cast<size_t>(env.rank);
-        cudaStream_t const stream = device_.stream();
+        cudaStream_t const stream = device_.cuda_stream();
         const auto sum = [](size_t i) {
             int32_t total = 0;
             for (int rank = 0; rank < env.rank_count; rank++) {
@@ -160,7 +123,7 @@ class Calls {
     }
 
     void enqueue_others() {
-        cudaStream_t const stream = device_.stream();
+        cudaStream_t const stream = device_.cuda_stream();
         const int root = env.rank_count - 1;
         const size_t count = count_;
         add(
@@ -180,14 +143,14 @@ class Calls {
             });
     }
 
-    int32_t* take(size_t count) {
-        return window_ != nullptr ? std::exchange(window_, window_ + count) : device_.take(count);
+    int32_t* buffer(size_t count) {
+        return window_ != nullptr ? std::exchange(window_, window_ + count) : take(device_, count);
     }
 
     void add(const char* what, size_t in_blocks, size_t out_blocks, Want want,
              const std::function<ncclResult_t(const int32_t*, int32_t*)>& call) {
-        int32_t* const in = take(in_blocks * count_);
-        int32_t* const out = take(out_blocks * count_);
+        int32_t* const in = buffer(in_blocks * count_);
+        int32_t* const out = buffer(out_blocks * count_);
         for (size_t i = 0; i < in_blocks * count_; i++) {
             in[i] = value_of(env.rank, i);
         }
@@ -210,9 +173,9 @@ void mode_collectives(const Device& device, size_t count) {
 }
 
 void barrier(const Device& device) {
-    int32_t* const one = device.take(1);
+    int32_t* const one = take(device, 1);
     *one = 1;
-    ok(ncclAllReduce(one, one, 1, ncclInt, ncclSum, comm, device.stream()), "barrier");
+    ok(ncclAllReduce(one, one, 1, ncclInt, ncclSum, comm, device.cuda_stream()), "barrier");
     device.synchronize();
     if (*one != env.rank_count) {
         fail("the barrier summed %d of %d ranks", *one, env.rank_count);
@@ -249,7 +212,7 @@ void runs_out(const Device& device, const int32_t* data) {
 
 // A peer dies while this rank's stream waits for it: the error names it, the stream runs out.
 void mode_kill(const Device& device, int victim) {
-    int32_t* const data = device.take(100'000);
+    int32_t* const data = take(device, 100'000);
     std::fill_n(data, 100'000, 7);
     barrier(device);
     if (env.rank == victim) {
@@ -257,7 +220,8 @@ void mode_kill(const Device& device, int victim) {
         raise(SIGKILL);
     }
     const double begun = now();
-    ok(ncclAllReduce(data, data, 100'000, ncclInt, ncclSum, comm, device.stream()), "all_reduce");
+    ok(ncclAllReduce(data, data, 100'000, ncclInt, ncclSum, comm, device.cuda_stream()),
+       "all_reduce");
     const std::string text = failure_of("rank " + std::to_string(victim));
     runs_out(device, data);
     std::printf("result after %.2f s: %s\n", now() - begun, text.c_str());
@@ -267,13 +231,13 @@ void mode_kill(const Device& device, int victim) {
 
 // One rank's arguments are not those of the others: every rank hears of it, nothing is stored.
 void mode_mismatch(const Device& device) {
-    int32_t* const in = device.take(100'001);
-    int32_t* const out = device.take(100'001);
+    int32_t* const in = take(device, 100'001);
+    int32_t* const out = take(device, 100'001);
     std::fill_n(in, 100'001, 1);
     std::fill_n(out, 100'001, 7);
     barrier(device);
     const size_t count = env.rank == 1 ? 100'001 : 100'000;
-    ok(ncclAllReduce(in, out, count, ncclInt, ncclSum, comm, device.stream()), "all_reduce");
+    ok(ncclAllReduce(in, out, count, ncclInt, ncclSum, comm, device.cuda_stream()), "all_reduce");
     failure_of("mismatched arguments");
     runs_out(device, out);
     ok(ncclCommAbort(comm), "ncclCommAbort");
@@ -282,13 +246,13 @@ void mode_mismatch(const Device& device) {
 
 // The first rank gives up a call that nobody else makes.
 void mode_abort(const Device& device) {
-    int32_t* const data = device.take(100'000);
+    int32_t* const data = take(device, 100'000);
     std::fill_n(data, 100'000, 7);
     barrier(device);
     if (env.rank == 0) {
         // An abort also ends what others have not ended: the barrier.
         std::this_thread::sleep_for(std::chrono::milliseconds(200));
-        ok(ncclAllReduce(data, data, 100'000, ncclInt, ncclSum, comm, device.stream()),
+        ok(ncclAllReduce(data, data, 100'000, ncclInt, ncclSum, comm, device.cuda_stream()),
            "all_reduce");
     } else {
         failure_of("rank 0");
@@ -301,13 +265,14 @@ void mode_abort(const Device& device) {
 // Every rank replays its graph 16 times, in a row but for the last rank, which lags.
 void mode_replay(const Device& device) {
     constexpr size_t count = 120'000;  // by shares, where there are boards
-    int32_t* const data = device.take(count);
+    int32_t* const data = take(device, count);
     std::fill_n(data, count, 1);
     barrier(device);
-    FakeCudaControl& fake = device.fake();
-    auto* const stream = reinterpret_cast<gpu::Stream>(device.stream());
+    FakeCudaControl& fake = fake_found(device);
+    gpu::Stream const stream = device.stream();
     fake.capture_begin(stream, gpu::capture_mode::thread_local_);
-    ok(ncclAllReduce(data, data, count, ncclInt, ncclSum, comm, device.stream()), "all_reduce");
+    ok(ncclAllReduce(data, data, count, ncclInt, ncclSum, comm, device.cuda_stream()),
+       "all_reduce");
     gpu::Graph const graph = fake.capture_end(stream);
     int32_t want = 1;
     for (int replay = 0; replay < 16; replay++) {
@@ -373,10 +338,10 @@ void mode_windows(const Device& device) {
         ok(ncclMemAlloc(&memory, bytes), "ncclMemAlloc");
         window_use(device, static_cast<int32_t*>(memory), bytes);
         ok(ncclMemFree(memory), "ncclMemFree");
-        int32_t* const plain = device.take(bytes / 2);
+        int32_t* const plain = take(device, bytes / 2);
         window_use(device, plain, bytes);
         window_use(device, plain + 5, bytes + 8192);
-        device.give_back(plain);
+        device.give_back(reinterpret_cast<gpu::Address>(plain));
     }
 }
 
@@ -385,7 +350,7 @@ void mode_windows(const Device& device) {
 int main(int argc, char** argv) {
     env = launch_env_find();
     const std::string mode = argc > 1 ? argv[1] : "";
-    const Device device;
+    const Device device(device_failed, [](const gpu::Driver&, int) { return 0; });
     comm = comm_of_all();
     if (mode == "collectives" && argc == 3) {
         mode_collectives(device, std::stoul(argv[2]));

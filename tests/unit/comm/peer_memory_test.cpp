@@ -6,20 +6,13 @@
 
 #include "src/comm/handover.h"
 #include "src/gpu/user_memory.h"
-#include "tests/other_process.h"
 #include "tests/unit/gpu/places.h"
 #include "transports/memory.h"
 
 using namespace weft;
 using namespace weft::gpu;
-using test::letter_receive;
-using test::letter_send;
-using test::OtherProcess;
 
 namespace {
-
-constexpr size_t count = 3000;
-constexpr uint64_t unit = 2 << 20;  // the stand-in's granularity
 
 Nanos soon() {
     return clock_now() + 60 * nanos_per_s;

@@ -7,19 +7,12 @@
 #include <algorithm>
 #include <functional>
 
-#include "tests/other_process.h"
 #include "tests/unit/gpu/places.h"
 
 using namespace weft;
 using namespace weft::gpu;
-using test::letter_receive;
-using test::letter_send;
-using test::OtherProcess;
 
 namespace {
-
-constexpr size_t count = 3000;
-constexpr uint64_t unit = 2 << 20;  // the stand-in's granularity
 
 bool says(const std::string& text, const std::vector<std::string>& parts) {
     UNSCOPED_INFO(text);
@@ -308,10 +301,7 @@ bool ends_by_abort(const char* test) {
 // Memory of the program's own making, without access.
 struct Bare {
     explicit Bare(const Places& places) {
-        MemoryProperties wanted{};
-        wanted.type = allocation_type::pinned;
-        wanted.handle_types = handle_type::posix_descriptor;
-        wanted.location = {location_type::device, 0};
+        const MemoryProperties wanted = wanted_of(handle_type::posix_descriptor);
         REQUIRE(places->cuMemCreate(&handle, unit, &wanted, 0) == status::success);
         REQUIRE(places->cuMemAddressReserve(&address, unit, 0, 0, 0) == status::success);
         REQUIRE(places->cuMemMap(address, unit, 0, handle, 0) == status::success);

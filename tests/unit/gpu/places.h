@@ -1,5 +1,5 @@
-// Devices of the stand-in as tests of memory use them: contexts, a stream, the copying kernel.
-// Thread-bound. Lifetime: the stream goes with it.
+// Devices of the stand-in as tests of memory use them: contexts, a stream, the copying kernel; and
+// what is the same in all of these tests. Thread-bound. Lifetime: the stream goes with it.
 #pragma once
 
 #include <dirent.h>
@@ -12,9 +12,26 @@
 #include "src/gpu/context.h"
 #include "src/gpu/device/move.h"
 #include "src/gpu/images.h"
+#include "tests/other_process.h"
 #include "tests/unit/gpu/fake.h"
 
 namespace weft::gpu {
+
+using test::letter_receive;
+using test::letter_send;
+using test::OtherProcess;
+
+inline constexpr size_t count = 3000;      // of the numbers that tests write and look for
+inline constexpr uint64_t unit = 2 << 20;  // the stand-in's granularity
+
+// Memory of the first device, as a program asks for it.
+inline MemoryProperties wanted_of(int handle_types) {
+    MemoryProperties wanted{};
+    wanted.type = allocation_type::pinned;
+    wanted.handle_types = handle_types;
+    wanted.location = {location_type::device, 0};
+    return wanted;
+}
 
 class Places {
   public:

@@ -8,19 +8,12 @@
 
 #include "src/base/log_sink.h"
 #include "src/base/machine.h"
-#include "tests/other_process.h"
 #include "tests/unit/gpu/places.h"
 
 using namespace weft;
 using namespace weft::gpu;
-using test::letter_receive;
-using test::letter_send;
-using test::OtherProcess;
 
 namespace {
-
-constexpr size_t count = 3000;
-constexpr uint64_t unit = 2 << 20;  // the stand-in's granularity
 
 // Chunks mapped side by side in a larger range of addresses, as PyTorch's expandable segments are.
 class Segment {
@@ -38,10 +31,7 @@ class Segment {
     Segment& operator=(const Segment&) = delete;
 
     void map(Address at, uint64_t bytes) {
-        MemoryProperties wanted{};
-        wanted.type = allocation_type::pinned;
-        wanted.handle_types = types_;
-        wanted.location = {location_type::device, 0};
+        const MemoryProperties wanted = wanted_of(types_);
         MemoryHandle handle = 0;
         REQUIRE(places_->cuMemCreate(&handle, bytes, &wanted, 0) == status::success);
         REQUIRE(places_->cuMemMap(at, bytes, 0, handle, 0) == status::success);

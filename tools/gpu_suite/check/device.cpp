@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdlib>
 
 #include "tools/gpu_suite/check/outcome.h"
 
@@ -14,17 +13,38 @@ namespace weft::suite {
 
 namespace {
 
-template <class T>
-T value_of(Result<T> result) {
-    if (!result.ok()) {
-        fail("%s", result.error().what.c_str());
-    }
-    return std::move(result).value();
+constexpr perf::DeviceWords device_words{.retain = "retaining the context",
+                                         .push = "making the context current",
+                                         .stream = "making a stream",
+                                         .take = "allocating device memory",
+                                         .put = "copying to the device",
+                                         .get = "copying from the device",
+                                         .wait = "waiting for a stream"};
+
+void failed(const Error& error) {
+    fail("%s", error.what.c_str());
 }
 
-gpu::Driver driver_found() {
-    const char* path = std::getenv("WEFT_LIBCUDA");
-    return value_of(gpu::driver_load(path != nullptr ? path : ""));
+std::string name_of(const gpu::Driver& driver, int ordinal) {
+    char name[128] = {};
+    const Result<void> got = gpu::driver_check(
+        driver, driver.cuDeviceGetName(name, sizeof(name), ordinal), "the device's name");
+    if (!got.ok()) {
+        failed(got.error());
+    }
+    return name;
+}
+
+// Its facts are told before anything of it is used.
+perf::Device::Choice choice_of(int ordinal) {
+    return [ordinal](const gpu::Driver& driver, int count) {
+        if (ordinal >= count) {
+            fail("there is no device %d: the driver sees %d", ordinal, count);
+        }
+        value_set("device", name_of(driver, ordinal));
+        value_set("driver", gpu::version_text(driver.version));
+        return ordinal;
+    };
 }
 
 using Lookup = gpu::Status(const char*, void**, int, uint64_t, int*);
@@ -51,49 +71,20 @@ gpu::ProgramTable program_found(const std::string& path) {
 }  // namespace
 
 Device::Device(int ordinal)
-    : driver_(driver_found()), program_(program_found(driver_.path)), ordinal_(ordinal) {
-    const int count = value_of(gpu::driver_init(driver_));
-    if (ordinal >= count) {
-        fail("there is no device %d: the driver sees %d", ordinal, count);
-    }
-    char name[128] = {};
-    done(driver_.cuDeviceGetName(name, sizeof(name), ordinal), "the device's name");
-    name_ = name;
-    value_set("device", name_);
-    value_set("driver", gpu::version_text(driver_.version));
-    done(driver_.cuDevicePrimaryCtxRetain(&context_, ordinal), "retaining the context");
-    use();
-    copies_ = stream();
-}
-
-void Device::done(gpu::Status status, const char* what) const {
-    const Result<void> checked = gpu::driver_check(driver_, status, what);
-    if (!checked.ok()) {
-        fail("%s", checked.error().what.c_str());
-    }
+    : perf::Device(failed, choice_of(ordinal), device_words),
+      program_(program_found(driver().path)),
+      ordinal_(ordinal),
+      name_(name_of(driver(), ordinal)) {
 }
 
 void Device::use() const {
-    done(driver_.cuCtxPushCurrent(context_), "making the context current");
-}
-
-gpu::Stream Device::stream() const {
-    gpu::Stream made = nullptr;
-    done(driver_.cuStreamCreateWithPriority(&made, gpu::stream_flag::non_blocking, 0),
-         "making a stream");
-    return made;
-}
-
-gpu::Address Device::take(size_t bytes) const {
-    gpu::Address address = 0;
-    done(driver_.cuMemAlloc(&address, bytes > 0 ? bytes : 1), "allocating device memory");
-    return address;
+    done(driver().cuCtxPushCurrent(place().context), device_words.push);
 }
 
 uint64_t* Device::take_pinned(size_t words) const {
     void* memory = nullptr;
-    done(driver_.cuMemHostAlloc(&memory, words * 8,
-                                gpu::host_alloc_flag::portable | gpu::host_alloc_flag::mapped),
+    done(driver().cuMemHostAlloc(&memory, words * 8,
+                                 gpu::host_alloc_flag::portable | gpu::host_alloc_flag::mapped),
          "allocating pinned memory");
     auto* const taken = static_cast<uint64_t*>(memory);
     for (size_t i = 0; i < words; i++) {
@@ -102,44 +93,25 @@ uint64_t* Device::take_pinned(size_t words) const {
     return taken;
 }
 
-void Device::put(gpu::Address to, const void* from, size_t bytes) const {
-    if (bytes > 0) {
-        done(driver_.cuMemcpyAsync(to, reinterpret_cast<gpu::Address>(from), bytes, copies_),
-             "copying to the device");
-        synchronize(copies_);
-    }
-}
-
-void Device::get(void* to, gpu::Address from, size_t bytes) const {
-    if (bytes > 0) {
-        done(driver_.cuMemcpyAsync(reinterpret_cast<gpu::Address>(to), from, bytes, copies_),
-             "copying from the device");
-        synchronize(copies_);
-    }
-}
-
 void Device::fill(gpu::Address at, unsigned char byte, size_t bytes) const {
     if (bytes > 0) {
-        done(driver_.cuMemsetD8Async(at, byte, bytes, copies_), "filling device memory");
-        synchronize(copies_);
+        done(driver().cuMemsetD8Async(at, byte, bytes, stream()), "filling device memory");
+        synchronize();
     }
-}
-
-void Device::synchronize(gpu::Stream stream) const {
-    done(driver_.cuStreamSynchronize(stream), "waiting for a stream");
 }
 
 int Device::attribute(int number) const {
     int value = 0;
-    return driver_.cuDeviceGetAttribute(&value, number, ordinal_) == 0 ? value : -1;
+    return driver().cuDeviceGetAttribute(&value, number, ordinal_) == 0 ? value : -1;
 }
 
 gpu::Function Device::kernel(const char* name) const {
     if (module_ == nullptr) {
-        done(driver_.cuModuleLoadData(&module_, weft_kernels_suite), "loading the suite's kernels");
+        done(driver().cuModuleLoadData(&module_, weft_kernels_suite),
+             "loading the suite's kernels");
     }
     gpu::Function found = nullptr;
-    done(driver_.cuModuleGetFunction(&found, module_, name), name);
+    done(driver().cuModuleGetFunction(&found, module_, name), name);
     return found;
 }
 
@@ -147,8 +119,8 @@ void Device::launch_any(gpu::Function kernel, unsigned blocks, unsigned threads,
                         void* argument) const {
     void* arguments[] = {argument};
     // Blocks wait for each other.
-    done(driver_.cuLaunchCooperativeKernel(kernel, blocks, 1, 1, threads, 1, 1, 0, stream,
-                                           arguments),
+    done(driver().cuLaunchCooperativeKernel(kernel, blocks, 1, 1, threads, 1, 1, 0, stream,
+                                            arguments),
          "launching a kernel");
 }
 

@@ -48,7 +48,7 @@ constexpr uint64_t shared_bytes = 2 << 20;
 
 // As a peer would: memory of ours by its descriptor, written at one address and read at the other.
 Result<std::string> virtual_memory(const Device& device) {
-    if (!gpu::descriptors_supported(*device.operator->(), device.ordinal())) {
+    if (!gpu::descriptors_supported(device.driver(), device.ordinal())) {
         return std::string("driver or device have none");
     }
     const auto memory = TRY(gpu::ExportedMemory::create(device.place(), shared_bytes));
@@ -70,7 +70,7 @@ Result<std::string> ipc(const Device& device) {
         return std::string("the driver has no such function");
     }
     gpu::IpcHandle handle{};
-    TRY(gpu::driver_check(*device.operator->(),
+    TRY(gpu::driver_check(device.driver(),
                           device->cuIpcGetMemHandle(&handle, device.take(shared_bytes)),
                           "cuIpcGetMemHandle"));
     return std::string("gives a handle");
@@ -88,7 +88,7 @@ std::string memory_operations(const Device& device, bool captured) {
         return "the driver has no such functions";
     }
     std::string said = "works";
-    const gpu::Stream stream = device.stream();
+    const gpu::Stream stream = device.stream_make();
     uint64_t* const word = device.take_pinned(1);
     gpu::Address at = 0;
     device.done(device->cuMemHostGetDevicePointer(&at, word, 0), "the place of pinned memory");

@@ -60,11 +60,11 @@ Job::Job(const Device& device, const Options& options)
            "ncclCommInitRank");
     }
     ok(ncclGroupEnd(), "making the communicators");
-    const gpu::Stream shared = device.stream();
+    const gpu::Stream shared = device.stream_make();
     for (const ncclComm_t comm : comms_) {
         live_add(comm);
         const bool one = mode_ == Mode::gang && !options.streams;
-        streams_.push_back(one ? shared : device.stream());
+        streams_.push_back(one ? shared : device.stream_make());
     }
 }
 

@@ -71,7 +71,7 @@ uint64_t litmus_wrong(const Device& device, Litmus what, uint32_t threads, uint3
         }
         device.put(room.data, from.data(), from.size());
     }
-    const gpu::Stream stream = device.stream();
+    const gpu::Stream stream = device.stream_make();
     const LitmusLaunch launch{what,
                               rounds,
                               reinterpret_cast<uint64_t*>(room.words),
@@ -127,7 +127,7 @@ constexpr double giga = 1e9;
 
 // Read and written, of both ways.
 double engine_rate(const Device& device, uint64_t bytes, int rounds) {
-    const gpu::Stream stream = device.stream();
+    const gpu::Stream stream = device.stream_make();
     const gpu::Address from = device.take(bytes), to = device.take(bytes);
     std::vector<double> found;
     for (int round = 0; round < rounds + 1; round++) {
@@ -142,7 +142,7 @@ double engine_rate(const Device& device, uint64_t bytes, int rounds) {
 
 double kernel_rate(const Device& device, uint64_t bytes, uint32_t blocks, uint32_t ways,
                    int rounds) {
-    const gpu::Stream stream = device.stream();
+    const gpu::Stream stream = device.stream_make();
     const gpu::Address a = device.take(bytes), b = device.take(bytes);
     const gpu::Address c = device.take(bytes), d = device.take(bytes);
     const CopyLaunch launch{{a, c}, {b, d}, bytes, blocks, ways};
@@ -160,7 +160,7 @@ double kernel_rate(const Device& device, uint64_t bytes, uint32_t blocks, uint32
 }
 
 double reduce_rate(const Device& device, uint64_t bytes, uint32_t blocks, int rounds) {
-    const gpu::Stream stream = device.stream();
+    const gpu::Stream stream = device.stream_make();
     ReduceLaunch launch{};
     launch.count = bytes / 2;
     launch.blocks = blocks;

@@ -250,7 +250,7 @@ void pooled_memory(const Device& device, Pair& pair) {
         return;
     }
     gpu::Address memory = 0;
-    const gpu::Stream stream = device.stream();
+    const gpu::Stream stream = device.stream_make();
     device.done(device.program().cuMemAllocAsync(&memory, range_bytes, stream), "memory of a pool");
     device.synchronize(stream);
     const auto made = pair.exports().get(memory, range_bytes);

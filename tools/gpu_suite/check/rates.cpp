@@ -30,7 +30,7 @@ double fastest(Job& job, const Buffers& buffers, int rounds) {
 
 double copy_rate(const Device& device, uint64_t bytes, int rounds) {
     const gpu::Address from = device.take(bytes), to = device.take(bytes);
-    const gpu::Stream stream = device.stream();
+    const gpu::Stream stream = device.stream_make();
     double best = 0;
     for (int round = 0; round < rounds + 2; round++) {
         Stopwatch watch(device, stream);
