@@ -446,6 +446,7 @@ RankStats Communicator::stats() const {
         stats.counters.ops.copied_bytes +=
             parts_.streamed != nullptr ? parts_.streamed->copied_bytes() : 0;
         // Calls, not the parts that a relay makes of them.
+        stats.counters.ops.late_reports += device_late_reports_.load(std::memory_order_relaxed);
         if (on_device()) {
             stats.counters.ops.ops = device_ops_.load(std::memory_order_relaxed);
         }

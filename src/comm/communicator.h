@@ -156,6 +156,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     bool quiet();
     void device_poll();
     void device_watch_arm();
+    void device_late_look(DeviceSide& side);
     void device_stop();
     struct Ending;
     Ending end_locked(CommState state, const Error& cause);
@@ -194,6 +195,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
     std::atomic<bool> device_watched_{false};
     std::atomic<uint64_t> device_ops_{0};
+    std::atomic<uint64_t> device_late_reports_{0};
+    // Of the service thread: how launches stood when one went on last, and when that was reported.
+    uint64_t device_state_ = 0;
+    Nanos device_moved_ = 0, device_reported_ = 0;
 
     // Written once, before state_ becomes ready. The group dies first: its callbacks end.
     CommParts parts_;

@@ -176,6 +176,42 @@ std::optional<Error> DeviceBoard::poll(uint32_t) {
                              ours.c_str(), names_[end.peer].c_str(), theirs.c_str()));
 }
 
+// Whoever has neither laid its part open nor read ours. Of one that is ahead the word is there; all
+// have arrived when these words are cleared, and then who has not left is late.
+bool DeviceBoard::is_late(uint32_t peer) const {
+    const DeviceWord* const words = memory_->words();
+    const auto none = [&](uint32_t word) { return word_load(words[word]) == 0; };
+    for (uint32_t slot = 0; slot < BoardLayout::slots; slot++) {
+        if (none(layout_.left(slot, peer)) && none(layout_.arrived(slot, peer)) &&
+            none(layout_.reduced(slot, peer))) {
+            return true;
+        }
+    }
+    for (uint32_t half = 0; half < BoardLayout::halves; half++) {
+        if (none(layout_.taken(peer, half))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+std::optional<DeviceSide::Standing> DeviceBoard::standing(uint32_t) {
+    Standing found;
+    for (uint32_t word = 0; word < layout_.word_count(); word++) {
+        found.state = found.state * 31 + word_load(memory_->words()[word]);
+    }
+    found.state = found.state * 31 + launches_ended();
+    for (uint32_t peer = 0; peer < layout_.ranks(); peer++) {
+        if (peer != rank() && is_late(peer)) {
+            found.waits_for += (found.waits_for.empty() ? "" : ", ") + names_[peer];
+        }
+    }
+    if (found.waits_for.empty()) {
+        found.waits_for = "a message, or what stands before it on its own stream";
+    }
+    return found;
+}
+
 // ---- words
 
 void DeviceBoard::streams_let_go() {

@@ -56,6 +56,7 @@ class DeviceBoard : public DeviceStreamed {
     Result<BoardPeer> reach(const std::string& note, Nanos deadline);
 
     std::optional<Error> poll(uint32_t) override;
+    std::optional<Standing> standing(uint32_t) override;
     void serve(Shard& shard, std::function<void(const Error&)> failed) override;
     std::string way() const override;
     uint64_t copied_bytes() const override { return copied_bytes_; }
@@ -78,6 +79,7 @@ class DeviceBoard : public DeviceStreamed {
     Result<void> allocate(bool exported);
     Own& own() const { return *static_cast<Own*>(memory_->head()); }
     void streams_let_go() override;
+    bool is_late(uint32_t peer) const;
     gpu::Address own_at(uint64_t offset) const { return own_device_ + offset; }
     gpu::Address word_at(const BoardPeer& peer, uint32_t word) const;
 

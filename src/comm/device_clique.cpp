@@ -44,6 +44,10 @@ Result<void> DeviceClique::connect(uint32_t rank, std::vector<std::string> names
     return {};
 }
 
+std::optional<DeviceSide::Standing> DeviceClique::standing(uint32_t rank) {
+    return Standing{ranks_[rank]->ended_count(), claims_.waits_for(rank)};
+}
+
 bool DeviceClique::idle() const {
     const std::lock_guard lock(mutex_);
     // Every rank is asked, for that is what makes it take back what has ended.

@@ -34,6 +34,7 @@ class DeviceClique : public DeviceSide {
     bool rank_idle(uint32_t rank) override { return ranks_[rank]->idle(); }
     bool in_graphs(uint32_t rank) override { return ranks_[rank]->in_graphs(); }
     std::optional<Error> poll(uint32_t rank) override { return ranks_[rank]->poll(names_); }
+    std::optional<Standing> standing(uint32_t rank) override;
     bool idle() const override;
 
     StreamClaims& claims() { return claims_; }

@@ -160,6 +160,7 @@ void DeviceRank::reap() {
             });
         if (over) {
             stuck_tell(ends);
+            ended_++;
         }
         for (void* part : flight.parts) {
             if (over) {
@@ -184,6 +185,12 @@ std::optional<Error> DeviceRank::poll(std::span<const std::string> names) {
         }
     }
     return {};
+}
+
+uint64_t DeviceRank::ended_count() {
+    const std::lock_guard lock(flights_mutex_);
+    reap();
+    return ended_;
 }
 
 bool DeviceRank::idle() {

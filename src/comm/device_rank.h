@@ -59,6 +59,8 @@ class DeviceRank {
     bool idle();
     // A graph holds one of its launches.
     bool in_graphs();
+    // Launches that have ended, but for those in graphs.
+    uint64_t ended_count();
 
     // --- under the mutex
     std::mutex mutex;
@@ -120,6 +122,7 @@ class DeviceRank {
     std::mutex flights_mutex_;
     gpu::Arena arena_;
     std::list<Flight> flights_;
+    uint64_t ended_ = 0;
     std::list<Known> known_;  // the last used first
 };
 

@@ -34,6 +34,8 @@ class DeviceRelay : public DeviceStreamed {
     ~DeviceRelay() override;
 
     std::optional<Error> poll(uint32_t) override { return {}; }
+    // The host engine says it.
+    std::optional<Standing> standing(uint32_t) override { return {}; }
     void serve(Shard& shard, std::function<void(const Error&)> failed) override;
     std::string way() const override;
     void leave() override;

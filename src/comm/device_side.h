@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "src/base/result.h"
 #include "src/gpu/seat.h"
@@ -24,6 +25,13 @@ class DeviceSide {
     virtual bool in_graphs(uint32_t rank) = 0;
     // What its kernels have found.
     virtual std::optional<Error> poll(uint32_t rank) = 0;
+    // For reports of lateness, while launches of the rank are under way: what changes whenever one
+    // has gone on, and what it waits for. Nothing: that is reported elsewhere.
+    struct Standing {
+        uint64_t state = 0;
+        std::string waits_for;
+    };
+    virtual std::optional<Standing> standing(uint32_t rank) = 0;
     // Nothing is under way: its end waits for nothing.
     virtual bool idle() const = 0;
 };

@@ -108,6 +108,7 @@ class DeviceStreamed : public DeviceSide {
     virtual void launch_announced() {}
     // Whoever waits goes on.
     virtual void streams_let_go() = 0;
+    uint64_t launches_ended() const { return word_load(head_->ended); }
     // Under state_mutex_.
     void wake();
     bool stopped() const;

@@ -1,5 +1,8 @@
 // What kernels leave in pinned memory, looked for by the service thread while some run.
+#include <algorithm>
+
 #include "src/base/log.h"
+#include "src/base/settings.h"
 #include "src/comm/communicator.h"
 #include "src/comm/process.h"
 
@@ -70,10 +73,30 @@ void Communicator::device_poll() {
         fail(*found, true);
         return;
     }
+    device_late_look(*side);
     // Cleared before the last look: a launch after it arms the watch again.
     device_watched_ = false;
     if ((!side->rank_idle(own) || side->in_graphs(own)) && !device_watched_.exchange(true)) {
         device_watch_arm();
+    }
+}
+
+// Lateness is reported, never fatal: ranks legitimately arrive minutes late.
+void Communicator::device_late_look(DeviceSide& side) {
+    const Nanos limit = settings().late_report_s * nanos_per_s,
+                now = Process::get().reactor().now();
+    const auto own = static_cast<uint32_t>(rank());
+    const auto found = limit > 0 && !side.rank_idle(own) ? side.standing(own) : std::nullopt;
+    if (!found || found->state != device_state_ || device_moved_ == 0) {
+        device_state_ = found ? found->state : 0;
+        device_moved_ = found ? now : 0;
+        device_reported_ = 0;
+    } else if (now - std::max(device_moved_, device_reported_) >= limit) {
+        device_reported_ = now;
+        device_late_reports_++;
+        LOG(warn, coll, "%s: no progress for %lld s on device memory: it waits for %s",
+            name().c_str(), static_cast<long long>((now - device_moved_) / nanos_per_s),
+            found->waits_for.c_str());
     }
 }
 

@@ -33,6 +33,23 @@ Result<void> StreamClaims::check(const Launch& launch, std::span<const Launch> t
     return {};
 }
 
+std::string StreamClaims::waits_for(uint32_t rank) {
+    const std::lock_guard lock(mutex_);
+    const uint64_t own = ranks_[rank].collectives;
+    std::string late;
+    for (const Rank& other : ranks_) {
+        if (other.collectives < own) {
+            late +=
+                format("%s%s, which has made %llu collectives of %llu", late.empty() ? "" : ", ",
+                       other.name.c_str(), static_cast<unsigned long long>(other.collectives),
+                       static_cast<unsigned long long>(own));
+        }
+    }
+    return late.empty()
+               ? "a message's partner, or what stands before it on the streams of the ranks"
+               : late;
+}
+
 Result<std::vector<StreamClaims::Last>> StreamClaims::claim(std::span<const Launch> launches) {
     const std::lock_guard lock(mutex_);
     for (const Launch& launch : launches) {

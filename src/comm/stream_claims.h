@@ -39,6 +39,9 @@ class StreamClaims {
     // stands before theirs on their stream and waits for it.
     Result<std::vector<Last>> claim(std::span<const Launch> launches);
 
+    // Whom a rank's collectives wait for: those of this process that have made fewer.
+    std::string waits_for(uint32_t rank);
+
   private:
     struct Rank {
         bool joined = false;

@@ -345,6 +345,55 @@ void mode_windows(const Device& device) {
     }
 }
 
+// Every process has two ranks of one communicator, of one thread, on a stream each.
+void mode_double(const Device& device) {
+    ncclUniqueId id;
+    if (env.rank == 0) {
+        ok(ncclGetUniqueId(&id), "ncclGetUniqueId");
+    }
+    const gpu::Address told = device.take(sizeof(id));
+    device.put(told, &id, sizeof(id));
+    auto* const at = reinterpret_cast<void*>(told);
+    ok(ncclBroadcast(at, at, sizeof(id), ncclUint8, 0, comm, device.cuda_stream()), "broadcast");
+    device.synchronize();
+    device.get(&id, told, sizeof(id));
+
+    constexpr size_t count = 400'000;
+    const int ranks = 2 * env.rank_count;
+    ncclComm_t comms[2];
+    gpu::Stream streams[2];
+    int32_t* memory[2];
+    ok(ncclGroupStart(), "ncclGroupStart");
+    for (int i = 0; i < 2; i++) {
+        ok(ncclCommInitRank(&comms[i], ranks, id, 2 * env.rank + i), "ncclCommInitRank");
+    }
+    ok(ncclGroupEnd(), "ncclGroupEnd");
+    for (int i = 0; i < 2; i++) {
+        streams[i] = device.stream_make();
+        memory[i] = take(device, count);
+        std::fill_n(memory[i], count, 2 * env.rank + i + 1);
+    }
+    int32_t want = ranks * (ranks + 1) / 2;
+    for (int round = 0; round < 3; round++, want *= ranks) {
+        ok(ncclGroupStart(), "ncclGroupStart");
+        for (int i = 0; i < 2; i++) {
+            ok(ncclAllReduce(memory[i], memory[i], count, ncclInt, ncclSum, comms[i],
+                             reinterpret_cast<cudaStream_t>(streams[i])),
+               "all_reduce");
+        }
+        ok(ncclGroupEnd(), "ncclGroupEnd");
+        for (int i = 0; i < 2; i++) {
+            device.synchronize(streams[i]);
+            if (std::count(memory[i], memory[i] + count, want) != count) {
+                fail("round %d: element 0 is %d, not %d", round, memory[i][0], want);
+            }
+        }
+    }
+    for (ncclComm_t each : comms) {
+        ok(ncclCommDestroy(each), "ncclCommDestroy");
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -364,10 +413,12 @@ int main(int argc, char** argv) {
         mode_replay(device);
     } else if (mode == "windows") {
         mode_windows(device);
+    } else if (mode == "double") {
+        mode_double(device);
     } else {
         fail(
             "usage: device-worker collectives COUNT | kill RANK | mismatch | abort | replay | "
-            "windows");
+            "windows | double");
     }
     if (comm != nullptr) {
         ok(ncclCommDestroy(comm), "ncclCommDestroy");
