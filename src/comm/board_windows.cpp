@@ -4,6 +4,7 @@
 
 #include "src/base/log.h"
 #include "src/comm/process.h"
+#include "src/comm/window_note.h"
 
 namespace weft {
 
@@ -13,17 +14,16 @@ Result<WindowOffer> WindowOffer::make(gpu::Seat& seat, const WindowRange& range,
     WindowOffer offer;
     offer.range = range;
     offer.exported = TRY(seat.exports().get(range.address, range.bytes));
-    ByteWriter writer;
-    writer.u8(range.symmetric ? 1 : 0).raw(offer.exported->note.encode());
+    WindowNote note{range.symmetric, offer.exported->note, {}};
     if (exported) {
         const std::shared_ptr<Handover> desk = TRY(Process::get().handover());
         std::vector<Fd> descriptors = TRY(offer.exported->descriptors());
         for (Fd& descriptor : descriptors) {
             offer.offers.push_back(desk->offer(std::move(descriptor)));
-            writer.raw(offer.offers.back()->ticket().encode());
+            note.tickets.push_back(offer.offers.back()->ticket());
         }
     }
-    offer.note = writer.take();
+    offer.note = note.encode();
     return offer;
 }
 
@@ -50,21 +50,18 @@ Result<std::shared_ptr<BoardWindow>> BoardWindow::make(std::shared_ptr<gpu::Seat
 
 // What the next rank has told.
 Result<void> BoardWindow::reach(const std::string& note, Nanos deadline) {
-    ByteReader reader(note);
-    const uint8_t symmetric = TRY(reader.u8());
-    gpu::UserNote theirs = TRY(gpu::UserNote::read(reader));
-    all_symmetric_ = all_symmetric_ && symmetric != 0;
-    common_bytes_ = std::min(common_bytes_, theirs.bytes);
+    WindowNote theirs = TRY(WindowNote::decode(note));
+    all_symmetric_ = all_symmetric_ && theirs.symmetric;
+    common_bytes_ = std::min(common_bytes_, theirs.memory.bytes);
     std::vector<Fd> descriptors;
-    if (seat_->imports().needs_descriptors(theirs)) {
-        for (size_t i = 0; i < theirs.descriptor_count(); i++) {
-            const HandoverTicket ticket = TRY(HandoverTicket::read(reader));
+    if (seat_->imports().needs_descriptors(theirs.memory)) {
+        for (const HandoverTicket& ticket : theirs.tickets) {
             descriptors.push_back(TRY(handover_ask(ticket, deadline)));
         }
     }
     const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(seat_->driver(), seat_->context()));
-    peers_.push_back(TRY(seat_->imports().get(theirs, std::move(descriptors))));
-    notes_.push_back(std::move(theirs));
+    peers_.push_back(TRY(seat_->imports().get(theirs.memory, std::move(descriptors))));
+    notes_.push_back(std::move(theirs.memory));
     return {};
 }
 
