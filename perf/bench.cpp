@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "perf/collective.h"
 #include "perf/device.h"
@@ -16,20 +17,23 @@ namespace {
 // image.
 class Buffer {
   public:
-    Buffer(Memory memory, const Device* device, size_t bytes, int rank)
-        : memory_(memory), device_(device) {
-        bytes = std::max<size_t>((bytes + 4095) / 4096 * 4096, 4096);
-        if (memory == Memory::library) {
-            call_check(ncclMemAlloc(&data_, bytes), "ncclMemAlloc", rank);
-        } else if (data_ = std::aligned_alloc(4096, bytes); !data_) {
+    Buffer(const Options& options, const Device* device, size_t bytes, int rank)
+        : memory_(options.memory),
+          windows_(options.local_register == LocalRegister::windows),
+          device_(device),
+          bytes_(std::max<size_t>((bytes + 4095) / 4096 * 4096, 4096)) {
+        if (memory_ == Memory::library) {
+            data_ = library_take(rank);
+        } else if (data_ = std::aligned_alloc(4096, bytes_); !data_) {
             std::fprintf(stderr, "weft-perf: no memory for %zu bytes; lower -e or --rotate\n",
-                         bytes);
+                         bytes_);
             std::_Exit(1);
         }
-        std::memset(data_, 0, bytes);
-        if (memory == Memory::device) {
-            there_ = device->take(bytes);
-            device->put(there_, data_, bytes);
+        std::memset(data_, 0, bytes_);
+        if (memory_ == Memory::device) {
+            there_ = windows_ ? reinterpret_cast<gpu::Address>(library_take(rank))
+                              : device->take(bytes_);
+            device->put(there_, data_, bytes_);
         }
     }
     ~Buffer() {
@@ -38,7 +42,9 @@ class Buffer {
         } else {
             std::free(data_);
         }
-        if (there_ != 0) {
+        if (there_ != 0 && windows_) {
+            ncclMemFree(call_at(0));
+        } else if (there_ != 0) {
             device_->give_back(there_);
         }
     }
@@ -49,6 +55,7 @@ class Buffer {
     uint8_t* call_at(size_t offset) const {
         return there_ != 0 ? reinterpret_cast<uint8_t*>(there_) + offset : at(offset);
     }
+    size_t bytes() const { return bytes_; }
     // The first bytes, written before calls and read after them.
     void written(size_t bytes) const {
         if (there_ != 0) {
@@ -62,10 +69,52 @@ class Buffer {
     }
 
   private:
+    void* library_take(int rank) const {
+        void* taken = nullptr;
+        call_check(ncclMemAlloc(&taken, bytes_), "ncclMemAlloc", rank);
+        return taken;
+    }
+
     Memory memory_;
+    bool windows_;  // what calls use is the library's
     const Device* device_;
+    size_t bytes_;
     void* data_ = nullptr;
     gpu::Address there_ = 0;  // on the device; 0: not there
+};
+
+// What the library was told of a buffer, until its end. Windows are made by all ranks together.
+class BufferRegistration {
+  public:
+    BufferRegistration(LocalRegister asked, ncclComm_t comm, const Buffer& buffer, int rank)
+        : comm_(comm), rank_(rank) {
+        if (asked == LocalRegister::buffers) {
+            call_check(ncclCommRegister(comm, buffer.call_at(0), buffer.bytes(), &handle_),
+                       "ncclCommRegister", rank);
+        } else if (asked == LocalRegister::windows) {
+            call_check(ncclCommWindowRegister(comm, buffer.call_at(0), buffer.bytes(), &window_,
+                                              NCCL_WIN_COLL_SYMMETRIC),
+                       "ncclCommWindowRegister", rank);
+        }
+    }
+    ~BufferRegistration() {
+        if (handle_ != nullptr) {
+            call_check(ncclCommDeregister(comm_, handle_), "ncclCommDeregister", rank_);
+        }
+        if (window_ != nullptr) {
+            call_check(ncclCommWindowDeregister(comm_, window_), "ncclCommWindowDeregister", rank_);
+        }
+    }
+    BufferRegistration(const BufferRegistration&) = delete;
+    BufferRegistration& operator=(const BufferRegistration&) = delete;
+    // Something came of it.
+    bool made() const { return handle_ != nullptr || window_ != nullptr; }
+
+  private:
+    ncclComm_t comm_;
+    int rank_;
+    void* handle_ = nullptr;
+    ncclWindow_t window_ = nullptr;
 };
 
 struct Case {
@@ -81,11 +130,19 @@ class Bench {
           comm_(comm),
           place_(place),
           device_(device),
-          send_(options.memory, device, buffer_bytes(), place.rank),
-          recv_(options.memory, device, buffer_bytes(), place.rank),
-          small_(options.memory, device, 2 * sizeof(double), place.rank) {}
+          send_(options, device, buffer_bytes(), place.rank),
+          recv_(options, device, buffer_bytes(), place.rank),
+          small_(options, device, 2 * sizeof(double), place.rank) {
+        for (const Buffer* buffer : {&send_, &recv_}) {
+            registered_.push_back(std::make_unique<BufferRegistration>(options.local_register, comm,
+                                                                       *buffer, place.rank));
+        }
+    }
 
+    bool registered() const { return registered_[0]->made() && registered_[1]->made(); }
     std::vector<Row> run();
+    // The last call: no rank frees what another still has in a window.
+    void deregister();
 
   private:
     // What a row may use of a buffer; the guard lies behind it.
@@ -112,6 +169,7 @@ class Bench {
     Buffer send_;
     Buffer recv_;
     Buffer small_;  // a number of this rank, and of all
+    std::vector<std::unique_ptr<BufferRegistration>> registered_;  // of both
     size_t element_bytes_ = 0;
     std::vector<Pattern> inputs_;   // by rank; of this rank only when the values are reduced
     std::vector<Pattern> reduced_;  // one, or none when only data moves
@@ -144,6 +202,13 @@ std::vector<Row> Bench::run() {
         }
     }
     return rows;
+}
+
+void Bench::deregister() {
+    registered_.clear();
+    if (options_.local_register != LocalRegister::none) {
+        sum_over_ranks(0);
+    }
 }
 
 void Bench::patterns_make(const Case& test) {
@@ -308,14 +373,17 @@ int64_t Bench::sum_over_ranks(int64_t own) {
 
 std::vector<Row> bench_run(const Options& options, ncclComm_t comm, RankPlace place,
                            const Device* device) {
+    Bench bench(options, comm, place, device);
     if (place.rank == 0) {
         int library = 0;
         call_check(ncclGetVersion(&library), "ncclGetVersion", place.rank);
         std::printf("# weft-perf nccl-headers=%d nccl-library=%d\n", NCCL_VERSION_CODE, library);
-        std::fputs(table_header(options, place.rank_count).c_str(), stdout);
+        std::fputs(table_header(options, place.rank_count, bench.registered()).c_str(), stdout);
         std::fflush(stdout);
     }
-    return Bench(options, comm, place, device).run();
+    std::vector<Row> rows = bench.run();
+    bench.deregister();
+    return rows;
 }
 
 }  // namespace weft::perf

@@ -143,6 +143,15 @@ constexpr Flag flags[] = {
     {nullptr, "--mem",
      "KIND   lib (ncclMemAlloc), malloc, or device: CUDA memory, a stream a rank (lib)",
      [](Text text, Options* o) { return memory_read(text, &o->memory); }},
+    {"-R", "--local_register",
+     "N      buffers: 0 not registered, 1 by ncclCommRegister, 2 in symmetric windows,\n"
+     "                              taken by ncclMemAlloc (0)",
+     [](Text text, Options* o) {
+         int number = 0;
+         const bool ok = int_read(text, 0, &number) && number <= 2;
+         o->local_register = static_cast<LocalRegister>(number);
+         return ok;
+     }},
     {nullptr, "--rotate", "SIZE   walk through this much memory, so that data is cold (0)",
      [](Text text, Options* o) { return size_read(text, &o->rotate_bytes); }},
     {nullptr, "--json", "FILE   rank 0 writes the rows there too",
@@ -194,6 +203,9 @@ bool collective_read(std::string_view text, Options* options) {
 std::string values_disagree(const Options& options) {
     if (options.bytes_max < options.bytes_min) {
         return "-b is larger than -e";
+    }
+    if (options.local_register == LocalRegister::windows && options.memory == Memory::heap) {
+        return "-R 2 takes buffers by ncclMemAlloc: leave --mem malloc out";
     }
     return {};
 }

@@ -28,6 +28,8 @@ bool collective_has_root(Collective collective);
 
 enum class Memory { library, heap, device };
 enum class Average : int { rank0, mean, min, max };
+// What the library is told of the send and receive buffers before the calls.
+enum class LocalRegister : int { none, buffers, windows };
 
 struct Options {
     Collective collective = Collective::all_reduce;
@@ -44,6 +46,7 @@ struct Options {
     int threads = 1;
     Average average = Average::mean;
     Memory memory = Memory::library;
+    LocalRegister local_register = LocalRegister::none;
     size_t rotate_bytes = 0;
     std::string json_file;
 

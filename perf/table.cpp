@@ -82,18 +82,23 @@ Bandwidth bandwidth(Collective collective, int rank_count, size_t bytes, double 
     return {rate, rate};
 }
 
-std::string table_header(const Options& options, int rank_count) {
+std::string table_header(const Options& options, int rank_count, bool registered) {
     std::string out = text("# Collective test starting: %s\n", collective_name(options.collective));
     const std::string step = options.step_factor > 0 ? text("%g(factor)", options.step_factor)
                                                      : text("%zu(bytes)", options.step_bytes);
     out += text(
         "# ranks %d nThread %d minBytes %zu maxBytes %zu step: %s warmup iters: %d iters: %d"
-        " validation: %d memory: %s\n#\n",
+        " validation: %d memory: %s\n",
         rank_count, options.threads, options.bytes_min, options.bytes_max, step.c_str(),
         options.warmups, options.iterations, options.checks,
         options.memory == Memory::library  ? "lib"
         : options.memory == Memory::device ? "device"
                                            : "malloc");
+    if (options.local_register != LocalRegister::none) {
+        const bool windows = options.local_register == LocalRegister::windows;
+        out += text("# %s: %s\n", windows ? "windows" : "registered", registered ? "yes" : "no");
+    }
+    out += "#\n";
     out += text("# %10s  %12s  %8s  %6s  %6s  %31s  %31s\n", "", "", "", "", "",
                 "out-of-place            ", "in-place              ");
     out += text("# %10s  %12s  %8s  %6s  %6s", "size", "count", "type", "redop", "root");

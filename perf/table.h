@@ -32,7 +32,8 @@ struct Bandwidth {
 };
 Bandwidth bandwidth(Collective collective, int rank_count, size_t bytes, double time_us);
 
-std::string table_header(const Options& options, int rank_count);
+// `registered`: what the options ask for came about.
+std::string table_header(const Options& options, int rank_count, bool registered);
 std::string table_row(Collective collective, int rank_count, const Row& row);
 std::string table_footer(Collective collective, int rank_count, const std::vector<Row>& rows);
 std::string rows_json(Collective collective, int rank_count, int host_count,

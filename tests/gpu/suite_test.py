@@ -133,6 +133,30 @@ def case_dead(into):
     check(ran.status == 1, "status 0")
 
 
+def windows_fail(why, *arguments, **env):
+    done = run([os.path.join(BUILD, "tools", "gpu_suite", "weft-gpu-check"), *arguments], WEFT_LIBCUDA=DRIVER, WEFT_DEVICE="cuda", **{"WEFT_DEVICE_BOARD": "1", **env})
+    check(done.returncode == 1 and why in done.stdout.splitlines()[-1], f"{arguments} {env}: not found: {why}")
+
+
+def case_windows(into):
+    """Right ones pass. Wrong bytes, windows that are not there and calls that do not use them are found."""
+    ran = suite(into, "--stage", "correct", "--only", "windows *")
+    names = [f"windows {how}" for how in ("gang", "threads", "2 processes")]
+    check([one["test"] for one in ran.records] == names and ran.status == 0, f"{[(one['test'], one['why']) for one in ran.records]}")
+    check(all(one["values"]["cases"] == 14 for one in ran.records), "not every collective in both kinds of memory, in place and out of it")
+    ran = suite(into, "--stage", "fast", "--only", "rates *windows*")
+    values = ran.of("rates 4M windows, 2 processes")[0]["values"]
+    check(ran.status == 0 and all(values[f"{coll}{where}_us"] > 0 for coll in ("all_gather", "all_reduce", "reduce_scatter") for where in ("", "_windows")), f"{values}")
+    ran = suite(into, "--stage", "correct", "--only", "windows [g2]*", FAKE_CUDA_WRONG="2")
+    for name in ("windows gang", "windows 2 processes"):
+        check("1 of 150001 elements are wrong" in ran.of(name)[-1]["why"], f"{ran.of(name)[-1]}")
+    windows_fail("there is no window of", "windows", "--count", "150001", NCCL_WIN_ENABLE="0")
+    windows_fail("there is no window of", "rates", "--bytes", "4M", "--windows", "program", WEFT_DEVICE_RELAY="1", WEFT_DEVICE_BOARD="0")
+    # Too small to be read in place.
+    windows_fail("all_reduce in windows of memory of the library copied 1600 bytes", "windows", "--count", "100")
+    windows_fail("all_gather in windows was copied", "rates", "--bytes", "64K", "--windows", "library")
+
+
 def case_clients(into):
     ran = suite(into, "--stage", "clients")
     check(ran.of("loaded library")[0]["result"] == "pass" and ran.of("loaded library")[0]["values"]["file"].endswith("libnccl.so.2"), "not preloaded")
@@ -180,10 +204,10 @@ def case_texts(into):
     check(bars[0]["value"] == 0.45 and not bars[0]["met"], f"not held to the best copy of the run: {bars}")
     path = os.path.join(into, "results.jsonl")
     with open(path, "w", encoding="utf-8") as out:
-        for one in (record("litmus", "pass"), record("abort", "hang"), record("graph gang", "pass", gpu=False)):
+        for one in (record("litmus", "pass"), record("abort", "hang"), record("windows gang", "pass"), record("graph gang", "pass", gpu=False)):
             out.write(json.dumps(one) + "\n")
     made = page.page_of(page.records_of([path]))
-    for wanted in ("| litmus tests of mem.h, copies at every alignment | - | yes | 1 tests, 2030-01-02 |", "| 1 of 1 failed, 2030-01-02 |",
+    for wanted in ("| litmus tests of mem.h, copies at every alignment | - | yes | 1 tests, 2030-01-02 |", "| what is read where | yes | 1 tests, 2030-01-02 |", "| 1 of 1 failed, 2030-01-02 |",
                    "graphs that outlive a communicator | - | yes | never |", "- abort (2030-01-02): hang"):
         check(wanted in made, f"the page lacks {wanted}")
 

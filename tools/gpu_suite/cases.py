@@ -78,6 +78,13 @@ def correct(name, mode="gang", ranks=2, coll="all_reduce", **more):
     return check(name, *arguments, env=WAYS.get(mode, {}), kind=f"{coll} {mode}", processes=ranks if how == "process" else 1, **more)
 
 
+def windows(name, mode="gang", ranks=3, count=150001):
+    """What can be read in place, in windows and after them, large enough that it is; one process by boards, or one a rank."""
+    processes = ranks if mode == "process" else 1
+    return check(name, "windows", "--ranks", ranks, "--count", count, "--mode", mode, env={} if processes > 1 else BOARD, kind="windows", processes=processes,
+                 deadline=60)
+
+
 def probe(quick):
     rounds = 20 if quick else 1000
     copy = ["--bytes", "4M", "--rounds", "2"] if quick else []
@@ -128,6 +135,8 @@ def correct_stage(quick):
             case.arguments.append("--all")
             cases.append(case)
     cases = cases[:1] if quick else cases
+    cases += [windows("windows gang"), windows("windows threads", mode="threads"), windows("windows 2 processes", mode="process", ranks=2)]
+    cases += [] if quick else [windows("windows 4 processes", mode="process", ranks=4, count=1000003)]
     for one in pairs.select(FACTORS, allowed)[:6 if quick else None]:
         name = " ".join(str(one[key]) for key in ("coll", "type", "op", "count", "ranks", "mode")) + (" in place" if one["in_place"] else "")
         cases.append(correct(name, **one))
@@ -141,11 +150,19 @@ def rate_bars(least):
     return [(f"{coll}_ratio", "least", least) for coll in ("all_gather", "all_reduce", "reduce_scatter")]
 
 
+def rates_in_windows(bytes_, ranks, *more):
+    """Of processes, without windows and in them."""
+    bars = [(f"{coll}_windows_gain", "least", 1) for coll in ("all_gather", "all_reduce", "reduce_scatter")]
+    return check(f"rates {bytes_} windows, {ranks} processes", "rates", "--bytes", bytes_, "--ranks", ranks, "--mode", "process", "--windows", "library", *more,
+                 processes=ranks, deadline=90, bars=bars)
+
+
 def fast(quick):
     if quick:
         return [check("copy", "copy", "--bytes", "1M", "--rounds", "2"),
                 check("latency", "latency", "--ranks", "2", "--rounds", "4", bars=[("eager_us", "most", 12)]),
-                check("rates 1M", "rates", "--bytes", "1M", "--ranks", "2", "--rounds", "1", bars=rate_bars(0.75))]
+                check("rates 1M", "rates", "--bytes", "1M", "--ranks", "2", "--rounds", "1", bars=rate_bars(0.75)),
+                rates_in_windows("4M", 2, "--rounds", "1")]
     copy_bars = [("reduce_8_bf16_ratio", "least", 0.85), ("two_blocks_each_way_GBps", "least", 50)]
     cases = [check("copy", "copy", deadline=60, bars=copy_bars),
              check("latency", "latency", "--ranks", "8", deadline=60, bars=[("eager_us", "most", 12), ("graph_us", "most", 6)]),
@@ -156,6 +173,7 @@ def fast(quick):
         cases.append(check(f"rates {bytes_}", "rates", "--bytes", bytes_, "--ranks", "8", deadline=90))
     cases.append(check("rates 64M board", "rates", "--bytes", "64M", "--ranks", "8", env=BOARD, deadline=60))
     cases.append(check("rates 64M relay", "rates", "--bytes", "64M", "--ranks", "2", env=RELAY, deadline=90))
+    cases += [rates_in_windows("64M", 4), rates_in_windows("8M", 4)]
     return cases
 
 

@@ -22,6 +22,7 @@ RAN = [
      "cutting a call into parts, places, kernels", "yes", ["board *", "processes ?", "graph board", "abort board"]),
     ("by way of host memory: all of the above, one process with one or two devices, processes on a host, between virtual hosts; a killed peer",
      "cutting a call into parts", "yes", ["relay *", "processes * relay", "graph relay", "abort relay"]),
+    ("windows: one process, processes on a host; graphs, aborts, places that differ, memory of every kind, nonblocking", "what is read where", "yes", ["windows *"]),
     ("memory of another process: the library's and a program's, both kinds of handles", "-", "yes", ["memory of processes"]),
     ("litmus tests of mem.h, copies at every alignment", "-", "yes", ["litmus"]),
 ]

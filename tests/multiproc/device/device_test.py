@@ -64,6 +64,17 @@ def case_perf():
     assert perf("all_reduce", "-b", "64", "-e", "64", WEFT_PERF_CORRUPT="1").returncode == 1
 
 
+def case_registered():
+    """Its buffers in windows, where there are some, and registered by each rank alone."""
+    asked = {"1": "registered: yes", "2": "windows: yes" if PLACE == "host" else "windows: no"}
+    for collective in ("all_gather", "alltoall"):
+        for register, said in asked.items():
+            done = perf(collective, "-b", "4K", "-e", "4M", "-f", "1024", "-R", register)
+            assert done.returncode == 0, f"{collective}: exit status {done.returncode}"
+            assert "Out of bounds values : 0 OK" in done.stdout, f"{collective}: nothing was checked"
+            assert f"# {said}\n" in done.stdout, f"{collective} -R {register}: the header does not say '{said}'"
+
+
 def main():
     if PLACE == "virtual":
         probe = subprocess.run([RUN, "-n", "1", "--hosts", "1", "--require-hosts", "--", "true"], env=clean(),

@@ -68,6 +68,25 @@ class Table(unittest.TestCase):
         self.assertEqual([row[4] for row in rows(done.stdout)], ["0", "1", "2"])
 
 
+class Registered(unittest.TestCase):
+    """On host memory, where there are no windows, and that is said."""
+
+    def text(self, *words, **extra):
+        done = start([RUN, "-n", "2", "--", PERF, "all_gather", "-b", "1K", "-e", "1M", "-f", "1024", "-n", "2", *words], **extra)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual([row[8] for row in rows(done.stdout)], ["0", "0"])
+        return done.stdout
+
+    def test_the_header_says_what_came_about(self):
+        self.assertIn("\n# registered: yes\n", self.text("-R", "1"))
+        self.assertIn("\n# registered: yes\n", self.text("-R", "1", "--mem", "malloc"))
+        self.assertIn("\n# registered: no\n", self.text("-R", "1", NCCL_LOCAL_REGISTER="0"))
+        self.assertIn("\n# windows: no\n", self.text("-R", "2"))
+        for text in (self.text(), self.text("-R", "0")):
+            self.assertNotIn("registered", text)
+            self.assertNotIn("windows", text)
+
+
 class Json(unittest.TestCase):
     def test_schema(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -186,6 +205,8 @@ class BadInput(unittest.TestCase):
         self.refused(perf("all_reduce", "--fast"), "--fast")
         self.refused(perf("all_reduce", "-b", "8x"), "8x")
         self.refused(perf("all_reduce", "-b", "8M", "-e", "8K"), "-b")
+        self.refused(perf("all_reduce", "-R", "3"), "'3' is not a value for option -R")
+        self.refused(perf("all_reduce", "-R", "2", "--mem", "malloc"), "ncclMemAlloc")
         self.refused(perf("broadcast", "-t", "2", "-r", "2"), "root 2")
 
     def test_a_launcher_without_a_meeting_point(self):

@@ -53,6 +53,15 @@ TEST_CASE("the flags of nccl-tests, in all their spellings") {
     CHECK(options.threads == 4);
     CHECK(options.json_file == "out.json");
     CHECK(options.memory == Memory::heap);
+    CHECK(options.local_register == LocalRegister::none);
+}
+
+TEST_CASE("how buffers are registered, as nccl-tests has it") {
+    const auto asked = [](const char* text) { return parse({"all_gather", text}).local_register; };
+    CHECK(asked("-R0") == LocalRegister::none);
+    CHECK(asked("-R1") == LocalRegister::buffers);
+    CHECK(asked("--local_register=2") == LocalRegister::windows);
+    CHECK(parse({"all_gather", "-R", "2", "--mem", "device"}).error.empty());
 }
 
 TEST_CASE("every collective by name, also by its nccl-tests program name") {
@@ -96,6 +105,10 @@ TEST_CASE("bad options give one line") {
         {"all_reduce", "-g", "2"},
         {"all_reduce", "-a", "4"},
         {"all_reduce", "--mem", "gpu"},
+        {"all_reduce", "-R", "3"},
+        {"all_reduce", "-R", "-1"},
+        {"all_reduce", "-R", "yes"},
+        {"all_reduce", "-R", "2", "--mem", "malloc"},
         {"all_reduce", "-b", "8M", "-e", "4M"},
         {"all_reduce", "all_gather"},
         {"all_shuffle"},

@@ -58,7 +58,7 @@ TEST_CASE("a row has thirteen fields, whatever was measured") {
 
 TEST_CASE("header and footer are comments") {
     const std::string text =
-        table_header({}, 8) + table_footer(Collective::reduce, 8, {row_checked()});
+        table_header({}, 8, false) + table_footer(Collective::reduce, 8, {row_checked()});
     std::istringstream in(text);
     for (std::string line; std::getline(in, line);) {
         CHECK(line.substr(0, 1) == "#");
@@ -67,6 +67,20 @@ TEST_CASE("header and footer are comments") {
     CHECK(text.find("# Avg bus bandwidth    : ") != std::string::npos);
     CHECK(text.find("# Collective test concluded: reduce") != std::string::npos);
     CHECK(table_footer(Collective::reduce, 8, {}).find("values : 0 OK") != std::string::npos);
+}
+
+TEST_CASE("the header says what became of registered buffers") {
+    const auto has = [](LocalRegister asked, bool registered, const char* line) {
+        Options options;
+        options.local_register = asked;
+        return table_header(options, 2, registered).find(line) != std::string::npos;
+    };
+    CHECK(has(LocalRegister::windows, true, "\n# windows: yes\n#\n"));
+    CHECK(has(LocalRegister::windows, false, "\n# windows: no\n#\n"));
+    CHECK(has(LocalRegister::buffers, true, "\n# registered: yes\n#\n"));
+    CHECK(has(LocalRegister::buffers, false, "\n# registered: no\n#\n"));
+    CHECK_FALSE(has(LocalRegister::none, false, "windows"));
+    CHECK_FALSE(has(LocalRegister::none, false, "registered"));
 }
 
 TEST_CASE("JSON") {

@@ -3,7 +3,6 @@
 #include <cstring>
 #include <thread>
 
-#include "include/weft/weft.h"
 #include "tools/gpu_suite/check/commands.h"
 #include "tools/gpu_suite/check/job.h"
 #include "tools/gpu_suite/check/outcome.h"
@@ -12,28 +11,12 @@ namespace weft::suite {
 
 namespace {
 
-uint64_t operations_of(const Job& job) {
-    uint64_t total = 0;
-    for (int rank = job.first(); rank < job.end(); rank++) {
-        weftStats_t stats = WEFT_STATS_INITIALIZER;
-        ok(weftCommStats(job.comm(rank), &stats), "weftCommStats");
-        total += stats.ops;
-    }
-    return total;
-}
-
 // Some rounds with other inputs, so that nothing old can pass for new.
 void rounds_check(Job& job, const Options& what) {
     Buffers buffers(job, what);
     const int rounds = what.rounds > 0 ? what.rounds : 2;
     for (int round = 0; round < rounds; round++) {
-        const auto salt = static_cast<uint64_t>(round) + 1;
-        buffers.fill(salt);
-        job.each([&](int rank, gpu::Stream stream) {
-            return buffers.call(rank, job.comm(rank), stream);
-        });
-        job.synchronize();
-        buffers.check(salt);
+        buffers.round_check(static_cast<uint64_t>(round) + 1);
     }
 }
 
@@ -61,7 +44,7 @@ int cross(Job& job, Options what) {
 void correct(const Device& device, const Options& options) {
     Job job(device, options);
     deadline_set(options.deadline_s, Job::unlock);
-    const uint64_t before = options.foreign ? 0 : operations_of(job);
+    const uint64_t before = options.foreign ? 0 : counted(job, &weftStats_t::ops);
     int cases = 1;
     if (options.all) {
         cases = cross(job, options);
@@ -71,7 +54,7 @@ void correct(const Device& device, const Options& options) {
         finish(Verdict::skip, "an average over these ranks is not exact");
     }
     value_set("cases", cases);
-    if (!options.foreign && options.count > 0 && operations_of(job) == before) {
+    if (!options.foreign && options.count > 0 && counted(job, &weftStats_t::ops) == before) {
         fail("the library's counters did not move");
     }
     job.close();

@@ -13,6 +13,7 @@ void litmus(const Device& device, const Options& options);
 void memory(const Device& device, const Options& options);
 void copy_rates(const Device& device, const Options& options);
 void correct(const Device& device, const Options& options);
+void windows(const Device& device, const Options& options);
 void graph(const Device& device, const Options& options);
 void abort_waiting(const Device& device, const Options& options);
 void rates(const Device& device, const Options& options);

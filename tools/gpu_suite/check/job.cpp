@@ -43,6 +43,16 @@ void ok(ncclResult_t result, const char* what) {
     }
 }
 
+uint64_t counted(const Job& job, uint64_t weftStats_t::*counter) {
+    uint64_t total = 0;
+    for (int rank = job.first(); rank < job.end(); rank++) {
+        weftStats_t stats = WEFT_STATS_INITIALIZER;
+        ok(weftCommStats(job.comm(rank), &stats), "weftCommStats");
+        total += stats.*counter;
+    }
+    return total;
+}
+
 ncclDataType_t nccl_type(DataType type) {
     return static_cast<ncclDataType_t>(type);
 }
@@ -112,17 +122,42 @@ void Job::synchronize() const {
     }
 }
 
-Buffers::Buffers(const Job& job, const Options& what)
+namespace {
+
+// Input and output one behind the other, each at a multiple of 16.
+uint64_t input_room(const Options& what) {
+    const uint64_t bytes =
+        what.count * size_of(what.type) * reference::blocks_of(what.coll, what.ranks).input;
+    return (bytes + 15) / 16 * 16;
+}
+
+uint64_t output_room(const Options& what) {
+    return what.count * size_of(what.type) * reference::blocks_of(what.coll, what.ranks).output;
+}
+
+gpu::Address memory_take(const Device& device, InWindows windows, uint64_t bytes) {
+    if (windows != InWindows::library) {
+        return device.take(bytes);
+    }
+    void* taken = nullptr;
+    ok(ncclMemAlloc(&taken, bytes), "ncclMemAlloc");
+    return reinterpret_cast<gpu::Address>(taken);
+}
+
+}  // namespace
+
+Buffers::Buffers(Job& job, const Options& what)
     : job_(job),
       what_(what),
       shape_{what.coll, what.ranks, what.root, what.count},
-      blocks_(reference::blocks_of(what.coll, what.ranks)) {
+      blocks_(reference::blocks_of(what.coll, what.ranks)),
+      bytes_(input_room(what) + output_room(what) + 64) {
     const uint64_t block = what.count * size_of(what.type);
     for (int rank = job.first(); rank < job.end(); rank++) {
         const uint64_t input = block * blocks_.input, output = block * blocks_.output;
-        const gpu::Address at = job.device().take(input + output + 64);
+        const gpu::Address at = memory_take(job.device(), what.windows, bytes_);
         taken_.push_back(at);
-        One one{at, at + (input + 15) / 16 * 16};
+        One one{at, at + input_room(what)};
         if (what.in_place) {
             const auto own = static_cast<uint64_t>(rank) * block;
             one.output = input > output ? at + own : at;
@@ -138,16 +173,55 @@ Buffers::Buffers(const Job& job, const Options& what)
         }
         ops_.push_back(op);
     }
+    if (what.windows != InWindows::none) {
+        windows_make();
+    }
+}
+
+void Buffers::windows_make() {
+    windows_.resize(taken_.size());
+    job_.each([&](int rank, gpu::Stream) {
+        const auto own = static_cast<size_t>(rank - job_.first());
+        return ncclCommWindowRegister(job_.comm(rank), reinterpret_cast<void*>(taken_[own]), bytes_,
+                                      &windows_[own], NCCL_WIN_COLL_SYMMETRIC);
+    });
+    for (const ncclWindow_t window : windows_) {
+        if (window == nullptr) {
+            fail("there is no window of %llu bytes of memory of the %s",
+                 static_cast<unsigned long long>(bytes_), to_string(what_.windows));
+        }
+    }
+}
+
+void Buffers::windows_drop() {
+    if (windows_.empty()) {
+        return;
+    }
+    for (size_t i = 0; i < windows_.size(); i++) {
+        ok(ncclCommWindowDeregister(job_.comm(job_.first() + static_cast<int>(i)), windows_[i]),
+           "ncclCommWindowDeregister");
+    }
+    windows_.clear();
+    job_.each([&](int rank, gpu::Stream stream) {
+        void* const at = reinterpret_cast<void*>(taken_[static_cast<size_t>(rank - job_.first())]);
+        return ncclAllReduce(at, at, 1, ncclInt32, ncclSum, job_.comm(rank), cuda_stream(stream));
+    });
+    job_.synchronize();
 }
 
 Buffers::~Buffers() {
+    windows_drop();
     for (size_t i = 0; i < ops_.size(); i++) {
         if (what_.op == RedOp::pre_mul_sum) {
             ncclRedOpDestroy(ops_[i], job_.comm(job_.first() + static_cast<int>(i)));
         }
     }
     for (const gpu::Address at : taken_) {
-        job_.device()->cuMemFree(at);
+        if (what_.windows == InWindows::library) {
+            ncclMemFree(reinterpret_cast<void*>(at));
+        } else {
+            job_.device()->cuMemFree(at);
+        }
     }
 }
 
@@ -221,6 +295,13 @@ void Buffers::check(uint64_t salt) const {
     for (int rank = job_.first(); rank < job_.end(); rank++) {
         check_rank(rank, salt);
     }
+}
+
+void Buffers::round_check(uint64_t salt) {
+    fill(salt);
+    job_.each([&](int rank, gpu::Stream stream) { return call(rank, job_.comm(rank), stream); });
+    job_.synchronize();
+    check(salt);
 }
 
 }  // namespace weft::suite

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "include/weft/nccl.h"
+#include "include/weft/weft.h"
 #include "tools/gpu_suite/check/device.h"
 #include "tools/gpu_suite/check/options.h"
 #include "tools/gpu_suite/check/reference.h"
@@ -40,15 +41,18 @@ class Job {
 };
 
 void ok(ncclResult_t result, const char* what);
+// Of all ranks here together.
+uint64_t counted(const Job& job, uint64_t weftStats_t::*counter);
 ncclDataType_t nccl_type(DataType type);
 inline cudaStream_t cuda_stream(gpu::Stream stream) {
     return reinterpret_cast<cudaStream_t>(stream);
 }
 
-// The buffers of one collective, in and out of place, with their expected content.
+// The buffers of one collective, in and out of place, with their expected content; in windows or
+// not. Where windows are asked for and not made the test ends.
 class Buffers {
   public:
-    Buffers(const Job& job, const Options& what);
+    Buffers(Job& job, const Options& what);
     ~Buffers();
     Buffers(const Buffers&) = delete;
     Buffers& operator=(const Buffers&) = delete;
@@ -56,6 +60,10 @@ class Buffers {
     ncclResult_t call(int rank, ncclComm_t comm, gpu::Stream stream) const;
     // Ends the test at the first element that is not what it must be.
     void check(uint64_t salt) const;
+    // Filled, called on every rank and checked.
+    void round_check(uint64_t salt);
+    // By all ranks together: no memory goes that another rank still has in a window.
+    void windows_drop();
 
   private:
     struct One {
@@ -63,17 +71,20 @@ class Buffers {
     };
     One& of(int rank) { return ranks_[static_cast<size_t>(rank - job_.first())]; }
     const One& of(int rank) const { return ranks_[static_cast<size_t>(rank - job_.first())]; }
+    void windows_make();
     uint64_t input_bits(int rank, uint64_t i, uint64_t salt) const;
     std::optional<uint64_t> output_bits(int rank, uint64_t i, uint64_t salt) const;
     void check_rank(int rank, uint64_t salt) const;
     bool raw() const { return !reference::reduces(what_.coll); }
 
-    const Job& job_;
+    Job& job_;
     const Options what_;
     const reference::Shape shape_;
     const reference::Blocks blocks_;
+    const uint64_t bytes_;  // of a rank's memory, the same on all
     std::vector<One> ranks_;
     std::vector<gpu::Address> taken_;
+    std::vector<ncclWindow_t> windows_;
     std::vector<ncclRedOp_t> ops_;
 };
 

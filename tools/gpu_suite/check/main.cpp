@@ -20,7 +20,7 @@ struct Command {
 constexpr Command commands[] = {{"facts", facts},         {"health", health},   {"litmus", litmus},
                                 {"copy", copy_rates},     {"correct", correct}, {"graph", graph},
                                 {"abort", abort_waiting}, {"memory", memory},   {"rates", rates},
-                                {"latency", latency}};
+                                {"latency", latency},     {"windows", windows}};
 
 int version_print() {
     int version = 0;

@@ -6,9 +6,10 @@ namespace weft::suite {
 
 const char* const usage =
     "usage: weft-gpu-check COMMAND [OPTION...]\n"
-    "  facts health litmus memory copy correct graph abort rates latency version\n"
+    "  facts health litmus memory copy correct windows graph abort rates latency version\n"
     "  --device N --deadline S --ranks N --rank R --root R --count N --coll NAME --type NAME\n"
     "  --op NAME --mode gang|threads|process --in-place --streams --bytes SIZE --rounds N --all\n"
+    "  --windows none|library|program (whose memory lies in symmetric windows)\n"
     "  --foreign (libnccl is another's)\n"
     "The last line is RESULT {...}; exit status 0 passed, 1 failed, 3 hung, 77 not possible "
     "here.\n";
@@ -26,6 +27,7 @@ enum Which {
     type,
     op,
     mode,
+    windows,
     in_place,
     streams,
     bytes,
@@ -44,6 +46,7 @@ const option longs[] = {{"device", required_argument, nullptr, device},
                         {"type", required_argument, nullptr, type},
                         {"op", required_argument, nullptr, op},
                         {"mode", required_argument, nullptr, mode},
+                        {"windows", required_argument, nullptr, windows},
                         {"in-place", no_argument, nullptr, in_place},
                         {"streams", no_argument, nullptr, streams},
                         {"bytes", required_argument, nullptr, bytes},
@@ -93,6 +96,10 @@ Result<void> apply_what(Options& into, int which, const std::string& text) {
             return {};
         case mode:
             into.mode = TRY(mode_read(text));
+            return {};
+        case windows:
+            into.windows =
+                TRY(named<InWindows>("--windows", text, static_cast<int>(InWindows::program)));
             return {};
         case count:
             into.count =
@@ -144,6 +151,11 @@ Result<void> apply(Options& into, int which, const std::string& text) {
 }
 
 }  // namespace
+
+const char* to_string(InWindows windows) {
+    constexpr const char* names[] = {"none", "library", "program"};
+    return names[static_cast<int>(windows)];
+}
 
 Result<Options> options_of(int argc, char** argv) {
     Options made;

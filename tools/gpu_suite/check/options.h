@@ -14,6 +14,10 @@ namespace weft::suite {
 // process each (this one is `rank`).
 enum class Mode : uint8_t { gang, threads, process };
 
+// Whose memory the buffers are that lie in symmetric windows; none: they lie in no windows.
+enum class InWindows : uint8_t { none, library, program };
+const char* to_string(InWindows windows);
+
 struct Options {
     std::string command;
     int device = 0;
@@ -26,6 +30,7 @@ struct Options {
     DataType type = DataType::int32;
     RedOp op = RedOp::sum;
     Mode mode = Mode::gang;
+    InWindows windows = InWindows::none;
     bool in_place = false;
     bool streams = false;  // a gang on one stream a rank, not one stream for all
     uint64_t bytes = 0;    // of rates; 0: the command's own

@@ -47,6 +47,26 @@ double moved(Coll coll, double bytes, int ranks) {
     return coll == Coll::reduce_scatter ? (ranks + 1) * bytes : 2.0 * ranks * bytes;
 }
 
+// Seconds of a call; in windows it has nothing to copy.
+double seconds_of(Job& job, const Options& what, int rounds) {
+    const Buffers buffers(job, what);
+    const bool counts = what.windows != InWindows::none;
+    const uint64_t before = counts ? counted(job, &weftStats_t::copiedBytes) : 0;
+    const double seconds = fastest(job, buffers, rounds);
+    if (counts && counted(job, &weftStats_t::copiedBytes) != before) {
+        fail("%s in windows was copied onto boards", to_string(what.coll));
+    }
+    return seconds;
+}
+
+// Its time, and its rate by itself and against the best copy.
+void rate_set(const std::string& name, double bytes, double seconds, double copy) {
+    const double rate = bytes / seconds / giga;
+    value_set(name + "_us", seconds / micro);
+    value_set(name + "_GBps", rate);
+    value_set(name + "_ratio", rate / copy);
+}
+
 }  // namespace
 
 void rates(const Device& device, const Options& options) {
@@ -64,13 +84,17 @@ void rates(const Device& device, const Options& options) {
         const uint64_t block =
             coll == Coll::all_reduce ? bytes : bytes / static_cast<uint64_t>(what.ranks);
         what.count = block / size_of(what.type);
-        const Buffers buffers(job, what);
-        const double seconds = fastest(job, buffers, rounds);
-        const double rate = moved(coll, static_cast<double>(bytes), what.ranks) / seconds / giga;
+        const double total = moved(coll, static_cast<double>(bytes), what.ranks);
         const std::string name = to_string(coll);
-        value_set(name + "_us", seconds / micro);
-        value_set(name + "_GBps", rate);
-        value_set(name + "_ratio", rate / copy);
+        what.windows = InWindows::none;
+        const double seconds = seconds_of(job, what, rounds);
+        rate_set(name, total, seconds, copy);
+        if (options.windows != InWindows::none) {
+            what.windows = options.windows;
+            const double in_windows = seconds_of(job, what, rounds);
+            rate_set(name + "_windows", total, in_windows, copy);
+            value_set(name + "_windows_gain", seconds / in_windows);
+        }
     }
     job.close();
 }
