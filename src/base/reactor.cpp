@@ -19,6 +19,7 @@
 #include "src/base/handle.h"
 #include "src/base/log.h"
 #include "src/base/result.h"
+#include "src/base/thread.h"
 
 namespace weft {
 
@@ -98,15 +99,9 @@ EpollReactor::EpollReactor()
     ASSERT(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) == 0);
     event.data.u64 = timer_id;
     ASSERT(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, timer_.get(), &event) == 0);
-    // The thread inherits the mask: signals stay the application's, none is ever handled here.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     const Lock lock(mutex_);  // the thread starts after its id is known
-    thread_ = std::thread([this] { loop(); });
+    thread_ = thread_start("weft-service", [this] { loop(); });
     thread_id_ = thread_.get_id();
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 EpollReactor::~EpollReactor() {
@@ -246,7 +241,6 @@ void EpollReactor::run_watches(Lock& lock, const epoll_event* events, int count)
 }
 
 void EpollReactor::loop() {
-    pthread_setname_np(pthread_self(), "weft-service");
     Lock lock(mutex_);
     std::array<epoll_event, 64> events;
     while (!stop_) {

@@ -1,10 +1,10 @@
 // How ranks agree to use boards, when all have made theirs.
 #include <algorithm>
-#include <thread>
 
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/settings.h"
+#include "src/base/thread.h"
 #include "src/comm/device_build.h"
 #include "src/comm/device_relay.h"
 #include "src/comm/process.h"
@@ -13,6 +13,7 @@ namespace weft {
 
 namespace {
 
+// Work that calls CUDA goes aside; what it returns to comes on the service thread.
 class Vote : public std::enable_shared_from_this<Vote> {
   public:
     Vote(BoardVote vote, DeviceParts parts, StreamedMade done)
@@ -26,12 +27,10 @@ class Vote : public std::enable_shared_from_this<Vote> {
             LOG(info, init, "%s has no board: %s",
                 vote_.names[static_cast<size_t>(vote_.at.rank)].c_str(), parts_.why.c_str());
         }
-        on_thread([self = shared_from_this()] { self->reach_all(); });
+        thread_aside([self = shared_from_this()] { self->reach_all(); });
     }
 
   private:
-    // Work that calls CUDA; what it returns to comes on the service thread.
-    static void on_thread(std::function<void()> work) { std::thread(std::move(work)).detach(); }
     std::shared_ptr<Communicator> initialising() const {
         auto comm = vote_.comm.lock();
         return comm && comm->state() == CommState::initialising ? comm : nullptr;
@@ -105,7 +104,7 @@ class Vote : public std::enable_shared_from_this<Vote> {
             LOG(info, init, "calls on device memory go by way of host memory: %s: %s",
                 vote_.names[rank].c_str(), whys[rank].c_str());
         }
-        on_thread([self = shared_from_this()] { self->relay_make(); });
+        thread_aside([self = shared_from_this()] { self->relay_make(); });
     }
 
     Result<std::shared_ptr<DeviceStreamed>> relay_create() {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <thread>
 
 #include "src/base/bytes.h"
 #include "src/base/log.h"
+#include "src/base/thread.h"
 #include "src/comm/device_build.h"
 #include "src/comm/planning.h"
 #include "src/comm/probe.h"
@@ -431,7 +431,7 @@ void Build::probe(const Communicator& comm) {
     const ProbePairs pairs = probe_pairs(locality_.hosts, comm.rank());
     probing_ = true;
     probe_watch();
-    std::thread([self = shared_from_this(), pairs] {
+    thread_aside([self = shared_from_this(), pairs] {
         std::string samples = probe_run(*self->parts_.shard, pairs);
         Process::get().reactor().post([self, samples = std::move(samples)]() mutable {
             self->probing_ = false;
@@ -442,7 +442,7 @@ void Build::probe(const Communicator& comm) {
                     [self](Result<std::vector<std::string>> all) { self->probed(std::move(all)); });
             }
         });
-    }).detach();
+    });
 }
 
 // A communicator that fails or is aborted meanwhile does not know this shard: it must end here, or

@@ -1,10 +1,10 @@
 #include "src/comm/device_build.h"
 
 #include <algorithm>
-#include <thread>
 
 #include "src/base/log.h"
 #include "src/base/settings.h"
+#include "src/base/thread.h"
 #include "src/comm/device_relay.h"
 #include "src/comm/process.h"
 #include "src/plan/algo_list.h"
@@ -102,12 +102,12 @@ void device_parts_make(const DeviceSeat& at, std::function<void(Result<DevicePar
     auto clique = at.way == DeviceWay::clique
                       ? Process::get().clique(at.group, static_cast<uint32_t>(at.rank_count))
                       : nullptr;
-    std::thread([at, done = std::move(done), clique = std::move(clique)]() mutable {
+    thread_aside([at, done = std::move(done), clique = std::move(clique)]() mutable {
         Result<DeviceParts> made = parts_make(at);
         device_release(std::move(clique), true);
         Process::get().reactor().post(
             [done = std::move(done), made = std::move(made)]() mutable { done(std::move(made)); });
-    }).detach();
+    });
 }
 
 }  // namespace weft

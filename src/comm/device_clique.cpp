@@ -3,9 +3,9 @@
 #include <time.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "src/base/log.h"
+#include "src/base/thread.h"
 
 namespace weft {
 
@@ -66,7 +66,7 @@ void device_release(std::shared_ptr<DeviceSide> side, bool may_wait) {
     if (side == nullptr || (may_wait && side->idle())) {
         return;
     }
-    std::thread([side = std::move(side)]() mutable { side.reset(); }).detach();
+    thread_aside([side = std::move(side)]() mutable { side.reset(); });
 }
 
 }  // namespace weft

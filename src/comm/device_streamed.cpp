@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "src/base/log.h"
+#include "src/base/thread.h"
 
 namespace weft {
 
@@ -59,7 +60,7 @@ void DeviceStreamed::head_is(Head* head, gpu::Address device) {
 
 void DeviceStreamed::thread_start(int spins) {
     spins_ = spins;
-    thread_ = std::thread([this] { run(); });
+    thread_ = weft::thread_start("weft-streams", [this] { run(); });
 }
 
 void DeviceStreamed::end() {

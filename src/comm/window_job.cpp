@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "src/base/log.h"
+#include "src/base/thread.h"
 #include "src/comm/communicator.h"
 #include "src/comm/process.h"
 
@@ -29,12 +30,12 @@ WindowJob::WindowJob(Communicator& parent, const WindowRange& range, ncclWindow_
 // What it still has may wait for the device when it goes.
 WindowJob::~WindowJob() {
     if (side_ != nullptr) {
-        std::thread([side = std::move(side_), offer = std::move(offer_),
-                     made = std::move(made_)]() mutable {
+        thread_aside([side = std::move(side_), offer = std::move(offer_),
+                      made = std::move(made_)]() mutable {
             made.reset();
             offer = {};
             device_release(std::move(side), true);
-        }).detach();
+        });
     }
 }
 
@@ -67,11 +68,11 @@ Result<void> WindowJob::map() {
 }
 
 void WindowJob::on_thread(Result<void> (WindowJob::*step)()) {
-    std::thread([job = self(), step] {
+    thread_aside([job = self(), step] {
         const Result<void> done = ((*job).*step)();
         job->why_ = done.ok() ? "" : done.error().what;
         Process::get().reactor().post([job] { job->tell(); });
-    }).detach();
+    });
 }
 
 void WindowJob::tell() {
@@ -136,13 +137,13 @@ Result<void> Communicator::window_deregister(const void* window) {
                                  window));
     }
     if (!side->idle()) {
-        std::thread([side = std::move(side), taken = std::move(taken)]() mutable {
+        thread_aside([side = std::move(side), taken = std::move(taken)]() mutable {
             while (!side->idle()) {
                 std::this_thread::sleep_for(std::chrono::milliseconds(1));
             }
             taken.reset();
             device_release(std::move(side), true);
-        }).detach();
+        });
     }
     return {};
 }
