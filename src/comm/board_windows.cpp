@@ -89,6 +89,11 @@ Result<WindowOffer> BoardWindows::offer(const WindowRange& range) {
     return WindowOffer::make(*seat_, range, exported_);
 }
 
+void BoardWindows::withdraw(WindowOffer offer) {
+    offer.exported.reset();
+    seat_->exports().forget(offer.range.address, offer.range.bytes);
+}
+
 Result<std::shared_ptr<BoardWindow>> BoardWindows::map(const WindowOffer& own,
                                                        const std::vector<std::string>& notes,
                                                        Nanos deadline) const {

@@ -75,6 +75,8 @@ class BoardWindows {
         : seat_(std::move(seat)), rank_(rank), exported_(exported) {}
 
     Result<WindowOffer> offer(const WindowRange& range);
+    // No window has come of it: nothing keeps the memory any more.
+    void withdraw(WindowOffer offer);
     Result<std::shared_ptr<BoardWindow>> map(const WindowOffer& own,
                                              const std::vector<std::string>& notes,
                                              Nanos deadline) const;

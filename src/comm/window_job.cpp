@@ -30,9 +30,12 @@ WindowJob::WindowJob(Communicator& parent, const WindowRange& range, ncclWindow_
 // What it still has may wait for the device when it goes.
 WindowJob::~WindowJob() {
     if (side_ != nullptr) {
-        thread_aside([side = std::move(side_), offer = std::move(offer_),
-                      made = std::move(made_)]() mutable {
+        thread_aside([side = std::move(side_), offer = std::move(offer_), made = std::move(made_),
+                      agreed = agreed_]() mutable {
             made.reset();
+            if (offer.exported != nullptr && !agreed) {
+                side->windows()->withdraw(std::move(offer));
+            }
             offer = {};
             device_release(std::move(side), true);
         });

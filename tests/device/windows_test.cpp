@@ -288,6 +288,25 @@ TEST_CASE("memory that cannot be shared has no window on any rank, and works as 
     job.synchronize();
 }
 
+TEST_CASE("memory whose window did not come about goes when it is freed", "[board]") {
+    WindowJob job(2, 0);
+    job.cuda.fake->no_waiting = 0;
+    gpu::Address pool = 0;
+    CUDA(job.cuda.fake->pool_take(&pool, 4096, job.streams[0]));
+    CUDA(job.cuda->cuStreamSynchronize(job.streams[0]));
+    const int before = job.cuda.fake->live_physicals;
+    void* memory = nullptr;
+    NCCL(ncclMemAlloc(&memory, 4096));
+    const auto made =
+        job.make({static_cast<int32_t*>(memory), reinterpret_cast<int32_t*>(pool)}, 4096);
+    CHECK(made[0] == nullptr);
+    job.cuda.fake->no_waiting = 0;
+    NCCL(ncclMemFree(memory));
+    CHECK(comes_true([&] { return job.cuda.fake->live_physicals == before; }));
+    CUDA(job.cuda.fake->pool_free(pool, job.streams[0]));
+    job.synchronize();
+}
+
 TEST_CASE("windows of plain memory, of a part of an allocation, and of no promise", "[board]") {
     WindowJob job(2, 0);
     int32_t* const all = job.take<int32_t>(8 * large);
@@ -314,6 +333,7 @@ TEST_CASE("windows of plain memory, of a part of an allocation, and of no promis
 
 TEST_CASE("memory that is freed and taken again at the same address", "[board]") {
     WindowJob job(2, 0);
+    const int physicals = job.cuda.fake->live_physicals;
     for (int round = 0; round < 3; round++) {
         for (int rank = 0; rank < 2; rank++) {
             job.alloc(rank, room(2));
@@ -334,6 +354,7 @@ TEST_CASE("memory that is freed and taken again at the same address", "[board]")
         }
         job.cuda.fake->no_waiting = 1;
     }
+    CHECK(comes_true([&] { return job.cuda.fake->live_physicals == physicals; }));
     job.memory.clear();
 }
 
