@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "src/base/log.h"
 #include "src/comm/device_stuck.h"
@@ -36,8 +37,9 @@ size_t bytes_of(const DeviceProgram& program, uint32_t lanes) {
 
 template <class T>
 const T* copy_to(char*& at, const std::vector<T>& values) {
-    const T* const begin = reinterpret_cast<const T*>(at);
-    std::memcpy(at, values.data(), values.size() * sizeof(T));
+    T* const begin = reinterpret_cast<T*>(at);
+    // Not memcpy, which wants an address even of nothing.
+    std::uninitialized_copy(values.begin(), values.end(), begin);
     at += values.size() * sizeof(T);
     return begin;
 }

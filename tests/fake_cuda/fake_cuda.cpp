@@ -51,7 +51,7 @@ constexpr int device_max = 8;
 
 std::mutex& mutex = *new std::mutex;  // never destroyed, see streams.cpp
 std::atomic<bool> initialised{false};
-ContextOpaque primary[device_max];
+ContextOpaque primary[device_max] = {{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}};
 thread_local std::vector<Context> stack;
 std::set<Function>& functions_loaded = *new std::set<Function>;  // under mutex
 std::atomic<bool> dead{false};  // the device answers nothing any more
@@ -101,6 +101,12 @@ __attribute__((constructor)) void plant() {
     fake_cuda_control.device_dies = number("FAKE_CUDA_DEAD");
     fake_cuda_control.copy_wrong = number("FAKE_CUDA_WRONG");
     fake_cuda_control.block_threads = static_cast<unsigned>(std::max(1, number("FAKE_CUDA_BLOCK")));
+}
+
+// What kernels ask at each access. Not by cuInit, which programs call while kernels of theirs run.
+__attribute__((constructor)) void watch_kernels() {
+    device::access_check = kernel_access;
+    device::vector_high_first = vector_torn;
 }
 
 // Ours has no end, and lets nobody see that it should.
@@ -188,8 +194,6 @@ struct Fake : IpcCalls {
             return status::no_device;
         }
         initialised = true;
-        device::access_check = kernel_access;
-        device::vector_high_first = vector_torn;
         return flags == 0 ? status::success : status::invalid_value;
     }
     static Status cuDriverGetVersion(int* version) {
@@ -227,7 +231,6 @@ struct Fake : IpcCalls {
             return status::invalid_device;
         }
         const std::lock_guard lock(mutex);
-        primary[device].device = device;
         primary[device].references++;
         fake_cuda_control.primary_refs++;
         *context = &primary[device];

@@ -3,6 +3,7 @@
 // operations back to back, arguments that differ, abort, flags that come round.
 #include "src/gpu/device/oneshot.h"
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <string>
@@ -127,7 +128,7 @@ class Ranks {
     bool right(const std::vector<char>& want) {
         bool all = true;
         for (uint32_t rank = 0; rank < case_.ranks; ++rank) {
-            all = all && std::memcmp(output(rank), want.data(), want.size()) == 0 &&
+            all = all && std::equal(want.begin(), want.end(), output(rank)) &&
                   output(rank)[want.size()] == guard &&
                   (case_.place == 0 || output(rank)[-1] == guard) &&
                   ranks_.end(rank, 0).how == Ended::well;
