@@ -118,12 +118,6 @@ std::shared_ptr<BoardWindow> BoardWindows::take(const void* window) {
     return taken;
 }
 
-bool BoardWindows::has(const void* window) const {
-    const std::lock_guard lock(mutex_);
-    return std::ranges::any_of(windows_,
-                               [&](const Numbered& one) { return one.window.get() == window; });
-}
-
 WindowPlace BoardWindows::find(uint64_t address, uint64_t bytes) const {
     const std::lock_guard lock(mutex_);
     const auto found = std::ranges::find_if(windows_, [&](const Numbered& one) {

@@ -84,7 +84,6 @@ class BoardWindows {
     void add(std::shared_ptr<BoardWindow> window);
     // Null: it is none of these.
     std::shared_ptr<BoardWindow> take(const void* window);
-    bool has(const void* window) const;
     WindowPlace find(uint64_t address, uint64_t bytes) const;
     // Of a rank's part, for this rank's device. Fails if the window was taken out meanwhile.
     Result<uint64_t> reach(const WindowPlace& place, int32_t rank) const;

@@ -195,21 +195,22 @@ bool DeviceBoard::is_late(uint32_t peer) const {
     return false;
 }
 
-std::optional<DeviceSide::Standing> DeviceBoard::standing(uint32_t) {
-    Standing found;
+std::optional<uint64_t> DeviceBoard::standing(uint32_t) {
+    uint64_t state = launches_ended();
     for (uint32_t word = 0; word < layout_.word_count(); word++) {
-        found.state = found.state * 31 + word_load(memory_->words()[word]);
+        state = state * 31 + word_load(memory_->words()[word]);
     }
-    found.state = found.state * 31 + launches_ended();
+    return state;
+}
+
+std::string DeviceBoard::waits_for(uint32_t) {
+    std::string late;
     for (uint32_t peer = 0; peer < layout_.ranks(); peer++) {
         if (peer != rank() && is_late(peer)) {
-            found.waits_for += (found.waits_for.empty() ? "" : ", ") + names_[peer];
+            late += (late.empty() ? "" : ", ") + names_[peer];
         }
     }
-    if (found.waits_for.empty()) {
-        found.waits_for = "a message, or what stands before it on its own stream";
-    }
-    return found;
+    return late.empty() ? "a message, or what stands before it on its own stream" : late;
 }
 
 // ---- words

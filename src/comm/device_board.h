@@ -56,7 +56,8 @@ class DeviceBoard : public DeviceStreamed {
     Result<BoardPeer> reach(const std::string& note, Nanos deadline);
 
     std::optional<Error> poll(uint32_t) override;
-    std::optional<Standing> standing(uint32_t) override;
+    std::optional<uint64_t> standing(uint32_t) override;
+    std::string waits_for(uint32_t) override;
     void serve(Shard& shard, std::function<void(const Error&)> failed) override;
     std::string way() const override;
     uint64_t copied_bytes() const override { return copied_bytes_; }

@@ -44,8 +44,8 @@ Result<void> DeviceClique::connect(uint32_t rank, std::vector<std::string> names
     return {};
 }
 
-std::optional<DeviceSide::Standing> DeviceClique::standing(uint32_t rank) {
-    return Standing{ranks_[rank]->ended_count(), claims_.waits_for(rank)};
+std::optional<uint64_t> DeviceClique::standing(uint32_t rank) {
+    return ranks_[rank]->ended_count();
 }
 
 bool DeviceClique::idle() const {

@@ -34,7 +34,8 @@ class DeviceClique : public DeviceSide {
     bool rank_idle(uint32_t rank) override { return ranks_[rank]->idle(); }
     bool in_graphs(uint32_t rank) override { return ranks_[rank]->in_graphs(); }
     std::optional<Error> poll(uint32_t rank) override { return ranks_[rank]->poll(names_); }
-    std::optional<Standing> standing(uint32_t rank) override;
+    std::optional<uint64_t> standing(uint32_t rank) override;
+    std::string waits_for(uint32_t rank) override { return claims_.waits_for(rank); }
     bool idle() const override;
 
     StreamClaims& claims() { return claims_; }

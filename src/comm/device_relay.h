@@ -35,7 +35,8 @@ class DeviceRelay : public DeviceStreamed {
 
     std::optional<Error> poll(uint32_t) override { return {}; }
     // The host engine says it.
-    std::optional<Standing> standing(uint32_t) override { return {}; }
+    std::optional<uint64_t> standing(uint32_t) override { return {}; }
+    std::string waits_for(uint32_t) override { return {}; }
     void serve(Shard& shard, std::function<void(const Error&)> failed) override;
     std::string way() const override;
     void leave() override;

@@ -26,12 +26,9 @@ class DeviceSide {
     // What its kernels have found.
     virtual std::optional<Error> poll(uint32_t rank) = 0;
     // For reports of lateness, while launches of the rank are under way: what changes whenever one
-    // has gone on, and what it waits for. Nothing: that is reported elsewhere.
-    struct Standing {
-        uint64_t state = 0;
-        std::string waits_for;
-    };
-    virtual std::optional<Standing> standing(uint32_t rank) = 0;
+    // has gone on (nothing: that is reported elsewhere), and what it waits for, in words.
+    virtual std::optional<uint64_t> standing(uint32_t rank) = 0;
+    virtual std::string waits_for(uint32_t rank) = 0;
     // Nothing is under way: its end waits for nothing.
     virtual bool idle() const = 0;
 };

@@ -87,8 +87,8 @@ void Communicator::device_late_look(DeviceSide& side) {
                 now = Process::get().reactor().now();
     const auto own = static_cast<uint32_t>(rank());
     const auto found = limit > 0 && !side.rank_idle(own) ? side.standing(own) : std::nullopt;
-    if (!found || found->state != device_state_ || device_moved_ == 0) {
-        device_state_ = found ? found->state : 0;
+    if (!found || *found != device_state_ || device_moved_ == 0) {
+        device_state_ = found.value_or(0);
         device_moved_ = found ? now : 0;
         device_reported_ = 0;
     } else if (now - std::max(device_moved_, device_reported_) >= limit) {
@@ -96,7 +96,7 @@ void Communicator::device_late_look(DeviceSide& side) {
         device_late_reports_++;
         LOG(warn, coll, "%s: no progress for %lld s on device memory: it waits for %s",
             name().c_str(), static_cast<long long>((now - device_moved_) / nanos_per_s),
-            found->waits_for.c_str());
+            side.waits_for(own).c_str());
     }
 }
 
