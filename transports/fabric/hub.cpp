@@ -15,8 +15,9 @@ namespace {
 
 constexpr size_t wire_slots = 1u << 16;
 constexpr size_t piece_bytes = 512 * 1024;
-// Where a piece is two writes: with smaller ones 1 MiB messages over TCP have 0.8 of plain writes'
-// rate, with these 1.1 (docs/MEASUREMENTS.md).
+// Of the only rail, where a piece is two writes: with smaller ones 1 MiB messages over TCP have 0.8
+// of plain writes' rate, with these 1.1. Several rails share a message better in smaller pieces.
+// docs/MEASUREMENTS.md has both.
 constexpr size_t piece_bytes_of_two_writes = 1024 * 1024;
 // EFA moves whole 128-byte lines; a stripe below 64 KiB costs more in posts than another rail
 // gives.
@@ -352,8 +353,9 @@ void FabricHub::caps_fill(const FabricOptions& options) {
                         : device                 ? stage_below_device
                                                  : 0;
     caps_.put_bytes_max = std::min({info.ep_attr->max_msg_size, put_bytes_max, grant_bytes_max});
-    caps_.piece_bytes =
-        provider_traits(provider).immediate_apart ? piece_bytes_of_two_writes : piece_bytes;
+    const bool one_of_two_writes =
+        provider_traits(provider).immediate_apart && choices_.size() == 1;
+    caps_.piece_bytes = one_of_two_writes ? piece_bytes_of_two_writes : piece_bytes;
     caps_.piece_bytes_min = piece_bytes_min;
     caps_.piece_align = piece_align;
     caps_.inline_bytes = value_bytes_max;
