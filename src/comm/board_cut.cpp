@@ -141,10 +141,9 @@ BoardPart BoardCut::collective_part(const Collective& collective) {
     return part;
 }
 
-// Every part but the last of a message fills its half.
-BoardMessage BoardCut::message_part(MessageWay& way) const {
-    const MessagePart next = way.next(shape_.half_bytes);
-    const auto half = static_cast<uint32_t>(next.done / shape_.half_bytes % BoardShape::halves);
+BoardMessage board_message(MessageWay& way, uint64_t half_bytes) {
+    const MessagePart next = way.next(half_bytes);
+    const auto half = static_cast<uint32_t>(next.done / half_bytes % BoardShape::halves);
     return {next.call->root, next.of, half, {next.user, 0, next.width, 1, next.width, next.width}};
 }
 
@@ -156,10 +155,10 @@ std::optional<BoardPart> BoardCut::next() {
     round.alone = true;
     for (size_t peer = 0; peer < sends_.size(); peer++) {
         if (!sends_[peer].through()) {
-            round.sends.push_back(message_part(sends_[peer]));
+            round.sends.push_back(board_message(sends_[peer], shape_.half_bytes));
         }
         if (!receives_[peer].through()) {
-            round.receives.push_back(message_part(receives_[peer]));
+            round.receives.push_back(board_message(receives_[peer], shape_.half_bytes));
         }
     }
     const bool empty = round.sends.empty() && round.receives.empty();

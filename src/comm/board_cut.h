@@ -75,6 +75,9 @@ struct BoardPart {
     std::vector<BoardMessage> sends, receives;
 };
 
+// The next part of a message; every part but the last fills its half.
+BoardMessage board_message(MessageWay& way, uint64_t half_bytes);
+
 class BoardCut {
   public:
     BoardCut(BoardShape shape, const std::vector<Call>& calls, const WindowFind& windows = {});
@@ -90,7 +93,6 @@ class BoardCut {
     void reads_add(const Call& call, uint64_t count, BoardPart& part) const;
     void reduce_add(const Call& call, uint64_t count, BoardPart& part) const;
     void make_direct(BoardPart& part) const;
-    BoardMessage message_part(MessageWay& way) const;
 
     const BoardShape shape_;
     std::vector<Collective> collectives_;

@@ -1,0 +1,114 @@
+#include "src/comm/hosts_cut.h"
+
+#include <algorithm>
+
+#include "src/comm/hosts_stages.h"
+
+namespace weft {
+
+namespace {
+
+constexpr uint64_t unit = 64;
+
+HostsPlace user_at(const MessagePart& part) {
+    return {HostsWhere::user, 0, part.user};
+}
+
+}  // namespace
+
+HostsCut::HostsCut(const HostsShape& shape, const HostsSizes& sizes, const std::vector<Call>& calls)
+    : shape_(shape), sizes_(sizes), sends_(shape.ranks.size()), receives_(shape.ranks.size()) {
+    for (const Call& call : calls) {
+        if (call.coll == Coll::send_recv) {
+            (call.is_send ? sends_ : receives_)[static_cast<size_t>(call.root)].calls.push_back(
+                call);
+        } else {
+            collectives_.push_back(call);
+        }
+    }
+}
+
+HostsPart HostsCut::collective_part(const Call& call) {
+    const uint64_t count = std::min(hosts_count_max(call, shape_, sizes_), call.count - done_);
+    HostsPart part;
+    part.call = call;
+    part.slot = slot_;
+    part.stages = hosts_stages(call, shape_, sizes_, done_, count);
+    done_ += count;
+    slot_ = (slot_ + 1) % sizes_.slots;
+    if (done_ == call.count) {
+        done_ = 0;
+        slot_ = 0;
+        at_++;
+    }
+    return part;
+}
+
+void HostsCut::local_messages(int32_t local, HostsPart& part) {
+    const auto rank = static_cast<size_t>(shape_.rank_at(shape_.host, local));
+    const auto add = [&](MessageWay& way, std::vector<BoardMessage>& messages) {
+        if (!way.through()) {
+            messages.push_back(board_message(way, sizes_.half_bytes));
+            messages.back().peer = local;
+            part.alone = true;
+        }
+    };
+    add(sends_[rank], part.stages.front().sends);
+    add(receives_[rank], part.stages.back().receives);
+}
+
+// Every other rank has a place of its own in either half of far memory.
+void HostsCut::far_messages(int32_t rank, uint64_t place, HostsPart& part) {
+    const auto others = static_cast<uint64_t>((shape_.hosts - 1) * shape_.locals);
+    const uint64_t most = sizes_.slot_bytes / others / unit * unit;
+    HostsStage &first = part.stages.front(), &last = part.stages.back();
+    const auto take = [&](MessageWay& way, bool is_send, uint64_t at) {
+        const MessagePart next = way.next(most);
+        first.ask.push_back({rank, is_send, at, next.width, next.of});
+        return next;
+    };
+    MessageWay &send = sends_[static_cast<size_t>(rank)],
+               &receive = receives_[static_cast<size_t>(rank)];
+    if (!send.through()) {
+        const HostsPlace out{HostsWhere::far, 0, place * most};
+        const MessagePart next = take(send, true, out.at);
+        hosts_move_add(first.moves, out, user_at(next), next.width);
+    }
+    if (!receive.through()) {
+        const HostsPlace in{HostsWhere::far, 0, sizes_.slot_bytes + place * most};
+        const MessagePart next = take(receive, false, in.at);
+        hosts_move_add(last.moves, user_at(next), in, next.width);
+    }
+}
+
+// Of each peer and direction the next part.
+HostsPart HostsCut::round() {
+    HostsPart part;
+    part.stages.resize(2);
+    part.stages.back().exchanged = true;
+    uint64_t place = 0;
+    for (int32_t host = 0; host < shape_.hosts; host++) {
+        for (int32_t local = 0; local < shape_.locals; local++) {
+            if (host == shape_.host) {
+                local_messages(local, part);
+            } else {
+                far_messages(shape_.rank_at(host, local), place++, part);
+            }
+        }
+    }
+    part.slot = slot_;
+    slot_ = (slot_ + 1) % sizes_.slots;
+    return part;
+}
+
+std::optional<HostsPart> HostsCut::next() {
+    if (at_ < collectives_.size()) {
+        return collective_part(collectives_[at_]);
+    }
+    const auto through = [](const MessageWay& way) { return way.through(); };
+    const bool done =
+        std::ranges::all_of(sends_, through) && std::ranges::all_of(receives_, through);
+    return done ? std::nullopt : std::optional(round());
+}
+
+}  // namespace weft
