@@ -39,8 +39,8 @@ class Vote : public std::enable_shared_from_this<Vote> {
     Result<BoardPeer> reach_one(int32_t rank) {
         const auto place = static_cast<size_t>(rank);
         if (rank != vote_.at.rank && !vote_.notes[place].empty()) {
-            return parts_.board->reach(vote_.notes[place],
-                                       clock_now() + settings().init_timeout_s * nanos_per_s);
+            return parts_.board->boards().reach(
+                vote_.notes[place], clock_now() + settings().init_timeout_s * nanos_per_s);
         }
         const auto memory =
             Process::get().boards().find(vote_.at.group, static_cast<uint32_t>(rank));
@@ -48,7 +48,7 @@ class Vote : public std::enable_shared_from_this<Vote> {
             return make_error(Code::unsupported, Scope::communicator,
                               vote_.names[place] + " has no board");
         }
-        return parts_.board->reach(memory);
+        return parts_.board->boards().reach(memory);
     }
 
     Result<void> reach() {
@@ -57,7 +57,7 @@ class Vote : public std::enable_shared_from_this<Vote> {
         for (int32_t rank = 0; rank < vote_.at.rank_count; rank++) {
             peers.push_back(TRY(reach_one(rank)));
         }
-        parts_.board->connect(std::move(peers), vote_.names);
+        parts_.board->boards().connect(std::move(peers), vote_.names);
         return {};
     }
 

@@ -193,7 +193,8 @@ Result<Build::Told> Build::attach(const Communicator& comm, uint64_t group) {
         }
     }
     told.host = TRY(planning_begin(comm));
-    told.board = device_.board != nullptr ? device_.board->memory()->note() : std::string();
+    told.board =
+        device_.board != nullptr ? device_.board->boards().memory()->note() : std::string();
     return told;
 }
 

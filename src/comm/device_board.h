@@ -26,19 +26,11 @@
 #include <vector>
 
 #include "src/comm/board_cut.h"
-#include "src/comm/board_memory.h"
+#include "src/comm/board_set.h"
 #include "src/comm/board_windows.h"
 #include "src/comm/device_streamed.h"
-#include "src/gpu/device/board.h"
 
 namespace weft {
-
-// A rank's board as this rank's device reaches it, and its words.
-struct BoardPeer {
-    std::shared_ptr<void> held;  // keeps both; shared: with other ranks of the process
-    gpu::Address board = 0;
-    gpu::Address words = 0;
-};
 
 class DeviceBoard : public DeviceStreamed {
   public:
@@ -47,13 +39,8 @@ class DeviceBoard : public DeviceStreamed {
                                                        bool exported);
     ~DeviceBoard() override;
 
-    const std::shared_ptr<BoardMemory>& memory() const { return memory_; }
-    // All ranks' boards and names, by rank. Before the first launch.
-    void connect(std::vector<BoardPeer> peers, std::vector<std::string> names);
-    // The board of a rank of this process.
-    Result<BoardPeer> reach(const std::shared_ptr<BoardMemory>& theirs);
-    // The one of which `note` tells, of whatever process. Waits, at most till the deadline.
-    Result<BoardPeer> reach(const std::string& note, Nanos deadline);
+    // Its own and the others', which are connected before the first launch.
+    BoardSet& boards() { return boards_; }
 
     std::optional<Error> poll(uint32_t) override;
     std::optional<uint64_t> standing(uint32_t) override;
@@ -65,54 +52,24 @@ class DeviceBoard : public DeviceStreamed {
 
     // --- under the mutex, with the context current
     std::unique_ptr<Parts> parts(const std::vector<Call>& calls, uint64_t graph) override;
-    Result<void> part_in(const BoardPart& part, bool last, uint64_t graph, gpu::Stream stream);
+    Result<void> part_in(const BoardPart& part, uint64_t graph, gpu::Stream stream);
     Result<void> part_out(const BoardPart& part, uint32_t step, gpu::Stream stream);
+    void parts_over() {}
 
   private:
-    // The owner's, before its words.
-    struct Own {
-        Head head;
-        gpu::device::LaneEnd end;
-        uint64_t boards[gpu::device::ranks_max];
-    };
-
     DeviceBoard(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count, bool exported);
-    Result<void> allocate(bool exported);
-    Own& own() const { return *static_cast<Own*>(memory_->head()); }
-    void streams_let_go() override;
-    bool is_late(uint32_t peer) const;
-    gpu::Address own_at(uint64_t offset) const { return own_device_ + offset; }
-    gpu::Address word_at(const BoardPeer& peer, uint32_t word) const;
+    void streams_let_go() override { boards_.let_go(); }
 
-    Result<void> word_await(uint32_t word, gpu::Stream stream);
-    Result<void> word_tell(int32_t peer, uint32_t word, gpu::Stream stream);
-    using SlotWord = uint32_t (BoardLayout::*)(uint32_t slot, uint32_t peer) const;
-    Result<void> peers_await(SlotWord word, uint32_t slot, gpu::Stream stream);
-    Result<void> peers_tell(SlotWord word, uint32_t slot, gpu::Stream stream);
-
-    gpu::device::BoardLaunch launch_of(const gpu::device::Fingerprint& args) const;
     gpu::device::BoardLaunch launch_of(const BoardPart& part) const;
     Result<uint64_t> lies_at(const BoardPart& part, const WindowPlace& place, int32_t rank) const;
-    void clears(gpu::device::BoardLaunch& launch, uint32_t word, uint32_t count) const;
-    void checks(gpu::device::BoardLaunch& launch, uint64_t card, uint32_t first,
-                uint32_t count) const;
-    Result<void> launch(gpu::device::BoardLaunch launch, uint64_t card, gpu::Stream stream);
-    Result<void> launch_one(gpu::device::BoardLaunch& launch, uint32_t blocks, gpu::Stream stream);
-    Result<void> carried_launch(const Call& call, gpu::device::Launch& launch, gpu::Stream stream);
     Result<void> scale(const BoardPart& part, gpu::Stream stream);
     Result<void> reduce(const BoardPart& part, gpu::Stream stream);
 
     Result<void> collective_in(const BoardPart& part, gpu::Stream stream);
     Result<void> shares_reduce(const BoardPart& part, gpu::Stream stream);
     Result<void> collective_out(const BoardPart& part, gpu::Stream stream);
-    Result<void> message_in(const BoardMessage& message, gpu::Stream stream);
-    Result<void> message_out(const BoardMessage& message, gpu::Stream stream);
 
-    const BoardLayout layout_;
-    std::shared_ptr<BoardMemory> memory_;  // shared: with the ranks of the process
-    gpu::Address own_device_ = 0;          // of Own
-    std::vector<BoardPeer> peers_;         // by rank, the own one too
-    std::vector<std::string> names_;
+    BoardSet boards_;
     BoardWindows windows_;
     std::atomic<uint64_t> copied_bytes_{0};
 };

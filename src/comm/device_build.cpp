@@ -46,7 +46,7 @@ Result<DeviceParts> parts_make(const DeviceSeat& at) {
         if (made.ok()) {
             parts.board = std::move(made).value();
             Process::get().boards().add(at.group, static_cast<uint32_t>(at.rank),
-                                        parts.board->memory());
+                                        parts.board->boards().memory());
         } else {
             parts.why = made.error().what;
         }

@@ -15,10 +15,15 @@ namespace {
 constexpr uint64_t head_bytes = 4096;
 constexpr uint64_t memory_bytes = head_bytes + DeviceRelay::slots * DeviceRelay::slot_bytes;
 constexpr uint32_t blocks_max = 8;
-// Looks between which nothing happened, before the thread yields, with a core for every rank.
-constexpr int spins = 2000;
 
 }  // namespace
+
+DeviceRelay::DeviceRelay(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count)
+    : DeviceStreamed(std::move(seat), rank, rank_count), desk_(seat_, slots, [this] {
+          const std::lock_guard lock(state_mutex_);
+          wake();
+      }) {
+}
 
 Result<std::shared_ptr<DeviceRelay>> DeviceRelay::create(std::shared_ptr<gpu::Seat> seat,
                                                          int32_t rank, int32_t rank_count) {
@@ -44,6 +49,7 @@ Result<void> DeviceRelay::allocate() {
     TRY(gpu::driver_check(cuda, cuda.cuMemHostGetDevicePointer(&device_memory_, memory_, 0),
                           "the device's address of pinned host memory"));
     head_is(&words_->head, device_address(&words_->head));
+    desk_.words_are(&words_->desk, device_address(&words_->desk));
     return {};
 }
 
@@ -104,7 +110,7 @@ Result<void> DeviceRelay::rows_move(const std::vector<SlotRows>& rows, uint32_t 
                                row.rows, row.user_pitch,  row.slot_pitch};
         }
         if (!in && at == rows.size()) {
-            moves.clear = reinterpret_cast<uint64_t*>(device_address(&words_->done[slot].value));
+            moves.clear = reinterpret_cast<uint64_t*>(desk_.done_at(slot));
         }
         if (moves.move_count > 0 || moves.clear != nullptr) {
             TRY(launch(moves, stream));
@@ -120,62 +126,29 @@ std::unique_ptr<DeviceStreamed::Parts> DeviceRelay::parts(const std::vector<Call
                                                                graph);
 }
 
-Result<void> DeviceRelay::part_in(const RelayPart& part, bool is_last, uint64_t graph,
-                                  gpu::Stream stream) {
+Result<void> DeviceRelay::part_in(const RelayPart& part, uint64_t graph, gpu::Stream stream) {
     TRY(rows_move(part.in, part.slot, true, stream));
-    uint32_t number = 0;
-    {
-        const std::lock_guard lock(state_mutex_);
-        do {
-            number = ++number_;
-        } while (number == 0 || asked_.contains(number));
-        asked_[number] = {relay_place(part.calls, slot_at(part.slot)), part.slot, is_last, graph};
-    }
-    const gpu::Driver& cuda = seat_->driver();
-    return gpu::driver_check(
-        cuda,
-        cuda.cuStreamWriteValue32(stream, device_address(&words_->asked[part.slot].value), number,
-                                  0),
-        "cuStreamWriteValue32");
+    const uint32_t place =
+        TRY(desk_.ask(relay_place(part.calls, slot_at(part.slot)), graph, stream));
+    ASSERT(place == part.slot);
+    return {};
 }
 
 Result<void> DeviceRelay::part_out(const RelayPart& part, uint32_t, gpu::Stream stream) {
-    const gpu::Driver& cuda = seat_->driver();
-    TRY(gpu::driver_check(
-        cuda,
-        cuda.cuStreamWaitValue32(stream, device_address(&words_->done[part.slot].value), 1,
-                                 gpu::wait_value_flag::equal),
-        "cuStreamWaitValue32"));
+    TRY(desk_.await(part.slot, stream));
     return rows_move(part.out, part.slot, false, stream);
 }
 
-Result<void> DeviceRelay::graph_start(gpu::Stream stream) {
-    const auto ring_call = [](void* relay) { static_cast<DeviceRelay*>(relay)->ring(); };
-    const gpu::Driver& cuda = seat_->driver();
-    return gpu::driver_check(cuda, cuda.cuLaunchHostFunc(stream, ring_call, this),
-                             "cuLaunchHostFunc");
-}
-
 void DeviceRelay::graph_end(uint64_t graph) {
-    {
-        const std::lock_guard lock(state_mutex_);
-        std::erase_if(asked_, [graph](const auto& one) { return one.second.graph == graph; });
-    }
+    desk_.graph_over(graph);
     DeviceStreamed::graph_end(graph);
-}
-
-void DeviceRelay::ring() {
-    const std::lock_guard lock(state_mutex_);
-    begun_++;
-    wake();
 }
 
 // ---- the thread
 
 void DeviceRelay::serve(Shard& shard, std::function<void(const Error&)> failed) {
-    shard_ = &shard;
-    failed_ = std::move(failed);
-    thread_start(shard.config().cores_enough ? spins : 0);
+    desk_.serve(shard, std::move(failed));
+    thread_start(RelayDesk::spins(shard));
 }
 
 std::string DeviceRelay::way() const {
@@ -187,91 +160,16 @@ std::string DeviceRelay::way() const {
 
 void DeviceRelay::leave() {
     stop();
-    const std::lock_guard lock(shard_mutex_);
-    shard_ = nullptr;
-}
-
-// What the stream asks for next, if it does.
-std::optional<DeviceRelay::Asked> DeviceRelay::asked_take() {
-    DeviceWord& word = words_->asked[next_slot_];
-    const auto number = static_cast<uint32_t>(word_load(word));
-    if (number == 0) {
-        return {};
-    }
-    word_store(word, 0);
-    const std::lock_guard lock(state_mutex_);
-    const auto found = asked_.find(number);
-    if (found == asked_.end()) {
-        return {};  // a graph that has ended
-    }
-    Asked asked = found->second;
-    if (asked.graph == 0) {
-        asked_.erase(found);
-    }
-    return asked;
-}
-
-bool DeviceRelay::ask() {
-    std::optional<Asked> asked = asked_take();
-    if (!asked) {
-        return false;
-    }
-    next_slot_ = asked->last ? 0 : (next_slot_ + 1) % slots;
-    Result<TicketPtr> ticket = shard_->submit(std::move(asked->calls));
-    if (!ticket.ok()) {
-        failure_ = ticket.error();
-        return false;
-    }
-    serving_.push_back({asked->slot, asked->last, std::move(ticket).value()});
-    return true;
-}
-
-bool DeviceRelay::settle() {
-    bool moved = false;
-    while (!serving_.empty() && serving_.front().ticket->state() != Ticket::State::pending) {
-        const Served& first = serving_.front();
-        if (first.ticket->state() == Ticket::State::failed) {
-            failure_ = first.ticket->error();
-            return false;
-        }
-        word_store(words_->done[first.slot], 1);
-        if (first.last) {
-            const std::lock_guard lock(state_mutex_);
-            served_++;
-        }
-        serving_.pop_front();
-        moved = true;
-    }
-    return moved;
-}
-
-// Whoever waits goes on, and copies nothing.
-void DeviceRelay::streams_let_go() {
-    for (DeviceWord& done : words_->done) {
-        word_store(done, 1);
-    }
+    desk_.leave();
 }
 
 bool DeviceRelay::round() {
-    bool moved = false;
-    {
-        const std::lock_guard lock(shard_mutex_);
-        if (stopped() || shard_ == nullptr) {
-            serving_.clear();
-            streams_let_go();
-            return false;
-        }
-        moved = ask();
-        if (!serving_.empty()) {
-            moved = shard_->poke() || moved;
-        }
-        moved = settle() || moved;
-    }
-    if (failure_) {
-        failed_(*failure_);
+    const Result<bool> moved = desk_.round([this] { return stopped(); });
+    if (!moved.ok()) {
         stop();
+        return false;
     }
-    return moved;
+    return moved.value();
 }
 
 }  // namespace weft

@@ -95,7 +95,6 @@ DeviceStreamed::~DeviceStreamed() {
 
 void DeviceStreamed::launch_begin() {
     const std::lock_guard lock(state_mutex_);
-    launch_announced();
     flights_++;
     wake();
 }

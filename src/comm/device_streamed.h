@@ -41,6 +41,10 @@ void word_store(DeviceWord& word, uint64_t value);
 
 class DeviceStreamed : public DeviceSide {
   public:
+    // The words of every side: it is stopped; the last launch of which the device told the end.
+    struct Head {
+        DeviceWord stop, ended;
+    };
     // What one launch enqueues, step by step.
     class Parts {
       public:
@@ -80,19 +84,13 @@ class DeviceStreamed : public DeviceSide {
     // A launch, not of a graph, begins and ends; the end is also due after a failure.
     void launch_begin();
     Result<void> launch_end(gpu::Stream stream);
-    // A launch of a graph begins; it is the graph's first work; nothing of the graph can come any
-    // more.
+    // A launch of a graph begins; nothing of the graph can come any more.
     void graph_begin(uint64_t graph);
-    virtual Result<void> graph_start(gpu::Stream) { return {}; }
     virtual void graph_end(uint64_t graph);
     gpu::Event last_event() const { return last_event_; }
     gpu::Event join_event() const { return join_event_; }
 
   protected:
-    struct Head {
-        DeviceWord stop, ended;
-    };
-
     DeviceStreamed(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count);
     // Events; what the driver must be able to do.
     Result<void> prepare();
@@ -105,7 +103,6 @@ class DeviceStreamed : public DeviceSide {
     virtual bool round();
     // Under state_mutex_: something may come that round() must look for.
     virtual bool expects() const { return false; }
-    virtual void launch_announced() {}
     // Whoever waits goes on.
     virtual void streams_let_go() = 0;
     uint64_t launches_ended() const { return word_load(head_->ended); }

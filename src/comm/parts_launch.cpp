@@ -43,11 +43,10 @@ Result<void> PartsLaunch::order(const Capture& capture) {
 // The graph keeps the side.
 Result<void> PartsLaunch::graph_begin(const Capture& capture) {
     side_->graph_begin(capture.id);
-    TRY(graph_hold(side_->seat(0).driver(), capture, [side = side_, id = capture.id]() mutable {
+    return graph_hold(side_->seat(0).driver(), capture, [side = side_, id = capture.id]() mutable {
         side->graph_end(id);
         device_release(std::move(side), false);
-    }));
-    return side_->graph_start(streams_.front());
+    });
 }
 
 Result<bool> PartsLaunch::step() {

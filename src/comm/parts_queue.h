@@ -1,6 +1,7 @@
 // Parts of one launch on their way: in as early as their slots allow, out in turn. A part has
-// `slot`, and `alone` where it goes in only when all before it are out; `last` of its launch is
-// told. Out takes `outs` steps, each of which may wait for what other ranks do in the one before.
+// `slot`, and `alone` where it goes in only when all before it are out. Out takes `outs` steps,
+// each of which may wait for what other ranks do in the one before. The side is told when all are
+// enqueued.
 // Ranks that cut alike take the same steps, so one thread may enqueue those of several, a
 // step of each in turn, on one stream. Thread rule: as DeviceStreamed::Parts. Lifetime: the side is
 // borrowed for it. Failure rule: Result.
@@ -24,11 +25,12 @@ class PartsQueue : public DeviceStreamed::Parts {
     Result<bool> step(gpu::Stream stream) override {
         if (next_ && fits()) {
             Part part = *std::exchange(next_, cut_.next());
-            TRY(side_.part_in(part, !next_, graph_, stream));
+            TRY(side_.part_in(part, graph_, stream));
             under_way_.push_back(std::move(part));
             return true;
         }
         if (under_way_.empty()) {
+            side_.parts_over();
             return false;
         }
         const Part& part = under_way_.front();
