@@ -44,6 +44,7 @@ struct Settings {
     std::string device;         // WEFT_DEVICE: host, cuda, or empty to look
     bool device_relay = false;  // WEFT_DEVICE_RELAY: device memory always by way of host memory
     bool device_board = false;  // WEFT_DEVICE_BOARD: by boards where one kernel could do
+    int64_t device_hosts = 0;   // WEFT_DEVICE_HOSTS: as if on so many hosts, for device memory
     std::string libcuda;        // WEFT_LIBCUDA: path of the CUDA driver
     std::string libfabric;      // WEFT_LIBFABRIC: path of libfabric.so.1
     std::string provider;       // WEFT_PROVIDER: libfabric provider ("tcp;ofi_rxm"), empty = choose

@@ -44,7 +44,7 @@ std::string text_of(const WindowPlace& place) {
 }  // namespace
 
 dev::Fingerprint fingerprint_of(const Call& call) {
-    const Args args = args_pack(call.coll, call.count, call.type, call.op, call.root);
+    const Args args = args_of(call);
     return {args.packed, args.root};
 }
 

@@ -5,6 +5,7 @@
 #include "src/base/log.h"
 #include "src/base/settings.h"
 #include "src/base/thread.h"
+#include "src/comm/board_set.h"
 #include "src/comm/device_build.h"
 #include "src/comm/device_relay.h"
 #include "src/comm/process.h"
@@ -39,7 +40,7 @@ class Vote : public std::enable_shared_from_this<Vote> {
     Result<BoardPeer> reach_one(int32_t rank) {
         const auto place = static_cast<size_t>(rank);
         if (rank != vote_.at.rank && !vote_.notes[place].empty()) {
-            return parts_.board->boards().reach(
+            return parts_.board->boards()->reach(
                 vote_.notes[place], clock_now() + settings().init_timeout_s * nanos_per_s);
         }
         const auto memory =
@@ -48,16 +49,18 @@ class Vote : public std::enable_shared_from_this<Vote> {
             return make_error(Code::unsupported, Scope::communicator,
                               vote_.names[place] + " has no board");
         }
-        return parts_.board->boards().reach(memory);
+        return parts_.board->boards()->reach(memory);
     }
 
     Result<void> reach() {
         const gpu::RelaxedCapture relaxed(parts_.board->seat(0).driver());
         std::vector<BoardPeer> peers;
-        for (int32_t rank = 0; rank < vote_.at.rank_count; rank++) {
+        std::vector<std::string> names;
+        for (const int32_t rank : vote_.at.board_ranks()) {
             peers.push_back(TRY(reach_one(rank)));
+            names.push_back(vote_.names[static_cast<size_t>(rank)]);
         }
-        parts_.board->boards().connect(std::move(peers), vote_.names);
+        parts_.board->boards()->connect(std::move(peers), std::move(names));
         return {};
     }
 

@@ -7,6 +7,7 @@
 #include "src/base/bytes.h"
 #include "src/base/log.h"
 #include "src/base/thread.h"
+#include "src/comm/board_set.h"
 #include "src/comm/device_build.h"
 #include "src/comm/planning.h"
 #include "src/comm/probe.h"
@@ -92,12 +93,7 @@ Result<void> Build::check(const Communicator& comm, const ControlGroup& group) {
 }
 
 void Build::device_make(const Communicator& comm, uint64_t group) {
-    seat_ = {group,
-             comm.device(),
-             comm.rank(),
-             comm.rank_count(),
-             device_way(infos_),
-             one_process(infos_)};
+    seat_ = device_seat(infos_, comm.rank(), group);
     device_parts_make(seat_, [self = shared_from_this()](Result<DeviceParts> made) {
         const auto held = self->comm_.lock();
         if (held && held->state() == CommState::initialising) {
@@ -194,7 +190,7 @@ Result<Build::Told> Build::attach(const Communicator& comm, uint64_t group) {
     }
     told.host = TRY(planning_begin(comm));
     told.board =
-        device_.board != nullptr ? device_.board->boards().memory()->note() : std::string();
+        device_.board != nullptr ? device_.board->boards()->memory()->note() : std::string();
     return told;
 }
 
@@ -401,7 +397,8 @@ void Build::told(Result<std::vector<std::string>> blobs) {
         comm->fail(planned.error(), false);
         return;
     }
-    if (comm->on_device() && seat_.way == DeviceWay::board) {
+    const bool by_boards = seat_.way == DeviceWay::board || seat_.way == DeviceWay::hosts;
+    if (comm->on_device() && by_boards) {
         device_settle(std::move(all).value());
     } else {
         shard_make(*comm, std::move(all).value());

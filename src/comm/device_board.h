@@ -40,7 +40,7 @@ class DeviceBoard : public DeviceStreamed {
     ~DeviceBoard() override;
 
     // Its own and the others', which are connected before the first launch.
-    BoardSet& boards() { return boards_; }
+    BoardSet* boards() override { return &boards_; }
 
     std::optional<Error> poll(uint32_t) override;
     std::optional<uint64_t> standing(uint32_t) override;

@@ -1,10 +1,14 @@
 #include "src/comm/device_build.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 
 #include "src/base/log.h"
 #include "src/base/settings.h"
 #include "src/base/thread.h"
+#include "src/comm/device_board.h"
+#include "src/comm/device_hosts.h"
 #include "src/comm/device_relay.h"
 #include "src/comm/process.h"
 #include "src/plan/algo_list.h"
@@ -31,6 +35,16 @@ Result<void> clique_make(const DeviceSeat& at, std::shared_ptr<gpu::Seat> seat,
     return {};
 }
 
+Result<std::shared_ptr<DeviceStreamed>> board_make(const DeviceSeat& at,
+                                                   std::shared_ptr<gpu::Seat> seat) {
+    if (at.way == DeviceWay::hosts) {
+        return std::shared_ptr<DeviceStreamed>(
+            TRY(DeviceHosts::create(std::move(seat), at.hosts, !at.one_process)));
+    }
+    return std::shared_ptr<DeviceStreamed>(
+        TRY(DeviceBoard::create(std::move(seat), at.rank, at.rank_count, !at.one_process)));
+}
+
 Result<DeviceParts> parts_make(const DeviceSeat& at) {
     const gpu::Driver* const driver = TRY(Process::get().cuda());
     const gpu::RelaxedCapture relaxed(*driver);
@@ -41,17 +55,70 @@ Result<DeviceParts> parts_make(const DeviceSeat& at) {
     } else if (at.way == DeviceWay::relay) {
         parts.relay = TRY(DeviceRelay::create(std::move(seat), at.rank, at.rank_count));
     } else {
-        Result<std::shared_ptr<DeviceBoard>> made =
-            DeviceBoard::create(std::move(seat), at.rank, at.rank_count, !at.one_process);
+        Result<std::shared_ptr<DeviceStreamed>> made = board_make(at, std::move(seat));
         if (made.ok()) {
             parts.board = std::move(made).value();
             Process::get().boards().add(at.group, static_cast<uint32_t>(at.rank),
-                                        parts.board->boards().memory());
+                                        parts.board->boards()->memory());
         } else {
             parts.why = made.error().what;
         }
     }
     return parts;
+}
+
+// The ranks of every host, by their first; for tests, as many hosts as they say.
+std::vector<std::vector<int32_t>> hosts_of(const std::vector<PeerInfo>& infos) {
+    const auto ranks = static_cast<int32_t>(infos.size());
+    const auto pretended = static_cast<int32_t>(settings().device_hosts);
+    const bool pretends = pretended > 0 && ranks % pretended == 0;
+    std::vector<std::vector<int32_t>> hosts;
+    std::map<std::string, size_t> known;
+    for (int32_t rank = 0; rank < ranks; rank++) {
+        const std::string key = pretends ? std::to_string(rank / (ranks / pretended))
+                                         : infos[static_cast<size_t>(rank)].host_key;
+        const auto [host, is_new] = known.emplace(key, hosts.size());
+        if (is_new) {
+            hosts.emplace_back();
+        }
+        hosts[host->second].push_back(rank);
+    }
+    return hosts;
+}
+
+// Nothing: some hosts have more ranks than others.
+std::optional<HostsShape> hosts_shape(const std::vector<std::vector<int32_t>>& hosts,
+                                      int32_t rank) {
+    HostsShape shape;
+    shape.hosts = static_cast<int32_t>(hosts.size());
+    shape.locals = static_cast<int32_t>(hosts.front().size());
+    for (const std::vector<int32_t>& host : hosts) {
+        if (host.size() != hosts.front().size()) {
+            return {};
+        }
+        if (const auto found = std::ranges::find(host, rank); found != host.end()) {
+            shape.host = static_cast<int32_t>(&host - hosts.data());
+            shape.local = static_cast<int32_t>(found - host.begin());
+        }
+        shape.ranks.insert(shape.ranks.end(), host.begin(), host.end());
+    }
+    return shape;
+}
+
+DeviceWay way_of(const std::vector<PeerInfo>& infos, const std::optional<HostsShape>& shape) {
+    const PeerInfo& first = infos.front();
+    if (settings().device_relay || !shape ||
+        shape->locals > static_cast<int32_t>(gpu::device::ranks_max) ||
+        shape->hosts > DeviceHosts::hosts_max) {
+        return DeviceWay::relay;
+    }
+    if (shape->hosts > 1) {
+        return DeviceWay::hosts;
+    }
+    const bool together = std::ranges::all_of(infos, [&](const PeerInfo& info) {
+        return info.process == first.process && info.device == first.device;
+    });
+    return together && !settings().device_board ? DeviceWay::clique : DeviceWay::board;
 }
 
 }  // namespace
@@ -62,25 +129,27 @@ void DeviceParts::release() {
     device_release(std::move(relay), false);
 }
 
-DeviceWay device_way(const std::vector<PeerInfo>& infos) {
-    const PeerInfo& first = infos.front();
-    if (settings().device_relay || infos.size() > gpu::device::ranks_max) {
-        return DeviceWay::relay;
-    }
-    const bool together = std::ranges::all_of(infos, [&](const PeerInfo& info) {
-        return info.process == first.process && info.device == first.device;
-    });
-    if (together && !settings().device_board) {
-        return DeviceWay::clique;
-    }
-    const bool near = std::ranges::all_of(
-        infos, [&](const PeerInfo& info) { return info.host_key == first.host_key; });
-    return near ? DeviceWay::board : DeviceWay::relay;
+std::vector<int32_t> DeviceSeat::board_ranks() const {
+    const auto first = hosts.ranks.begin() + hosts.host * hosts.locals;
+    return {first, first + hosts.locals};
 }
 
-bool one_process(const std::vector<PeerInfo>& infos) {
-    return std::ranges::all_of(
-        infos, [&](const PeerInfo& info) { return info.process == infos.front().process; });
+DeviceSeat device_seat(const std::vector<PeerInfo>& infos, int32_t rank, uint64_t group) {
+    DeviceSeat seat;
+    seat.group = group;
+    seat.device = infos[static_cast<size_t>(rank)].device;
+    seat.rank = rank;
+    seat.rank_count = static_cast<int32_t>(infos.size());
+    const std::optional<HostsShape> shape = hosts_shape(hosts_of(infos), rank);
+    seat.way = way_of(infos, shape);
+    if (shape) {
+        seat.hosts = *shape;
+        seat.one_process = std::ranges::all_of(seat.board_ranks(), [&](int32_t other) {
+            return infos[static_cast<size_t>(other)].process ==
+                   infos[static_cast<size_t>(rank)].process;
+        });
+    }
+    return seat;
 }
 
 void streamed_serve(const StreamedReady& what) {

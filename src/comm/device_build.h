@@ -8,41 +8,43 @@
 #include <vector>
 
 #include "src/comm/communicator.h"
-#include "src/comm/device_board.h"
 #include "src/comm/device_clique.h"
+#include "src/comm/device_streamed.h"
+#include "src/comm/hosts_part.h"
 #include "src/comm/peer_info.h"
 
 namespace weft {
 
 // clique: all ranks are of one process and one device, and so reach each other's memory and meet in
-// one launch. board: all are on one host, and so may reach each other's memory. relay: any others,
-// which go through host memory.
-enum class DeviceWay : uint8_t { clique, board, relay };
-// The same on every rank.
-DeviceWay device_way(const std::vector<PeerInfo>& infos);
-bool one_process(const std::vector<PeerInfo>& infos);
+// one launch. board: all are on one host, and so may reach each other's memory. hosts: they are on
+// several hosts, as many on each. relay: any others, which go through host memory.
+enum class DeviceWay : uint8_t { clique, board, hosts, relay };
+
+struct DeviceSeat {
+    uint64_t group = 0;
+    int32_t device = 0;
+    int32_t rank = 0, rank_count = 1;
+    DeviceWay way = DeviceWay::relay;  // the same on every rank
+    HostsShape hosts;                  // by boards, those of `rank` are its host's
+    bool one_process = true;           // these are of one process
+    std::vector<int32_t> board_ranks() const;
+};
+DeviceSeat device_seat(const std::vector<PeerInfo>& infos, int32_t rank, uint64_t group);
 
 // One of them; of a board that could not be made, why.
 struct DeviceParts {
     std::shared_ptr<DeviceClique> clique;  // shared: see device_side.h
-    std::shared_ptr<DeviceBoard> board;
+    std::shared_ptr<DeviceStreamed> board;
     std::shared_ptr<DeviceStreamed> relay;
     std::string why;
     // Lets go of what it has; not for callers that may wait.
     void release();
 };
 
-struct DeviceSeat {
-    uint64_t group = 0;
-    int32_t device = 0;
-    int32_t rank = 0, rank_count = 1;
-    DeviceWay way = DeviceWay::relay;
-    bool one_process = true;
-};
 // `done` is called on the service thread.
 void device_parts_make(const DeviceSeat& at, std::function<void(Result<DeviceParts>)> done);
 
-// The boards of all ranks made, each maps those of the others and tells them whether it could. If
+// The boards of all ranks made, each maps those of its host and tells all whether it could. If
 // one could not, all go by relay, and the first rank says why. `done` is called on the service
 // thread, unless the communicator ends first.
 struct BoardVote {

@@ -20,10 +20,6 @@ struct DeviceLaunch {
     std::vector<Call> calls;  // by place in `ranks`
 };
 
-inline Args args_of(const Call& call) {
-    return args_pack(call.coll, call.count, call.type, call.op, call.root);
-}
-
 // Whether the device can run it at all.
 Result<void> collective_check(const DeviceLaunch& launch);
 // The same collective on every rank of the launch.

@@ -341,7 +341,7 @@ void device_factor(const Call& call, uint32_t ranks, gpu::device::RankPart& part
 }
 
 gpu::device::RankPart DeviceRank::part(const Call& call) const {
-    const Args args = args_pack(call.coll, call.count, call.type, call.op, call.root);
+    const Args args = args_of(call);
     gpu::device::RankPart part{};
     part.memories = memories_;
     part.abort_word = abort_word_;

@@ -29,6 +29,7 @@
 
 namespace weft {
 
+class BoardSet;
 class BoardWindows;
 
 // In memory that host and device share, each word in a line of its own.
@@ -72,6 +73,8 @@ class DeviceStreamed : public DeviceSide {
     virtual std::string way() const = 0;
     // Payload that its own kernels moved once more than it must be, but for graphs'.
     virtual uint64_t copied_bytes() const { return 0; }
+    // Null: it has none.
+    virtual BoardSet* boards() { return nullptr; }
     // Null: it has no windows.
     virtual BoardWindows* windows() { return nullptr; }
     // The communicator uses it no more.

@@ -127,6 +127,7 @@ std::vector<std::pair<std::string, std::string>> settings_shared(const Settings&
         {"WEFT_PROVIDER", settings.provider},
         {"WEFT_DEVICE_RELAY", settings.device_relay ? "1" : "0"},
         {"WEFT_DEVICE_BOARD", settings.device_board ? "1" : "0"},
+        {"WEFT_DEVICE_HOSTS", std::to_string(settings.device_hosts)},
     };
 }
 

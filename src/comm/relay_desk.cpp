@@ -64,7 +64,8 @@ gpu::Address RelayDesk::done_at(uint32_t place) const {
     return device_words_ + offsetof(Words, done) + place * sizeof(DeviceWord);
 }
 
-// No later ask is there, so what the thread looks for next is the next launch's first.
+// What is not there any more the thread has taken. Launches are one order, so no later ask is there
+// either, and what it looks for next is the next launch's first.
 void RelayDesk::launch_over() {
     place_ = 0;
     const std::optional<uint32_t> last = std::exchange(launched_, std::nullopt);
@@ -197,6 +198,7 @@ Result<bool> RelayDesk::serve_round(const std::function<bool()>& stopped) {
 
 Result<bool> RelayDesk::round(const std::function<bool()>& stopped) {
     Result<bool> moved = serve_round(stopped);
+    serves_ = !serving_.empty();
     if (!moved.ok()) {
         failed_(moved.error());
     }

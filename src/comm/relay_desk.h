@@ -14,6 +14,7 @@
 // fails on the thread goes to `failed`, given to serve().
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -56,6 +57,8 @@ class RelayDesk {
     Result<bool> round(const std::function<bool()>& stopped);
     // Something is asked for, or may be at any time.
     bool expects() const;
+    // The host engine has something to do, and says what that waits for.
+    bool serves() const { return serves_; }
     // Whoever waits goes on.
     void let_go();
     // The side is stopped.
@@ -109,6 +112,7 @@ class RelayDesk {
     Shard* shard_ = nullptr;
     std::function<void(const Error&)> failed_;
     std::deque<Served> serving_;  // of the thread
+    std::atomic<bool> serves_{false};
 };
 
 }  // namespace weft

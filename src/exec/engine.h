@@ -18,6 +18,7 @@
 #include "src/base/reactor.h"
 #include "src/base/result.h"
 #include "src/base/types.h"
+#include "src/exec/fingerprint.h"
 #include "src/plan/planner.h"
 #include "src/reduce/reduce.h"
 #include "transports/doorbell.h"
@@ -36,10 +37,17 @@ struct Call {
     RedOp op = RedOp::sum;
     int32_t root = 0;      // send_recv: the peer
     bool is_send = false;  // send_recv only: `send` is valid, else `recv`
+    // send_recv only, of a call that is done by messages: what both sides compare in its place.
+    std::optional<Args> stated;
     Scalar scalar;         // pre_mul_sum, read before the call returns...
     const void* scalar_at =
         nullptr;  // ...or where to read it when the op starts (ncclScalarDevice)
 };
+
+// Of a whole collective.
+inline Args args_of(const Call& call) {
+    return args_pack(call.coll, call.count, call.type, call.op, call.root);
+}
 
 // The state of a submitted bundle (one call, or a group's calls on one communicator, in call
 // order).

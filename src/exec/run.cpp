@@ -29,8 +29,9 @@ Result<void> Run::start(const Program* program, const Call& call, uint32_t id, u
     eager_ = program->choice.eager;
     elem_bytes_ = static_cast<uint32_t>(size_of(call.type));
     const uint64_t stated = call.part_of != 0 ? call.part_of : call.count;
-    args_ = pair_ ? args_pack(call.coll, stated * elem_bytes_, DataType::uint8, RedOp::sum, 0)
-                  : args_pack(call.coll, stated, call.type, call.op, call.root);
+    args_ = call.stated ? *call.stated
+            : pair_     ? args_pack(call.coll, stated * elem_bytes_, DataType::uint8, RedOp::sum, 0)
+                        : args_pack(call.coll, stated, call.type, call.op, call.root);
     const bool pre_mul = call.op == RedOp::pre_mul_sum;
     const bool reduces = call.coll == Coll::all_reduce || call.coll == Coll::reduce ||
                          call.coll == Coll::reduce_scatter;

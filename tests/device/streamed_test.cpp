@@ -1,6 +1,6 @@
 // Launches in parts, by boards and by way of host memory: what must be so by either. The run says
-// by which, WEFT_DEVICE_BOARD=1 or WEFT_DEVICE_RELAY=1; board_test.cpp and relay_test.cpp have what
-// is of one alone.
+// by which, WEFT_DEVICE_BOARD=1, WEFT_DEVICE_HOSTS=2 or WEFT_DEVICE_RELAY=1; board_test.cpp and
+// relay_test.cpp have what is of one alone.
 #include <algorithm>
 #include <cstdlib>
 
@@ -28,6 +28,11 @@ const Way& way() {
                             3,  // in, cards, sum
                             {1, 2, 5, 9, 10},
                             "blocks on stream"};
+    static const Way hosts{(BoardLayout::slots + 2) * BoardLayout::slot_bytes / 4 + 77,
+                           BoardLayout::slot_bytes,
+                           5,  // in, for the other host, sum, its card, out
+                           {1, 2, 5, 6, 9, 10, 14},
+                           "blocks on stream"};
     static const Way relay{(DeviceRelay::slots + 2) * DeviceRelay::slot_bytes / 4 + 77,
                            DeviceRelay::slot_bytes / 4,  // two peers, two directions
                            2,                            // in, out
@@ -35,6 +40,9 @@ const Way& way() {
                            "launching move_rows"};
     if (std::getenv("WEFT_DEVICE_BOARD") != nullptr) {
         return boards;
+    }
+    if (std::getenv("WEFT_DEVICE_HOSTS") != nullptr) {
+        return hosts;
     }
     REQUIRE(std::getenv("WEFT_DEVICE_RELAY") != nullptr);
     return relay;

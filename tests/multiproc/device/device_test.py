@@ -1,6 +1,7 @@
 """Processes on device memory, on the stand-in driver: device_test.py DRIVER WORKER PLACE CASE [ARG...]. On one host (host) they reach each
-other by boards, or by way of host memory if told so (relay), as they do between virtual hosts (virtual). 77: this machine does not allow
-virtual hosts."""
+other by boards, or by way of host memory if told so (relay). On virtual hosts (virtual) of two ranks each they do the one within a host and
+exchange messages between them, and where hosts have unlike numbers of ranks (uneven) all goes by way of host memory. 77: this machine does not
+allow virtual hosts."""
 
 import os
 import re
@@ -9,7 +10,11 @@ import sys
 
 DRIVER, WORKER, PLACE, CASE = sys.argv[1:5]
 RUN = os.path.join(os.environ["WEFT_TEST_BIN"], "weft-run")
-PLACES = {"host": ["-n", "3"], "relay": ["-n", "3"], "virtual": ["-n", "4", "--hosts", "2", "--require-hosts"]}
+PLACES = {"host": ["-n", "3"], "relay": ["-n", "3"], "virtual": ["-n", "4", "--hosts", "2", "--require-hosts"],
+          "uneven": ["-n", "3", "--hosts", "2", "--require-hosts"]}
+RELAYED = r"go through \d+ bytes of pinned host memory"
+WAYS = {"host": r"go through boards of \d+ bytes", "relay": RELAYED, "uneven": RELAYED,
+        "virtual": r"are 2 hosts of 2 ranks: calls on device memory go through boards"}
 
 
 def clean(**more):
@@ -29,8 +34,7 @@ def run(*arguments, **env):
 def case_collectives(count):
     done = run("collectives", count, NCCL_DEBUG="INFO")
     assert done.returncode == 0, f"exit status {done.returncode}"
-    way = r"go through boards of \d+ bytes" if PLACE == "host" else r"go through \d+ bytes of pinned host memory"
-    ways = re.findall(way, done.stdout + done.stderr)
+    ways = re.findall(WAYS[PLACE], done.stdout + done.stderr)
     assert len(ways) == int(PLACES[PLACE][1]), f"{len(ways)} ranks said how they reach each other"
 
 
@@ -76,7 +80,7 @@ def case_registered():
 
 
 def main():
-    if PLACE == "virtual":
+    if PLACE in ("virtual", "uneven"):
         probe = subprocess.run([RUN, "-n", "1", "--hosts", "1", "--require-hosts", "--", "true"], env=clean(),
                                capture_output=True, text=True, timeout=30, check=False)
         if probe.returncode != 0:

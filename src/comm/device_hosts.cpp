@@ -1,0 +1,347 @@
+#include "src/comm/device_hosts.h"
+
+#include <algorithm>
+#include <map>
+
+#include "src/base/log.h"
+#include "src/comm/device_rank.h"
+#include "src/exec/device_plan.h"
+#include "src/exec/fingerprint.h"
+#include "transports/memory.h"
+
+namespace weft {
+
+namespace dev = gpu::device;
+
+namespace {
+
+constexpr uint64_t head_bytes = 4096;
+constexpr uint64_t far_bytes = 2 * BoardLayout::slot_bytes;
+constexpr uint64_t memory_bytes = head_bytes + BoardLayout::slots * far_bytes;
+// A part asks other hosts for something at most twice.
+constexpr uint32_t places = 2 * BoardLayout::slots;
+static_assert(places <= RelayDesk::places_max);
+static_assert(sizeof(RelayDesk::Words) <= head_bytes);
+
+// The stages of a launch's parts, one a step.
+class HostsParts : public DeviceStreamed::Parts {
+  public:
+    HostsParts(DeviceHosts& side, HostsOrder order, uint64_t graph)
+        : side_(side), order_(std::move(order)), graph_(graph) {}
+
+    Result<bool> step(gpu::Stream stream) override {
+        const std::optional<HostsOrder::Step> next = order_.next();
+        if (!next) {
+            side_.parts_over();
+            return false;
+        }
+        TRY(side_.stage(*next, places_[next->number], graph_, stream));
+        if (next->stage == &next->part->stages.back()) {
+            places_.erase(next->number);
+        }
+        return true;
+    }
+
+  private:
+    DeviceHosts& side_;
+    HostsOrder order_;
+    const uint64_t graph_;
+    std::map<uint64_t, std::optional<uint32_t>> places_;  // by part
+};
+
+}  // namespace
+
+DeviceHosts::DeviceHosts(std::shared_ptr<gpu::Seat> seat, HostsShape shape)
+    : DeviceStreamed(std::move(seat), shape.rank_at(shape.host, shape.local),
+                     shape.hosts * shape.locals),
+      shape_(std::move(shape)),
+      boards_(seat_, shape_.local, shape_.locals, rank_count_),
+      desk_(seat_, places, [this] {
+          const std::lock_guard lock(state_mutex_);
+          wake();
+      }) {
+}
+
+Result<std::shared_ptr<DeviceHosts>> DeviceHosts::create(std::shared_ptr<gpu::Seat> seat,
+                                                         HostsShape shape, bool exported) {
+    std::shared_ptr<DeviceHosts> made(new DeviceHosts(std::move(seat), std::move(shape)));
+    TRY(made->allocate(exported));
+    return made;
+}
+
+Result<void> DeviceHosts::allocate(bool exported) {
+    TRY(prepare());
+    const gpu::Driver& cuda = seat_->driver();
+    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, seat_->context()));
+    TRY(boards_.allocate(exported));
+    // Memory that peers on this machine reach: the engine moves it without a copy.
+    memory_ = static_cast<char*>(TRY(shared_alloc(memory_bytes)));
+    TRY(gpu::driver_check(
+        cuda,
+        cuda.cuMemHostRegister(memory_, memory_bytes,
+                               gpu::host_alloc_flag::portable | gpu::host_alloc_flag::mapped),
+        format("pinning %llu bytes of host memory for %s (check ulimit -l)",
+               static_cast<unsigned long long>(memory_bytes), seat_->facts().name.c_str())));
+    pinned_ = true;
+    TRY(gpu::driver_check(cuda, cuda.cuMemHostGetDevicePointer(&device_memory_, memory_, 0),
+                          "the device's address of pinned host memory"));
+    desk_.words_are(reinterpret_cast<RelayDesk::Words*>(memory_), device_memory_);
+    head_is(boards_.head(), boards_.head_device());
+    return {};
+}
+
+DeviceHosts::~DeviceHosts() {
+    end();
+    const gpu::Driver& cuda = seat_->driver();
+    const gpu::RelaxedCapture relaxed(cuda);
+    const Result<gpu::ContextGuard> guard = gpu::ContextGuard::push(cuda, seat_->context());
+    if (guard.ok() && pinned_) {  // else the program has reset its device
+        cuda.cuMemHostUnregister(memory_);
+    }
+    if (memory_ != nullptr) {
+        (void)shared_free(memory_);
+    }
+}
+
+char* DeviceHosts::far(uint32_t slot) const {
+    return memory_ + head_bytes + slot * far_bytes;
+}
+
+// ---- launches
+
+gpu::Address DeviceHosts::address(const HostsPart& part, const HostsPlace& place) const {
+    switch (place.where) {
+        case HostsWhere::user:
+            return place.at;
+        case HostsWhere::slot:
+            return boards_.slot(static_cast<uint32_t>(place.local), part.slot) + place.at;
+        case HostsWhere::far:
+            break;
+    }
+    return device_memory_ + static_cast<uint64_t>(far(part.slot) - memory_) + place.at;
+}
+
+std::unique_ptr<DeviceStreamed::Parts> DeviceHosts::parts(const std::vector<Call>& calls,
+                                                          uint64_t graph) {
+    const HostsSizes sizes{BoardLayout::slots, BoardLayout::slot_bytes,
+                           boards_.layout().half_bytes()};
+    return std::make_unique<HostsParts>(*this, HostsOrder(HostsCut(shape_, sizes, calls)), graph);
+}
+
+// A round of messages compares them one by one.
+dev::BoardLaunch DeviceHosts::launch_of(const HostsPart& part) const {
+    return boards_.launch_of(part.call ? fingerprint_of(*part.call) : dev::Fingerprint{});
+}
+
+Result<void> DeviceHosts::exchanged_await(uint32_t place, gpu::Stream stream) {
+    TRY(desk_.await(place, stream));
+    const gpu::Driver& cuda = seat_->driver();
+    return gpu::driver_check(cuda, cuda.cuStreamWriteValue32(stream, desk_.done_at(place), 0, 0),
+                             "cuStreamWriteValue32");
+}
+
+// What the launch behind must do with words and cards, if anything.
+Result<bool> DeviceHosts::words_await(const HostsPart& part, const HostsStage& stage,
+                                      dev::BoardLaunch& launch, gpu::Stream stream) {
+    const BoardSet::SlotWord word = stage.left      ? &BoardLayout::left
+                                    : stage.arrived ? &BoardLayout::arrived
+                                    : stage.reduced ? &BoardLayout::reduced
+                                                    : nullptr;
+    if (word == nullptr) {
+        return false;
+    }
+    TRY(boards_.peers_await(word, part.slot, stream));
+    const BoardLayout& layout = boards_.layout();
+    boards_.clears(launch, (layout.*word)(part.slot, 0), layout.ranks());
+    if (!stage.left) {
+        boards_.checks(launch, BoardLayout::card(part.slot, stage.reduced), 0, layout.ranks());
+    }
+    return true;
+}
+
+Result<void> DeviceHosts::sum(const HostsPart& part, const HostsSum& what, gpu::Stream stream) {
+    dev::Launch launch{};
+    dev::CarriedProgram& program = launch.carried;
+    const gpu::Address to = address(part, what.to);
+    step_add(program, dev::Do::reduce, what.bytes, {to});
+    for (const HostsPlace& from : what.from) {
+        program.operands[program.operand_count++] = {address(part, from), 0, 1};
+    }
+    program.steps[0].operand_count = program.operand_count;
+    if (what.whole && device_request(*part.call).call.divide) {
+        step_add(program, dev::Do::divide, what.bytes, {to});
+    }
+    return boards_.carried_launch(*part.call, launch, stream);
+}
+
+// Rows that are multiplied by this rank's factor on their way.
+Result<void> DeviceHosts::scale(const HostsPart& part, const HostsStage& stage,
+                                gpu::Stream stream) {
+    for (const HostsMove& move : stage.moves) {
+        for (uint64_t row = 0; row < move.rows;) {
+            dev::Launch launch{};
+            for (; row < move.rows && launch.carried.step_count < dev::carried_steps_max; row++) {
+                step_add(launch.carried, dev::Do::scale, move.width,
+                         {address(part, move.to) + row * move.to_pitch,
+                          address(part, move.from) + row * move.from_pitch});
+            }
+            TRY(boards_.carried_launch(*part.call, launch, stream));
+        }
+    }
+    return {};
+}
+
+// With what `launch` does beside it, before the first row, and the card behind the last.
+Result<void> DeviceHosts::move(const HostsPart& part, const HostsStage& stage,
+                               dev::BoardLaunch launch, gpu::Stream stream) {
+    const bool has_card =
+        stage.tell == HostsStage::Tell::arrived || stage.tell == HostsStage::Tell::reduced;
+    const uint64_t card =
+        has_card ? BoardLayout::card(part.slot, stage.tell == HostsStage::Tell::reduced)
+                 : BoardSet::no_card;
+    const std::vector<HostsMove> none;
+    const bool scaled = stage.scaled && device_request(*part.call).call.scale_inputs;
+    const std::vector<HostsMove>& moves = scaled ? none : stage.moves;
+    if (moves.empty() && !has_card && launch.clear_count == 0) {
+        return {};
+    }
+    for (size_t at = 0;;) {
+        for (; at < moves.size() && launch.moves.move_count < dev::moves_max; at++) {
+            const HostsMove& one = moves[at];
+            launch.moves.moves[launch.moves.move_count++] = {
+                address(part, one.to), address(part, one.from), one.width, one.rows,
+                one.to_pitch,          one.from_pitch};
+            copied_bytes_ += one.to.where == HostsWhere::user ? 0 : one.width * one.rows;
+        }
+        const bool last = at == moves.size();
+        TRY(boards_.launch(launch, last ? card : BoardSet::no_card, stream));
+        if (last) {
+            return {};
+        }
+        launch = launch_of(part);
+    }
+}
+
+Result<void> DeviceHosts::tell(const HostsPart& part, const HostsStage& stage, gpu::Stream stream) {
+    switch (stage.tell) {
+        case HostsStage::Tell::none:
+            break;
+        case HostsStage::Tell::arrived:
+            return boards_.peers_tell(&BoardLayout::arrived, part.slot, stream);
+        case HostsStage::Tell::reduced:
+            return boards_.peers_tell(&BoardLayout::reduced, part.slot, stream);
+        case HostsStage::Tell::left:
+            return boards_.peers_tell(&BoardLayout::left, part.slot, stream);
+    }
+    return {};
+}
+
+std::vector<Call> DeviceHosts::calls_of(const HostsPart& part, const HostsStage& stage) const {
+    std::vector<Call> calls;
+    for (const HostsMessage& message : stage.ask) {
+        Call call;
+        call.coll = Coll::send_recv;
+        call.type = DataType::uint8;
+        call.root = message.peer;
+        call.is_send = message.is_send;
+        call.count = message.bytes;
+        call.send = call.recv = far(part.slot) + message.at;
+        if (part.call) {
+            call.stated = args_of(*part.call);
+        } else {
+            call.part_of = message.of;
+        }
+        calls.push_back(call);
+    }
+    return calls;
+}
+
+Result<void> DeviceHosts::stage(const HostsOrder::Step& step, std::optional<uint32_t>& place,
+                                uint64_t graph, gpu::Stream stream) {
+    const HostsPart& part = *step.part;
+    const HostsStage& stage = *step.stage;
+    for (const BoardMessage& message : stage.sends) {
+        TRY(boards_.message_in(message, stream));
+    }
+    for (const BoardMessage& message : stage.receives) {
+        TRY(boards_.message_out(message, stream));
+    }
+    if (stage.exchanged && place) {
+        TRY(exchanged_await(*std::exchange(place, {}), stream));
+    }
+    dev::BoardLaunch first = launch_of(part);
+    const bool words = TRY(words_await(part, stage, first, stream));
+    const bool scaled = stage.scaled && device_request(*part.call).call.scale_inputs;
+    if (words && (!stage.sums.empty() || scaled)) {
+        TRY(boards_.launch(first, BoardSet::no_card, stream));
+        first = launch_of(part);
+    }
+    for (const HostsSum& what : stage.sums) {
+        TRY(sum(part, what, stream));
+    }
+    if (scaled) {
+        TRY(scale(part, stage, stream));
+    }
+    TRY(move(part, stage, first, stream));
+    TRY(tell(part, stage, stream));
+    if (!stage.ask.empty()) {
+        place = TRY(desk_.ask(calls_of(part, stage), graph, stream));
+    }
+    return {};
+}
+
+void DeviceHosts::graph_end(uint64_t graph) {
+    desk_.graph_over(graph);
+    DeviceStreamed::graph_end(graph);
+}
+
+// ---- the thread
+
+void DeviceHosts::serve(Shard& shard, std::function<void(const Error&)> failed) {
+    desk_.serve(shard, std::move(failed));
+    thread_start(RelayDesk::spins(shard));
+}
+
+bool DeviceHosts::round() {
+    if (stopped()) {
+        boards_.let_go();
+    }
+    const Result<bool> moved = desk_.round([this] { return stopped(); });
+    if (!moved.ok()) {
+        stop();
+        return false;
+    }
+    return moved.value();
+}
+
+void DeviceHosts::streams_let_go() {
+    boards_.let_go();
+    desk_.let_go();
+}
+
+std::optional<uint64_t> DeviceHosts::standing(uint32_t) {
+    if (desk_.serves()) {
+        return {};  // the host engine says it
+    }
+    return boards_.standing() * 31 + launches_ended();
+}
+
+std::string DeviceHosts::waits_for(uint32_t) {
+    const std::string late = boards_.late_names();
+    return late.empty() ? "a message, or what stands before it on its own stream" : late;
+}
+
+std::string DeviceHosts::way() const {
+    return format(
+        "they are %d hosts of %d ranks: calls on device memory go through boards of %llu bytes "
+        "within a host and between hosts through %llu bytes of pinned host memory",
+        shape_.hosts, shape_.locals, static_cast<unsigned long long>(BoardLayout::bytes()),
+        static_cast<unsigned long long>(memory_bytes));
+}
+
+void DeviceHosts::leave() {
+    stop();
+    desk_.leave();
+}
+
+}  // namespace weft
