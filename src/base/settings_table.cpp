@@ -97,7 +97,8 @@ constexpr SettingRow rows[] = {
      "1 lets ranks of one process and one device work together by boards, as ranks of several "
      "processes or devices of a host do"},
     {communicators, "WEFT_DEVICE_HOSTS", &S::device_hosts,
-     "lets calls on device memory treat the ranks as those of so many hosts, in the order of ranks, "
+     "lets calls on device memory treat the ranks as those of so many hosts, in the order of "
+     "ranks, "
      "where they can be dealt out evenly: for tests of what several hosts do; 0 looks",
      nullptr, 0, 32},
     {communicators, "WEFT_LIBCUDA", &S::libcuda,

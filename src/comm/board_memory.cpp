@@ -9,20 +9,6 @@
 
 namespace weft {
 
-namespace {
-
-Result<void> pin(const gpu::Seat& seat, void* memory, uint64_t bytes) {
-    const gpu::Driver& cuda = seat.driver();
-    return gpu::driver_check(
-        cuda,
-        cuda.cuMemHostRegister(memory, bytes,
-                               gpu::host_alloc_flag::portable | gpu::host_alloc_flag::mapped),
-        format("pinning %llu bytes of host memory for %s (check ulimit -l)",
-               static_cast<unsigned long long>(bytes), seat.facts().name.c_str()));
-}
-
-}  // namespace
-
 Result<std::shared_ptr<BoardMemory>> BoardMemory::create(std::shared_ptr<gpu::Seat> seat,
                                                          const BoardLayout& layout, bool exported) {
     // Shared: by the ranks of the process.
@@ -48,7 +34,7 @@ Result<void> BoardMemory::allocate(const BoardLayout& layout, bool exported) {
 }
 
 Result<void> BoardMemory::words_make(const BoardLayout& layout) {
-    words_ = static_cast<char*>(TRY(shared_alloc(words_bytes(layout))));
+    words_ = TRY(PinnedMemory::create(seat_, words_bytes(layout)));
     for (uint32_t peer = 0; peer < layout.ranks(); peer++) {
         for (uint32_t slot = 0; slot < BoardLayout::slots; slot++) {
             words()[layout.left(slot, peer)].value = 1;
@@ -57,8 +43,6 @@ Result<void> BoardMemory::words_make(const BoardLayout& layout) {
             words()[layout.taken(peer, half)].value = 1;
         }
     }
-    TRY(pin(*seat_, words_, words_bytes(layout)));
-    pinned_ = true;
     return {};
 }
 
@@ -73,7 +57,7 @@ Result<void> BoardMemory::offer() {
     }
     const std::shared_ptr<Handover> desk = TRY(Process::get().handover());
     const gpu::ExportNote board = TRY(exported_->note());
-    offers_.push_back(desk->offer(shared_dup(shared_find(words_)->id)));
+    offers_.push_back(desk->offer(shared_dup(shared_find(words_->at())->id)));
     offers_.push_back(desk->offer(TRY(exported_->descriptor())));
     note_ = offers_[0]->ticket().encode() + offers_[1]->ticket().encode() + board.encode();
     return {};
@@ -84,18 +68,11 @@ BoardMemory::~BoardMemory() {
     const gpu::Driver& cuda = seat_->driver();
     const gpu::RelaxedCapture relaxed(cuda);
     const Result<gpu::ContextGuard> guard = gpu::ContextGuard::push(cuda, seat_->context());
-    if (guard.ok()) {  // else the program has reset its device, and with it all of this
-        if (pinned_) {
-            cuda.cuMemHostUnregister(words_);
-        }
-        if (board_ != 0 && exported_ == nullptr) {
-            cuda.cuMemFree(board_);
-        }
+    // Else the program has reset its device, and with it all of this.
+    if (guard.ok() && board_ != 0 && exported_ == nullptr) {
+        cuda.cuMemFree(board_);
     }
     exported_.reset();
-    if (words_ != nullptr) {
-        (void)shared_free(words_);
-    }
 }
 
 // ---- of other processes
@@ -140,7 +117,7 @@ Result<void> BoardImport::words_map(const Fd& descriptor) {
                    static_cast<unsigned long long>(bytes_), static_cast<long long>(found.st_size)));
     }
     words_ = static_cast<char*>(at);
-    TRY(pin(*seat_, words_, bytes_));
+    TRY(host_pin(*seat_, words_, bytes_));
     pinned_ = true;
     return {};
 }

@@ -16,6 +16,7 @@
 #include "src/comm/board_layout.h"
 #include "src/comm/device_streamed.h"
 #include "src/comm/handover.h"
+#include "src/comm/pinned_memory.h"
 #include "src/gpu/export.h"
 #include "src/gpu/seat.h"
 
@@ -37,8 +38,8 @@ class BoardMemory {
 
     const gpu::Seat& seat() const { return *seat_; }
     gpu::Address board() const { return board_; }
-    void* head() const { return words_; }
-    DeviceWord* words() const { return reinterpret_cast<DeviceWord*>(words_ + head_bytes); }
+    void* head() const { return words_->at(); }
+    DeviceWord* words() const { return reinterpret_cast<DeviceWord*>(words_->at() + head_bytes); }
     // What another process must be told to import it; empty if it was not exported.
     const std::string& note() const { return note_; }
 
@@ -53,8 +54,7 @@ class BoardMemory {
     std::unique_ptr<gpu::ExportedMemory> exported_;  // then board_ is its address
     std::vector<std::unique_ptr<Handover::Offer>> offers_;
     std::string note_;
-    char* words_ = nullptr;
-    bool pinned_ = false;
+    std::unique_ptr<PinnedMemory> words_;
 };
 
 // The board and the words of a rank of another process, or of this one by the same way.

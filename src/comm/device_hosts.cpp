@@ -7,7 +7,6 @@
 #include "src/comm/device_rank.h"
 #include "src/exec/device_plan.h"
 #include "src/exec/fingerprint.h"
-#include "transports/memory.h"
 
 namespace weft {
 
@@ -74,37 +73,18 @@ Result<void> DeviceHosts::allocate(bool exported) {
     const gpu::Driver& cuda = seat_->driver();
     const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, seat_->context()));
     TRY(boards_.allocate(exported));
-    // Memory that peers on this machine reach: the engine moves it without a copy.
-    memory_ = static_cast<char*>(TRY(shared_alloc(memory_bytes)));
-    TRY(gpu::driver_check(
-        cuda,
-        cuda.cuMemHostRegister(memory_, memory_bytes,
-                               gpu::host_alloc_flag::portable | gpu::host_alloc_flag::mapped),
-        format("pinning %llu bytes of host memory for %s (check ulimit -l)",
-               static_cast<unsigned long long>(memory_bytes), seat_->facts().name.c_str())));
-    pinned_ = true;
-    TRY(gpu::driver_check(cuda, cuda.cuMemHostGetDevicePointer(&device_memory_, memory_, 0),
-                          "the device's address of pinned host memory"));
-    desk_.words_are(reinterpret_cast<RelayDesk::Words*>(memory_), device_memory_);
+    memory_ = TRY(PinnedMemory::create(seat_, memory_bytes));
+    desk_.words_are(reinterpret_cast<RelayDesk::Words*>(memory_->at()), memory_->device());
     head_is(boards_.head(), boards_.head_device());
     return {};
 }
 
 DeviceHosts::~DeviceHosts() {
     end();
-    const gpu::Driver& cuda = seat_->driver();
-    const gpu::RelaxedCapture relaxed(cuda);
-    const Result<gpu::ContextGuard> guard = gpu::ContextGuard::push(cuda, seat_->context());
-    if (guard.ok() && pinned_) {  // else the program has reset its device
-        cuda.cuMemHostUnregister(memory_);
-    }
-    if (memory_ != nullptr) {
-        (void)shared_free(memory_);
-    }
 }
 
 char* DeviceHosts::far(uint32_t slot) const {
-    return memory_ + head_bytes + slot * far_bytes;
+    return memory_->at() + head_bytes + slot * far_bytes;
 }
 
 // ---- launches
@@ -118,7 +98,7 @@ gpu::Address DeviceHosts::address(const HostsPart& part, const HostsPlace& place
         case HostsWhere::far:
             break;
     }
-    return device_memory_ + static_cast<uint64_t>(far(part.slot) - memory_) + place.at;
+    return memory_->device(far(part.slot)) + place.at;
 }
 
 std::unique_ptr<DeviceStreamed::Parts> DeviceHosts::parts(const std::vector<Call>& calls,

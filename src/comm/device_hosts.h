@@ -25,6 +25,7 @@
 #include "src/comm/board_set.h"
 #include "src/comm/device_streamed.h"
 #include "src/comm/hosts_order.h"
+#include "src/comm/pinned_memory.h"
 #include "src/comm/relay_desk.h"
 
 namespace weft {
@@ -79,9 +80,7 @@ class DeviceHosts : public DeviceStreamed {
     const HostsShape shape_;
     BoardSet boards_;
     RelayDesk desk_;
-    char* memory_ = nullptr;  // the desk's words, then far memory of every slot
-    gpu::Address device_memory_ = 0;
-    bool pinned_ = false;
+    std::unique_ptr<PinnedMemory> memory_;  // the desk's words, then far memory of every slot
     std::atomic<uint64_t> copied_bytes_{0};
 };
 

@@ -4,7 +4,6 @@
 
 #include "src/base/log.h"
 #include "src/comm/parts_queue.h"
-#include "transports/memory.h"
 
 namespace weft {
 
@@ -36,42 +35,20 @@ Result<void> DeviceRelay::allocate() {
     TRY(prepare());
     const gpu::Driver& cuda = seat_->driver();
     const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, seat_->context()));
-    // Memory that peers on this host reach: the engine moves it without a copy.
-    memory_ = static_cast<char*>(TRY(shared_alloc(memory_bytes)));
-    TRY(gpu::driver_check(
-        cuda,
-        cuda.cuMemHostRegister(memory_, memory_bytes,
-                               gpu::host_alloc_flag::portable | gpu::host_alloc_flag::mapped),
-        format("pinning %llu bytes of host memory for %s (check ulimit -l)",
-               static_cast<unsigned long long>(memory_bytes), seat_->facts().name.c_str())));
-    words_ = reinterpret_cast<Words*>(memory_);
+    memory_ = TRY(PinnedMemory::create(seat_, memory_bytes));
+    words_ = reinterpret_cast<Words*>(memory_->at());
     static_assert(sizeof(Words) <= head_bytes);
-    TRY(gpu::driver_check(cuda, cuda.cuMemHostGetDevicePointer(&device_memory_, memory_, 0),
-                          "the device's address of pinned host memory"));
-    head_is(&words_->head, device_address(&words_->head));
-    desk_.words_are(&words_->desk, device_address(&words_->desk));
+    head_is(&words_->head, memory_->device(&words_->head));
+    desk_.words_are(&words_->desk, memory_->device(&words_->desk));
     return {};
 }
 
 DeviceRelay::~DeviceRelay() {
     end();
-    const gpu::Driver& cuda = seat_->driver();
-    const gpu::RelaxedCapture relaxed(cuda);
-    const Result<gpu::ContextGuard> guard = gpu::ContextGuard::push(cuda, seat_->context());
-    if (guard.ok() && words_ != nullptr) {  // else the program has reset its device
-        cuda.cuMemHostUnregister(memory_);
-    }
-    if (memory_ != nullptr) {
-        (void)shared_free(memory_);
-    }
 }
 
 char* DeviceRelay::slot_at(uint32_t slot) const {
-    return memory_ + head_bytes + slot * slot_bytes;
-}
-
-gpu::Address DeviceRelay::device_address(const void* at) const {
-    return device_memory_ + static_cast<uint64_t>(static_cast<const char*>(at) - memory_);
+    return memory_->at() + head_bytes + slot * slot_bytes;
 }
 
 // ---- launches
@@ -82,7 +59,7 @@ Result<void> DeviceRelay::launch(dev::MoveLaunch& moves, gpu::Stream stream) {
         segments +=
             move.rows * ((move.width + dev::move_segment_bytes - 1) / dev::move_segment_bytes);
     }
-    moves.stop = reinterpret_cast<const uint64_t*>(device_address(&words_->head.stop.value));
+    moves.stop = reinterpret_cast<const uint64_t*>(memory_->device(&words_->head.stop.value));
     moves.block_count = static_cast<uint32_t>(std::min<uint64_t>(segments, blocks_max));
     void* arguments[] = {&moves};
     const gpu::Driver& cuda = seat_->driver();
@@ -97,7 +74,7 @@ Result<void> DeviceRelay::launch(dev::MoveLaunch& moves, gpu::Stream stream) {
 // Out, the last launch clears the word that said the part is done.
 Result<void> DeviceRelay::rows_move(const std::vector<SlotRows>& rows, uint32_t slot, bool in,
                                     gpu::Stream stream) {
-    const gpu::Address base = device_address(slot_at(slot));
+    const gpu::Address base = memory_->device(slot_at(slot));
     size_t at = 0;
     do {
         dev::MoveLaunch moves{};

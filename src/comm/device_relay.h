@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "src/comm/device_streamed.h"
+#include "src/comm/pinned_memory.h"
 #include "src/comm/relay_cut.h"
 #include "src/comm/relay_desk.h"
 #include "src/gpu/device/move.h"
@@ -57,7 +58,6 @@ class DeviceRelay : public DeviceStreamed {
     DeviceRelay(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count);
     Result<void> allocate();
     char* slot_at(uint32_t slot) const;
-    gpu::Address device_address(const void* at) const;
     Result<void> rows_move(const std::vector<SlotRows>& rows, uint32_t slot, bool in,
                            gpu::Stream stream);
     Result<void> launch(gpu::device::MoveLaunch& moves, gpu::Stream stream);
@@ -65,8 +65,7 @@ class DeviceRelay : public DeviceStreamed {
     bool expects() const override { return desk_.expects(); }
     void streams_let_go() override { desk_.let_go(); }
 
-    char* memory_ = nullptr;
-    gpu::Address device_memory_ = 0;
+    std::unique_ptr<PinnedMemory> memory_;
     Words* words_ = nullptr;
     RelayDesk desk_;
 };

@@ -39,7 +39,7 @@ struct Call {
     bool is_send = false;  // send_recv only: `send` is valid, else `recv`
     // send_recv only, of a call that is done by messages: what both sides compare in its place.
     std::optional<Args> stated;
-    Scalar scalar;         // pre_mul_sum, read before the call returns...
+    Scalar scalar;  // pre_mul_sum, read before the call returns...
     const void* scalar_at =
         nullptr;  // ...or where to read it when the op starts (ncclScalarDevice)
 };
