@@ -135,6 +135,9 @@ class Links {
     // Puts all pieces, as fast as the wire takes them; on_put_delivered when all are delivered.
     void put_start(uint32_t peer, const GrantBody& to, const void* from, Region from_region,
                    uint64_t cookie);
+    // Makes a GPU see what has landed in the region, memory of its own: false until then, to be
+    // asked again. Once for each region (Wire::flush).
+    Result<bool> flush(uint32_t peer, Region region, uint64_t bytes);
     size_t puts_under_way() const;
     // Payload bytes given to the peer's link so far: puts and data messages, no grants or headers.
     uint64_t bytes_to(uint32_t peer) const;

@@ -56,6 +56,7 @@ struct Caps {
     bool peer_load = false;       // map() can give a pointer to a peer's shared memory
     bool needs_polling = false;   // has neither a doorbell nor a wait descriptor
     bool real_network = false;    // bytes leave the machine (or a virtual host)
+    bool device_memory = false;   // every rail registers memory of GPUs, and reads it back (flush)
 };
 
 // Memory a wire may write into or read from on behalf of a peer. 0 is "none".
@@ -163,8 +164,10 @@ class Wire {
     // here as the peer's do and is not reported as delivered.
     virtual Result<Post> put_own(const Put&) { return no_device_memory(); }
     // Starts to read the first `bytes`, at most 8, of the region over every rail: when busy() says
-    // no more, a GPU sees all that had arrived before. Once for each region; a read that fails is
-    // reported as a failure of the peer before busy() ends.
+    // no more, a GPU sees all that had arrived before. Once for each region: asked again, it goes
+    // on with the rails that took nothing yet. That a read has ended is an event of progress(),
+    // where busy() ends, and before it the failure of the peer that a read which fails is reported
+    // as.
     virtual Result<Post> flush(uint32_t /*peer*/, Region, size_t /*bytes*/) {
         return no_device_memory();
     }

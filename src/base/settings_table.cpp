@@ -116,8 +116,9 @@ constexpr SettingRow rows[] = {
     {transports, "WEFT_ALLOW_TCP", &S::allow_tcp,
      "1 goes on over TCP, with a warning, where EFA devices exist and cannot be used; 0 refuses"},
     {transports, "WEFT_GPUDIRECT", &S::gpudirect,
-     "net plugin: 0 keeps NICs from GPU memory, so that NCCL copies through host memory; 1 lets "
-     "them where libfabric and the NIC can"},
+     "0 keeps NICs from GPU memory, so that communicators on devices, and NCCL over the net "
+     "plugin, "
+     "copy through host memory; 1 lets them where libfabric and the NIC can"},
     {transports, "WEFT_RAILS", &S::rails,
      "comma list of source addresses or interface names to use as rails"},
     {transports, "WEFT_TRANSPORT", &S::transport, "use only this transport", "loopback shm fabric"},

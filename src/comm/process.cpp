@@ -21,15 +21,18 @@ namespace {
 
 constexpr Nanos pump_period = nanos_per_ms;
 
-Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor,
-                                          const Settings& settings) {
+Result<std::unique_ptr<WireHub>> hub_make(WireKind kind, Reactor& reactor, const Settings& settings,
+                                          bool device_memory) {
     switch (kind) {
         case WireKind::loopback:
             return loopback_hub_make();
         case WireKind::shm:
             return shm_hub_make(reactor, ShmOptions{!settings.cma_disable});
-        case WireKind::fabric:
-            return fabric_hub_make(reactor, fabric_options(settings));
+        case WireKind::fabric: {
+            FabricOptions options = fabric_options(settings);
+            options.device_memory = device_memory;
+            return fabric_hub_make(reactor, options);
+        }
     }
     return make_error(Code::internal, Scope::process, "unknown kind of wire");
 }
@@ -101,8 +104,9 @@ Result<WireHub*> Process::hub(WireKind kind) {
     if (hub_errors_[index] != nullptr) {
         return *hub_errors_[index];
     }
+    const bool device_memory = kind == WireKind::fabric && device_memory_wanted();
     if (hubs_[index] == nullptr) {
-        Result<std::unique_ptr<WireHub>> made = hub_make(kind, loop, settings_);
+        Result<std::unique_ptr<WireHub>> made = hub_make(kind, loop, settings_, device_memory);
         if (!made.ok()) {
             hub_errors_[index] = std::make_unique<Error>(made.error());
             return std::move(made).error();
@@ -112,8 +116,18 @@ Result<WireHub*> Process::hub(WireKind kind) {
             // Registered after the library was loaded, so it runs before the library's own end.
             std::atexit([] { Process::get().hubs_end(); });
         }
+    } else if (device_memory && !device_memory_asked_) {
+        LOG(info, init,
+            "no NIC reaches GPU memory in this process: the network was opened before the CUDA "
+            "driver was loaded; make a communicator on a device first");
     }
+    device_memory_asked_ = device_memory_asked_ || device_memory;
     return hubs_[index].get();
+}
+
+// No driver is loaded for it: a process that has none has no memory of GPUs.
+bool Process::device_memory_wanted() const {
+    return settings_.gpudirect && cuda_ != nullptr && cuda_->ok();
 }
 
 // What was posted before still runs. Not for ever: a destructor that runs later may wait for what

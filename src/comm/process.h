@@ -39,7 +39,8 @@ class Process {
     ControlHub& control();
     bool control_started() const { return control_started_.load(std::memory_order_acquire); }
     // Made when first needed: a process without remote peers never loads libfabric. A failure is
-    // kept: every communicator that needs the hub fails for the same reason.
+    // kept: every communicator that needs the hub fails for the same reason. The network is asked
+    // for memory of GPUs where cuda() was called before it is opened.
     Result<WireHub*> hub(WireKind kind);
     // When the process ends, before what the hubs stand on does: the service thread and all others
     // but the caller leave the hubs alone.
@@ -90,6 +91,7 @@ class Process {
 
   private:
     Process();
+    bool device_memory_wanted() const;  // under mutex_
     void service_park();
     void pump();
     void pump_arm();  // under mutex_
@@ -105,6 +107,7 @@ class Process {
     std::unique_ptr<WireHub> hubs_[wire_kind_count];
     std::unique_ptr<Error> hub_errors_[wire_kind_count];
     bool hub_announced_[wire_kind_count] = {};
+    bool device_memory_asked_ = false;  // of the network, or said that it was too late
     std::vector<std::unique_ptr<ncclComm>> handles_;
     std::unique_ptr<Result<gpu::Driver>> cuda_;
     std::mutex seats_mutex_;

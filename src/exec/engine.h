@@ -39,6 +39,10 @@ struct Call {
     bool is_send = false;  // send_recv only: `send` is valid, else `recv`
     // send_recv only, of a call that is done by messages: what both sides compare in its place.
     std::optional<Args> stated;
+    // send_recv with another rank only, and both state it: the buffer lies in known memory of a GPU
+    // (transports/memory.h), which NICs reach and the CPU does not. What a Recv brought, the GPU
+    // sees when the ticket is done.
+    bool on_device = false;
     Scalar scalar;  // pre_mul_sum, read before the call returns...
     const void* scalar_at =
         nullptr;  // ...or where to read it when the op starts (ncclScalarDevice)

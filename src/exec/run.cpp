@@ -32,6 +32,9 @@ Result<void> Run::start(const Program* program, const Call& call, uint32_t id, u
     args_ = call.stated ? *call.stated
             : pair_     ? args_pack(call.coll, stated * elem_bytes_, DataType::uint8, RedOp::sum, 0)
                         : args_pack(call.coll, stated, call.type, call.op, call.root);
+    if (call.on_device) {
+        args_.packed |= args_on_device;
+    }
     const bool pre_mul = call.op == RedOp::pre_mul_sum;
     const bool reduces = call.coll == Coll::all_reduce || call.coll == Coll::reduce ||
                          call.coll == Coll::reduce_scatter;
@@ -54,6 +57,7 @@ Result<void> Run::start(const Program* program, const Call& call, uint32_t id, u
     in_place_ = input_.base() < output_.base() + output_.bytes() &&
                 output_.base() < input_.base() + input_.bytes();
     known_look_up();
+    flush_ = call.on_device && !call.is_send && output_.bytes() > 0;
     scratch_range_ = nullptr;
     if (program->scratch_slots > 0) {
         scratch_range_ =
@@ -155,6 +159,9 @@ bool Run::lane_advance(uint32_t lane) {
             std::erase_if(loans_, [&](const Loan& loan) { return loan.lane == lane; });
         }
         if (state.tile >= program_->choice.tiles || program.steps.empty()) {
+            if (flush_ && settle(flush_output()) != Did::done) {
+                return moved;
+            }
             state.done = true;
             lanes_left_--;
             return true;
@@ -529,6 +536,10 @@ std::string Run::waiting_for() const {
     for (uint32_t lane = 0; lane < lanes_.size(); lane++) {
         const LaneState& state = lanes_[lane];
         if (state.done || state.step >= program_->lanes[lane].steps.size()) {
+            continue;
+        }
+        if (state.tile >= program_->choice.tiles) {
+            text = "the NICs' flush of what arrived";
             continue;
         }
         const ProgramStep& step = program_->lanes[lane].steps[state.step];

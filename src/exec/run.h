@@ -143,6 +143,7 @@ class Run {
     Result<Did> wait_exposed(uint32_t lane, const ProgramStep& step, uint32_t tile);
     void step_compute(uint32_t lane, const ProgramStep& step, uint32_t tile);
     Did step_release(uint32_t lane, const ProgramStep& step);
+    Result<Did> flush_output();
     Error mismatch(const ProgramStep& step, uint64_t expected, uint64_t got) const;
 
     RunContext context_;
@@ -152,6 +153,7 @@ class Run {
     uint32_t id_ = 0, seq_ = 0;
     bool pair_ = false, eager_ = false, scale_inputs_ = false;
     bool in_place_ = false;  // input and output overlap
+    bool flush_ = false;     // a GPU is yet to see what arrived
     bool failed_ = false;
     Error failure_;
     Scalar scale_;

@@ -60,6 +60,13 @@ Result<ExposedRange*> Run::tile_for(const Operand& operand, const Wire& wire) {
     return context_.pool->tile_staged(program_->choice.tile_bytes);
 }
 
+// Of a Recv into memory of a GPU, when all has landed: till then a GPU may see what was there.
+Result<Run::Did> Run::flush_output() {
+    const auto peer = static_cast<uint32_t>(call_.root);
+    const Region region = TRY(output_.region(context_.links->wire(peer)));
+    return TRY(context_.links->flush(peer, region, output_.bytes())) ? Did::done : Did::blocked;
+}
+
 // The bytes a step reads: user memory, scratch, a peer's exposed memory, or the scaled copy of an
 // input.
 const std::byte* Run::source(uint32_t lane, const Operand& operand, uint32_t tile) {

@@ -7,6 +7,7 @@
 
 #include "src/base/futex.h"
 #include "src/base/machine.h"
+#include "transports/memory.h"
 
 namespace weft {
 
@@ -50,6 +51,8 @@ Shard::Impl::Impl(ShardConfig from)
       links(link_config(config), link_peers(config)),
       cache(config.planner ? config.planner : plan::planner_by_rule(config.limits, config.rank)) {
     spin_rounds = spin_rounds_for(config);
+    limits_on_device = config.limits;
+    limits_on_device.eager_bytes = 0;
     send_seq.resize(config.peers.size());
     recv_seq.resize(config.peers.size());
     for (Wire* wire : config.wires) {
@@ -91,7 +94,35 @@ RunContext Shard::Impl::context() {
     return RunContext{&links, &pool, &counters, &config};
 }
 
+Result<void> Shard::Impl::on_device_check(const Call& call) const {
+    if (!call.on_device) {
+        return {};
+    }
+    const void* const at = call.is_send ? call.send : call.recv;
+    const uint64_t bytes = call.count * size_of(call.type);
+    const auto known = known_find(at, bytes);
+    if (call.coll != Coll::send_recv || call.root == config.rank || !known ||
+        known->kind == MemoryKind::host) {
+        return make_error(
+            Code::invalid_argument, Scope::call,
+            format("%s: %llu bytes at %p cannot be moved as memory of a GPU: it takes a send or "
+                   "receive with another rank, and memory that was named as a GPU's",
+                   config.label.c_str(), static_cast<unsigned long long>(bytes), at));
+    }
+    const PeerRoute& peer = config.peers[static_cast<size_t>(call.root)];
+    if (!peer.wire->caps().device_memory) {
+        return make_error(
+            Code::unsupported, Scope::call,
+            format("%s: %s is reached via %s, which does not reach memory of GPUs",
+                   config.label.c_str(), peer.name.c_str(), peer.wire->caps().name.c_str()));
+    }
+    return {};
+}
+
 Result<TicketPtr> Shard::Impl::submit(std::vector<Call> calls) {
+    for (const Call& call : calls) {
+        TRY(on_device_check(call));
+    }
     auto ticket = std::make_shared<Ticket>();
     bool ring = false;
     {

@@ -36,6 +36,8 @@ struct Shard::Impl final : LinkSink {
     ~Impl() override;
 
     // --- by any thread
+    // What memory of a GPU needs: said before anything of the call runs.
+    Result<void> on_device_check(const Call& call) const;
     Result<TicketPtr> submit(std::vector<Call> calls);
     void fail(const Error& error);
     void leave();  // unlock after driving: hand over to a waiter or to the service thread
@@ -66,6 +68,7 @@ struct Shard::Impl final : LinkSink {
     void on_link_failure(uint32_t peer, Error error) override;
 
     ShardConfig config;
+    plan::Limits limits_on_device;  // nothing by value, for the CPU would copy it
     OpCounters counters;
     Links links;
     TilePool pool;

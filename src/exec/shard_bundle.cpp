@@ -144,7 +144,8 @@ bool Shard::Impl::collective_begin() {
 
 Result<const Program*> Shard::Impl::pair_program(const Call& call) {
     const uint64_t bytes = call.count * size_of(call.type);
-    const plan::Choice choice = TRY(plan::choose_pair(bytes, config.limits));
+    const plan::Limits& limits = call.on_device ? limits_on_device : config.limits;
+    const plan::Choice choice = TRY(plan::choose_pair(bytes, limits));
     const plan::RankPlan part = plan::pair_plan(call.is_send, config.rank, call.root);
     pair_programs.push_back(std::make_unique<Program>(TRY(program_build(choice, part, bytes, 1))));
     return static_cast<const Program*>(pair_programs.back().get());

@@ -253,6 +253,9 @@ class Gang {
 
 std::optional<Result<void>> Shard::run_now(const Call& call) {
     Impl& shard = *impl_;
+    if (Result<void> allowed = shard.on_device_check(call); !allowed.ok()) {
+        return allowed;
+    }
     if (!shard.drive_mutex.try_lock()) {
         return std::nullopt;
     }

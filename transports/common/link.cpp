@@ -14,6 +14,7 @@ namespace weft {
 namespace {
 
 constexpr uint32_t link_version = 2;
+constexpr uint64_t flush_bytes_max = 8;
 
 // What both sides tell each other through the wire's hello.
 struct Hello {
@@ -368,6 +369,13 @@ struct Links::Impl final : WireSink {
         }
     }
 
+    Result<bool> flush(uint32_t peer, Region region, uint64_t bytes) {
+        Wire& wire = *links[peer].wire;
+        const Post posted = TRY(wire.flush(peer, region, std::min(bytes, flush_bytes_max)));
+        counters.again += posted == Post::again;
+        return posted == Post::accepted && !wire.busy(region);
+    }
+
     // Posts pieces until done or `again`. True when all are posted.
     bool job_post(uint32_t id) {
         PutJob& job = jobs[id];
@@ -555,6 +563,9 @@ void Links::grant_close(uint32_t peer, const GrantBody& body) {
 void Links::put_start(uint32_t peer, const GrantBody& to, const void* from, Region from_region,
                       uint64_t cookie) {
     impl_->put_start(peer, to, from, from_region, cookie);
+}
+Result<bool> Links::flush(uint32_t peer, Region region, uint64_t bytes) {
+    return impl_->flush(peer, region, bytes);
 }
 size_t Links::puts_under_way() const {
     return impl_->puts_open;

@@ -76,6 +76,7 @@ FabricWire::FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rai
       peers_(config.rank_count),
       memory_(config.shares_memory ? hub.memory_shared(rails_) : own_memory_) {
     caps_.rails = static_cast<uint32_t>(rails_.size());
+    caps_.device_memory = std::ranges::all_of(rails_, &Rail::device_memory);
     counters_.rail_bytes.resize(rails_.size());
     address_note();
     own_memory_.rails = rails_;
@@ -175,7 +176,8 @@ Result<Region> FabricWire::expose(void* memory, size_t bytes) {
     free_regions_.pop_back();
     region.base = static_cast<std::byte*>(memory);
     region.bytes = bytes;
-    region.flushed = 0;
+    region.flushed = region.reads = 0;
+    ++region.life;
     return Region{id};
 }
 
@@ -454,6 +456,8 @@ void FabricWire::handle(Event& event, WireSink& sink) {
             return on_value(event, sink);
         case Event::Kind::delivered:
             return sink.on_delivered(event.word);
+        case Event::Kind::flushed:
+            return on_flushed(event.word);
         case Event::Kind::hello:
             return on_hello(event);
         case Event::Kind::hello_ack:

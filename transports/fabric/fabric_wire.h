@@ -36,7 +36,7 @@ class FabricWire final : public Wire {
     Post put(const Put& put) override;
     Result<Post> put_own(const Put& put) override;
     Result<Post> flush(uint32_t peer, Region region, size_t bytes) override;
-    bool busy(Region region) const override { return regions_[region.id - 1].use->load() != 0; }
+    bool busy(Region region) const override { return regions_[region.id - 1].reads != 0; }
     int progress(WireSink& sink, Nanos now, int budget) override;
     const std::byte* map(uint32_t, const RemoteRef&, uint64_t) override { return nullptr; }
     Result<void> fence(uint32_t peer) override { return fence_ask(peer, 0); }
@@ -71,6 +71,8 @@ class FabricWire final : public Wire {
         // Puts that read from it, and flushes; stays with the entry.
         std::unique_ptr<std::atomic<uint32_t>> use;
         size_t flushed = 0;  // rails that a flush has been posted on
+        uint32_t reads = 0;  // of these, not heard of
+        uint32_t life = 0;   // counts the regions that had this entry
     };
 
     FabricWire(FabricHub& hub, const WireConfig& config, std::vector<Rail*> rails, uint64_t uid);
@@ -98,8 +100,9 @@ class FabricWire final : public Wire {
     Result<Post> put_value(const Put& put, Peer& peer);
     Result<Post> put_memory(const Put& put, Peer& peer);
     RemoteWrite write_of(const Put& put, size_t rail) const;
-    Result<Post> flush_on(uint32_t peer, LocalRegion& region, size_t rail, size_t bytes);
+    Result<Post> flush_on(uint32_t peer, Region id, size_t rail, size_t bytes);
     TxOwner owner_of_own(uint32_t peer, LocalRegion& region, size_t rail);
+    void on_flushed(uint64_t cookie);
     size_t rail_choose(uint32_t peer, size_t usable);
     bool remote_in_bounds(const Put& put) const;
     void fail(uint32_t peer, Error error);

@@ -39,8 +39,11 @@ Result<Post> FabricWire::put_own(const Put& put) {
     return posted;
 }
 
-Result<Post> FabricWire::flush_on(uint32_t peer, LocalRegion& region, size_t rail, size_t bytes) {
-    const TxOwner owner = owner_of_own(peer, region, rail);
+Result<Post> FabricWire::flush_on(uint32_t peer, Region id, size_t rail, size_t bytes) {
+    LocalRegion& region = regions_[id.id - 1];
+    TxOwner owner = owner_of_own(peer, region, rail);
+    owner.notify = true;
+    owner.cookie = uint64_t{region.life} << 32 | id.id;
     const MemoryCache::Window& window = region.windows.at(region.base);
     const OwnRead read{window.on_rails[rail].get(), window.span.base, region.base, bytes};
     const std::lock_guard guard(rails_[rail]->lock());
@@ -50,6 +53,8 @@ Result<Post> FabricWire::flush_on(uint32_t peer, LocalRegion& region, size_t rai
     if (!posted.ok() || posted.value() == Post::again) {
         region.use->fetch_sub(1);
         owner.flow->in_flight.fetch_sub(1);
+    } else {
+        ++region.reads;
     }
     return posted;
 }
@@ -59,12 +64,18 @@ Result<Post> FabricWire::flush(uint32_t peer, Region id, size_t bytes) {
     LocalRegion& region = regions_[id.id - 1];
     ASSERT(region.base != nullptr && bytes <= region.bytes);
     for (; region.flushed < rails_.size(); ++region.flushed) {
-        const Post posted = TRY(flush_on(peer, region, region.flushed, bytes));
+        const Post posted = TRY(flush_on(peer, id, region.flushed, bytes));
         if (posted == Post::again) {
             return Post::again;
         }
     }
     return Post::accepted;
+}
+
+// One that ended late is of a region before.
+void FabricWire::on_flushed(uint64_t cookie) {
+    LocalRegion& region = regions_[static_cast<uint32_t>(cookie) - 1];
+    region.reads -= region.life == cookie >> 32 ? 1 : 0;
 }
 
 }  // namespace weft::fabric

@@ -140,15 +140,13 @@ class FabricHub::Dispatch final : public RailEvents {
             event.word = failure_of_ours;
             event.error = std::make_unique<Error>(*error);
             owner.inbox->push(std::move(event), owner.inbox != self_);
-            lower();
-        } else {
-            lower();
-            if (owner.notify) {
-                Event event;
-                event.kind = Event::Kind::delivered;
-                event.word = owner.cookie;
-                owner.inbox->push(std::move(event), owner.inbox != self_);
-            }
+        }
+        lower();
+        if (owner.notify && (error == nullptr || owner.own)) {
+            Event event;
+            event.kind = owner.own ? Event::Kind::flushed : Event::Kind::delivered;
+            event.word = owner.cookie;
+            owner.inbox->push(std::move(event), owner.inbox != self_);
         }
         if (owner.flow->in_flight.fetch_sub(1) == 1) {
             fence_answer(rail, owner.at, *owner.inbox, owner.peer);

@@ -23,6 +23,7 @@ struct Event {
         arrival,
         value,
         delivered,
+        flushed,  // one rail's read of a region
         hello,
         hello_ack,
         value_ack,

@@ -233,14 +233,18 @@ std::string Rail::address_text(const std::string& endpoint_name) const {
     return text;
 }
 
+MemoryAbility Rail::ability() const {
+    MemoryAbility ability = memory_ability(*info_, library_.version(), library_.api_version);
+    ability.by_calls = features_.cuda_calls;
+    return ability;
+}
+
 Result<FidHandle<fid_mr>> Rail::memory_register(void* memory, size_t bytes) {
     return memory_register({MemoryKind::host, memory, bytes}, FI_WRITE | FI_REMOTE_WRITE);
 }
 
 Result<FidHandle<fid_mr>> Rail::memory_register(const MemoryRequest& request, uint64_t access) {
-    MemoryAbility ability = memory_ability(*info_, library_.version(), library_.api_version);
-    ability.by_calls = features_.cuda_calls;
-    TRY(memory_allowed(request, ability, name_.c_str()));
+    TRY(memory_allowed(request, ability(), name_.c_str()));
     bool provider_keys = (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) != 0;
     size_t key_bytes = std::min<size_t>(info_->domain_attr->mr_key_size, 4);
     uint64_t mask = (uint64_t{1} << (8 * key_bytes)) - 1;

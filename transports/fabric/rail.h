@@ -39,7 +39,7 @@ struct TxOwner {
     std::atomic<uint32_t>* use = nullptr;  // lowered when it ends; owned by a region or a probe
     uint32_t peer = 0;
     uint64_t cookie = 0;
-    bool notify = false;            // report on_delivered when it completes
+    bool notify = false;            // report on_delivered when it completes; of a flush, its end
     uint64_t rail_bytes = 0;        // counted in flow_rail
     Window::Mark mark;              // with them
     FlowRail* flow_rail = nullptr;  // owned by the inbox
@@ -110,6 +110,8 @@ class Rail {
     size_t key_bytes() const { return key_bytes_; }  // of the keys that peers get: 4 or 8
     const EndpointFeatures& features() const { return features_; }
     bool virtual_addresses() const { return (info_->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0; }
+    // It registers memory of GPUs, and reads it back.
+    bool device_memory() const { return ability().cuda && !ability().by_calls; }
     int wait_fd() const { return wait_fd_; }  // -1: must be polled; another one after renew()
     uint32_t incarnation() const { return incarnation_.load(); }
     uint64_t outstanding_bytes() const { return outstanding_bytes_.load(); }
@@ -167,6 +169,7 @@ class Rail {
     Rail(const Library& library, const RailChoice& choice, uint8_t index, InfoPtr info,
          const FabricLimits& limits);
     AddressLimits address_limits() const;
+    MemoryAbility ability() const;
     Error named(Error error) const;
     Result<fi_addr_t> address_of(RemoteEndpoint& endpoint);
     Result<fi_addr_t> address_insert(const std::string& name);

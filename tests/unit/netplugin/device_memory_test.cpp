@@ -1,12 +1,9 @@
 // Memory of GPUs, on a libfabric of the tests' own: addresses that end the process when the CPU
 // touches them, and that only this libfabric knows how to reach.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "src/netplugin/abi.h"
 #include "src/netplugin/memory.h"
 #include "tests/unit/netplugin/pair.h"
-#include "tests/unit/transports/fake_machine.h"
+#include "tests/unit/transports/fake_gpu.h"
 #include "transports/fabric/newer.h"
 
 namespace weft::test {
@@ -18,17 +15,13 @@ using netplugin::pointer_cuda;
 using netplugin::pointer_dmabuf;
 using netplugin::pointer_host;
 
-FakeInfo nic(int index, uint64_t caps) {
-    return {"efa", "efa-direct", "rdmap" + std::to_string(index) + "s0-rdm", caps};
-}
-
 // Two rails that reach memory of GPUs, and the devices NCCL sees.
 struct Machine : FakeFabric {
     explicit Machine(uint64_t caps = FI_HMEM, uint32_t version = FI_VERSION(2, 4),
                      bool cuda_calls = false)
         : FakeFabric(version) {
         world.cuda_calls = cuda_calls;
-        world.infos = {nic(0, caps), nic(1, caps)};
+        world.infos = {gpu_nic(0, caps), gpu_nic(1, caps)};
         world.moves = true;
         FabricOptions options;
         options.library = FAKE_LIBFABRIC_PATH;
@@ -47,45 +40,13 @@ struct Machine : FakeFabric {
 };
 
 // Some bytes of a kind, registered through a connection.
-struct Bytes {
-    Bytes(Machine& machine, netplugin::Connection& through, int kind, size_t bytes) : size(bytes) {
-        const int file = memfd_create("weft-test-gpu", MFD_CLOEXEC);
-        REQUIRE(ftruncate(file, static_cast<off_t>(bytes)) == 0);
-        const bool host = kind == pointer_host;
-        base = map(file, host ? PROT_READ | PROT_WRITE : PROT_NONE);
-        at = host ? base : map(file, PROT_READ | PROT_WRITE);
-        close(file);
-        if (!host) {
-            const std::lock_guard guard(fake_lock());
-            machine.world.device_memory.push_back({base, bytes, at});
-        }
-        memory = Connected::value_of(Memory::make(through, {base, bytes, kind, 9, 0}));
-    }
-    ~Bytes() {
-        memory.reset();
-        munmap(at, size);
-        if (at != base) {
-            munmap(base, size);
-        }
-    }
-    Bytes(const Bytes&) = delete;
-    Bytes& operator=(const Bytes&) = delete;
-    std::byte* map(int file, int protection) const {
-        void* mapped = mmap(nullptr, size, protection, MAP_SHARED, file, 0);
-        REQUIRE(mapped != MAP_FAILED);
-        return static_cast<std::byte*>(mapped);
-    }
-    void write(size_t from, const std::string& text) const {
-        std::memcpy(at + from, text.data(), text.size());
-    }
-    std::string read(size_t from, size_t bytes) const {
-        return {reinterpret_cast<const char*>(at) + from, bytes};
-    }
+struct Bytes : MappedBytes {
+    Bytes(Machine& machine, netplugin::Connection& through, int kind, size_t bytes)
+        : MappedBytes(machine.world, bytes, kind == pointer_host),
+          memory(Connected::value_of(Memory::make(through, {base, bytes, kind, 9, 0}))) {}
     Buffer part(size_t from, size_t bytes) const {
         return Connected::value_of(Memory::buffer(memory.get(), base + from, bytes));
     }
-    size_t size;
-    std::byte *base = nullptr, *at = nullptr;
     std::unique_ptr<Memory> memory;
 };
 
@@ -221,10 +182,7 @@ TEST_CASE("net plugin: a flush reads what was received over every rail, and is w
     FakeLibfabric& fake = world.world;
     const Buffer received[] = {world.into[1]->part(0, 5000), world.into[0]->part(0, 5000),
                                world.into[1]->part(8192, 3)};
-    {
-        const std::lock_guard guard(fake_lock());
-        fake.reads_held = true;
-    }
+    fake_tell(fake.reads_held, true);
     Request* flush = Connected::value_of(world.pair->recv->iflush(received));
     REQUIRE(flush != nullptr);
     const auto tested = [&] {
@@ -233,16 +191,7 @@ TEST_CASE("net plugin: a flush reads what was received over every rail, and is w
     for (int i = 0; i < 200; i++) {
         REQUIRE_FALSE(tested());
     }
-    const auto release_one = [&] {
-        const std::lock_guard guard(fake_lock());
-        const auto read = fake.reads_waiting.front();
-        fake.reads_waiting.pop_front();
-        fi_cq_data_entry entry{};
-        entry.op_context = read.context;
-        fake.queues[read.queue].push_back(entry);
-        return !fake.reads_waiting.empty();
-    };
-    while (release_one()) {
+    while (read_release(fake)) {
         for (int i = 0; i < 50; i++) {
             REQUIRE_FALSE(tested());
         }
@@ -271,10 +220,7 @@ TEST_CASE("net plugin: where no memory of a GPU was received there is nothing to
 
 TEST_CASE("net plugin: a flush that fails ends the connection and is never done") {
     Moving world;
-    {
-        const std::lock_guard guard(fake_lock());
-        world.world.read_fails = FI_EIO;
-    }
+    fake_tell(world.world.read_fails, FI_EIO);
     const Buffer received = world.into[1]->part(0, 100);
     Request* flush = Connected::value_of(world.pair->recv->iflush({&received, 1}));
     std::string what;
@@ -290,10 +236,7 @@ TEST_CASE("net plugin: a flush that fails ends the connection and is never done"
 TEST_CASE("net plugin: connections with memory of GPUs close with all under way") {
     Moving world;
     const int tag = 0;
-    {
-        const std::lock_guard guard(fake_lock());
-        world.world.reads_held = true;
-    }
+    fake_tell(world.world.reads_held, true);
     for (size_t i = 0; i < 8; i++) {
         const Buffer room = world.into[1]->part(i * 10'000, 9000);
         world.irecv({&room, 1}, &tag);
@@ -306,7 +249,7 @@ TEST_CASE("net plugin: connections with memory of GPUs close with all under way"
 
 int kinds_of(uint64_t caps, uint32_t version = FI_VERSION(2, 4), bool asked = true) {
     FakeFabric fake(version);
-    fake.world.infos = {nic(0, caps)};
+    fake.world.infos = {gpu_nic(0, caps)};
     FabricOptions options;
     options.library = FAKE_LIBFABRIC_PATH;
     options.device_memory = asked;

@@ -251,6 +251,10 @@ ssize_t write_moved(fid_ep* endpoint, const fi_msg_rma* message) {
 ssize_t read(fid_ep* endpoint, void* into, size_t bytes, void* descriptor, fi_addr_t from,
              uint64_t address, uint64_t key, void* context) {
     const std::lock_guard guard(moving);
+    if (world.reads_refused > 0) {
+        world.reads_refused--;
+        return -FI_EAGAIN;
+    }
     const auto* at = reinterpret_cast<const void*>(address);
     const std::byte* source = touched(key, at, bytes, FI_REMOTE_READ);
     std::byte* target = touched(world.keys_of[descriptor], into, bytes, FI_READ);
@@ -281,17 +285,26 @@ ssize_t send(fid_ep* endpoint, const void* from, size_t bytes, void*, fi_addr_t 
                        : transmit(endpoint, context);
 }
 
-ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t flags) {
+// What was told of the next write, which is noted where it is taken.
+int write_noted(const fi_msg_rma* message, uint64_t flags) {
+    const std::lock_guard guard(moving);
     int error = 0;
     if (!world.write_errors.empty()) {
         error = world.write_errors.front();
         world.write_errors.pop_front();
     }
-    if (error != 0) {
+    if (error == 0) {
+        world.written.push_back({message->msg_iov->iov_len, message->rma_iov->len,
+                                 message->rma_iov->addr, message->rma_iov->key, message->data,
+                                 flags});
+    }
+    return error;
+}
+
+ssize_t write_message(fid_ep* endpoint, const fi_msg_rma* message, uint64_t flags) {
+    if (const int error = write_noted(message, flags); error != 0) {
         return -error;
     }
-    world.written.push_back({message->msg_iov->iov_len, message->rma_iov->len,
-                             message->rma_iov->addr, message->rma_iov->key, message->data, flags});
     return world.moves ? write_moved(endpoint, message) : transmit(endpoint, message->context);
 }
 

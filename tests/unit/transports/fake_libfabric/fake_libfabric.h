@@ -90,6 +90,7 @@ struct FakeLibfabric {
     std::vector<DeviceMemory> device_memory;
     bool reads_held = false;  // reads do not end until reads_release()
     int read_fails = 0;       // with this error
+    int reads_refused = 0;    // so many are not taken, for want of room
     struct Read {
         const void* from = nullptr;
         size_t bytes = 0;
