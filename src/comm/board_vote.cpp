@@ -1,6 +1,7 @@
 // How ranks agree to use boards, when all have made theirs.
 #include <algorithm>
 
+#include "src/base/bytes.h"
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/settings.h"
@@ -14,11 +15,16 @@ namespace weft {
 
 namespace {
 
+constexpr size_t why_limit = 1024;
+
 // Work that calls CUDA goes aside; what it returns to comes on the service thread.
 class Vote : public std::enable_shared_from_this<Vote> {
   public:
     Vote(BoardVote vote, DeviceParts parts, StreamedMade done)
-        : vote_(std::move(vote)), parts_(std::move(parts)), done_(std::move(done)) {}
+        : vote_(std::move(vote)),
+          parts_(std::move(parts)),
+          no_nics_(vote_.nics.ok() ? "" : vote_.nics.error().what),
+          done_(std::move(done)) {}
     ~Vote() { parts_.release(); }
     Vote(const Vote&) = delete;
     Vote& operator=(const Vote&) = delete;
@@ -61,6 +67,10 @@ class Vote : public std::enable_shared_from_this<Vote> {
             names.push_back(vote_.names[static_cast<size_t>(rank)]);
         }
         parts_.board->boards()->connect(std::move(peers), std::move(names));
+        if (vote_.nics.ok()) {
+            const Result<void> reached = parts_.board->nics_reach(*vote_.nics.value());
+            no_nics_ = reached.ok() ? "" : reached.error().what;
+        }
         return {};
     }
 
@@ -72,22 +82,48 @@ class Vote : public std::enable_shared_from_this<Vote> {
         tell(&Vote::voted);
     }
 
+    // What ranks say against it, by rank: nothing, or why not.
+    struct Whys {
+        std::vector<std::string> why, no_nics;
+    };
+    static Result<Whys> whys_read(const std::vector<std::string>& blobs) {
+        Whys whys;
+        for (const std::string& blob : blobs) {
+            ByteReader in(blob);
+            whys.why.emplace_back(TRY(in.text(why_limit)));
+            whys.no_nics.emplace_back(TRY(in.text(why_limit)));
+        }
+        return whys;
+    }
+
     // No rank goes on before all are through with calls that may wait for the device.
-    using Told = void (Vote::*)(const std::shared_ptr<Communicator>&, std::vector<std::string>);
+    using Told = void (Vote::*)(const std::shared_ptr<Communicator>&, const Whys&);
     void tell(Told told) {
         Process::get().reactor().post([self = shared_from_this(), told] {
             if (const auto comm = self->initialising()) {
-                comm->group()->all_gather(self->parts_.why,
-                                          [self, told](Result<std::vector<std::string>> whys) {
-                                              const auto held = self->initialising();
-                                              if (held && whys.ok()) {
-                                                  ((*self).*told)(held, std::move(whys).value());
-                                              } else if (held) {
-                                                  held->fail(whys.error(), true);
-                                              }
+                comm->group()->all_gather(ByteWriter()
+                                              .text(self->parts_.why.substr(0, why_limit))
+                                              .text(self->no_nics_.substr(0, why_limit))
+                                              .take(),
+                                          [self, told](Result<std::vector<std::string>> blobs) {
+                                              self->heard(told, std::move(blobs));
                                           });
             }
         });
+    }
+
+    void heard(Told told, Result<std::vector<std::string>> blobs) {
+        const auto held = initialising();
+        if (!held) {
+            return;
+        }
+        const Result<Whys> whys =
+            blobs.ok() ? whys_read(blobs.value()) : Result<Whys>(std::move(blobs).error());
+        if (whys.ok()) {
+            (this->*told)(held, whys.value());
+        } else {
+            held->fail(whys.error(), true);
+        }
     }
 
     // The first rank that says why, and whether one does.
@@ -97,9 +133,21 @@ class Vote : public std::enable_shared_from_this<Vote> {
             whys.begin());
     }
 
-    void voted(const std::shared_ptr<Communicator>&, std::vector<std::string> whys) {
+    void nics_voted(const std::vector<std::string>& whys) {
         const size_t rank = first_why(whys);
         if (rank == whys.size()) {
+            parts_.board->nics_use();
+        } else if (vote_.at.rank == 0 && vote_.at.way == DeviceWay::hosts) {
+            LOG(info, init, "NICs do not move device memory: %s: %s", vote_.names[rank].c_str(),
+                whys[rank].c_str());
+        }
+    }
+
+    void voted(const std::shared_ptr<Communicator>&, const Whys& all) {
+        const std::vector<std::string>& whys = all.why;
+        const size_t rank = first_why(whys);
+        if (rank == whys.size()) {
+            nics_voted(all.no_nics);
             done_(std::shared_ptr<DeviceStreamed>(std::exchange(parts_.board, nullptr)));
             return;
         }
@@ -126,7 +174,8 @@ class Vote : public std::enable_shared_from_this<Vote> {
         tell(&Vote::relays_made);
     }
 
-    void relays_made(const std::shared_ptr<Communicator>& comm, std::vector<std::string> whys) {
+    void relays_made(const std::shared_ptr<Communicator>& comm, const Whys& all) {
+        const std::vector<std::string>& whys = all.why;
         const size_t rank = first_why(whys);
         if (rank == whys.size()) {
             done_(std::exchange(parts_.relay, nullptr));
@@ -139,6 +188,7 @@ class Vote : public std::enable_shared_from_this<Vote> {
 
     const BoardVote vote_;
     DeviceParts parts_;
+    std::string no_nics_;
     const StreamedMade done_;
 };
 

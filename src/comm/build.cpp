@@ -130,7 +130,9 @@ void Build::device_settle(std::vector<Told> told) {
     for (const Told& one : told) {
         notes.push_back(one.board);
     }
-    board_vote({seat_, comm_, names(), std::move(notes)}, std::exchange(device_, {}),
+    const Result<Wire*> nics =
+        device_wire(seat_, kinds_, wires_[static_cast<size_t>(WireKind::fabric)]);
+    board_vote({seat_, comm_, names(), std::move(notes), nics}, std::exchange(device_, {}),
                [self = shared_from_this(),
                 told = std::move(told)](std::shared_ptr<DeviceStreamed> made) mutable {
                    self->parts_.streamed = std::move(made);

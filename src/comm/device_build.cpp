@@ -152,6 +152,27 @@ DeviceSeat device_seat(const std::vector<PeerInfo>& infos, int32_t rank, uint64_
     return seat;
 }
 
+Result<Wire*> device_wire(const DeviceSeat& at, const std::vector<WireKind>& kinds, Wire* fabric) {
+    const auto no = [](std::string why) {
+        return make_error(Code::unsupported, Scope::communicator, std::move(why));
+    };
+    const std::vector<int32_t> near = at.board_ranks();
+    for (int32_t rank = 0; rank < at.rank_count; rank++) {
+        const WireKind kind = kinds[static_cast<size_t>(rank)];
+        if (std::ranges::find(near, rank) == near.end() && kind != WireKind::fabric) {
+            return no(format("%s reaches memory of hosts alone", to_string(kind)));
+        }
+    }
+    if (!settings().gpudirect) {
+        return no("WEFT_GPUDIRECT is 0");
+    }
+    if (fabric == nullptr || !fabric->caps().device_memory) {
+        return no((fabric != nullptr ? fabric->caps().name : "no wire") +
+                  " reaches no memory of GPUs");
+    }
+    return fabric;
+}
+
 void streamed_serve(const StreamedReady& what) {
     LOG(info, init, "comm %p rank %d: %s", static_cast<void*>(what.ready.handle()),
         what.ready.rank(), what.side.way().c_str());

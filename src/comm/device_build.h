@@ -29,6 +29,9 @@ struct DeviceSeat {
     bool one_process = true;           // these are of one process
     std::vector<int32_t> board_ranks() const;
 };
+// Of `fabric`, which may be null, if it reaches the ranks of all other hosts from device memory;
+// else why not.
+Result<Wire*> device_wire(const DeviceSeat& at, const std::vector<WireKind>& kinds, Wire* fabric);
 DeviceSeat device_seat(const std::vector<PeerInfo>& infos, int32_t rank, uint64_t group);
 
 // One of them; of a board that could not be made, why.
@@ -45,13 +48,15 @@ struct DeviceParts {
 void device_parts_make(const DeviceSeat& at, std::function<void(Result<DeviceParts>)> done);
 
 // The boards of all ranks made, each maps those of its host and tells all whether it could. If
-// one could not, all go by relay, and the first rank says why. `done` is called on the service
+// one could not, all go by relay, and the first rank says why; likewise for NICs that reach the
+// devices. `done` is called on the service
 // thread, unless the communicator ends first.
 struct BoardVote {
     DeviceSeat at;
     std::weak_ptr<Communicator> comm;  // weak: an abort may free it at any time
     std::vector<std::string> names;    // of the ranks
     std::vector<std::string> notes;    // what they told of their boards, for other processes
+    Result<Wire*> nics;                // device_wire(), which is used before `done` only
 };
 using StreamedMade = std::function<void(std::shared_ptr<DeviceStreamed>)>;
 void board_vote(BoardVote vote, DeviceParts parts, StreamedMade done);

@@ -7,6 +7,8 @@
 #include "src/comm/device_rank.h"
 #include "src/exec/device_plan.h"
 #include "src/exec/fingerprint.h"
+#include "transports/memory.h"
+#include "transports/wire.h"
 
 namespace weft {
 
@@ -16,7 +18,10 @@ namespace {
 
 constexpr uint64_t head_bytes = 4096;
 constexpr uint64_t far_bytes = 2 * BoardLayout::slot_bytes;
-constexpr uint64_t memory_bytes = head_bytes + BoardLayout::slots * far_bytes;
+constexpr uint64_t all_far_bytes = BoardLayout::slots * far_bytes;
+constexpr uint64_t memory_bytes = head_bytes + all_far_bytes;
+// Below, a message by the host is there sooner: by value, or without a flush.
+constexpr uint64_t device_from = 64 << 10;
 // A part asks other hosts for something at most twice.
 constexpr uint32_t places = 2 * BoardLayout::slots;
 static_assert(places <= RelayDesk::places_max);
@@ -81,10 +86,38 @@ Result<void> DeviceHosts::allocate(bool exported) {
 
 DeviceHosts::~DeviceHosts() {
     end();
+    if (known_ != 0) {
+        known_remove(known_);
+    }
+    const gpu::Driver& cuda = seat_->driver();
+    const gpu::RelaxedCapture relaxed(cuda);
+    const Result<gpu::ContextGuard> guard = gpu::ContextGuard::push(cuda, seat_->context());
+    if (guard.ok() && device_far_ != 0) {  // else the program has reset its device
+        cuda.cuMemFree(device_far_);
+    }
+}
+
+// Registered now: later the thread that serves would have to.
+Result<void> DeviceHosts::nics_reach(Wire& wire) {
+    const gpu::Driver& cuda = seat_->driver();
+    const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, seat_->context()));
+    TRY(gpu::driver_check(
+        cuda, cuda.cuMemAlloc(&device_far_, all_far_bytes),
+        format("allocating %llu bytes on %s", static_cast<unsigned long long>(all_far_bytes),
+               seat_->facts().name.c_str())));
+    void* const base = reinterpret_cast<void*>(device_far_);
+    known_ = known_add(base, all_far_bytes, MemoryKind::cuda, seat_->facts().ordinal);
+    const Region region = TRY(wire.expose(base, all_far_bytes));
+    wire.release(region);
+    return {};
 }
 
 char* DeviceHosts::far(uint32_t slot) const {
     return memory_->at() + head_bytes + slot * far_bytes;
+}
+
+gpu::Address DeviceHosts::device_far(uint32_t slot) const {
+    return device_far_ + slot * far_bytes;
 }
 
 // ---- launches
@@ -95,6 +128,8 @@ gpu::Address DeviceHosts::address(const HostsPart& part, const HostsPlace& place
             return place.at;
         case HostsWhere::slot:
             return boards_.slot(static_cast<uint32_t>(place.local), part.slot) + place.at;
+        case HostsWhere::device_far:
+            return device_far(part.slot) + place.at;
         case HostsWhere::far:
             break;
     }
@@ -103,8 +138,10 @@ gpu::Address DeviceHosts::address(const HostsPart& part, const HostsPlace& place
 
 std::unique_ptr<DeviceStreamed::Parts> DeviceHosts::parts(const std::vector<Call>& calls,
                                                           uint64_t graph) {
-    const HostsSizes sizes{BoardLayout::slots, BoardLayout::slot_bytes,
-                           boards_.layout().half_bytes()};
+    HostsSizes sizes{BoardLayout::slots, BoardLayout::slot_bytes, boards_.layout().half_bytes()};
+    if (by_nics_) {
+        sizes.device_from = device_from;
+    }
     return std::make_unique<HostsParts>(*this, HostsOrder(HostsCut(shape_, sizes, calls)), graph);
 }
 
@@ -225,7 +262,10 @@ std::vector<Call> DeviceHosts::calls_of(const HostsPart& part, const HostsStage&
         call.root = message.peer;
         call.is_send = message.is_send;
         call.count = message.bytes;
-        call.send = call.recv = far(part.slot) + message.at;
+        call.on_device = message.on_device;
+        char* const at =
+            message.on_device ? reinterpret_cast<char*>(device_far(part.slot)) : far(part.slot);
+        call.send = call.recv = at + message.at;
         if (part.call) {
             call.stated = args_of(*part.call);
         } else {
@@ -314,9 +354,10 @@ std::string DeviceHosts::waits_for(uint32_t) {
 std::string DeviceHosts::way() const {
     return format(
         "they are %d hosts of %d ranks: calls on device memory go through boards of %llu bytes "
-        "within a host and between hosts through %llu bytes of pinned host memory",
+        "within a host and between hosts through %llu bytes of pinned host memory%s",
         shape_.hosts, shape_.locals, static_cast<unsigned long long>(BoardLayout::bytes()),
-        static_cast<unsigned long long>(memory_bytes));
+        static_cast<unsigned long long>(memory_bytes),
+        by_nics_ ? ", but messages from 64 KiB on from device to device, by their NICs" : "");
 }
 
 void DeviceHosts::leave() {

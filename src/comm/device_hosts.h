@@ -47,6 +47,8 @@ class DeviceHosts : public DeviceStreamed {
     std::string way() const override;
     uint64_t copied_bytes() const override { return copied_bytes_; }
     BoardSet* boards() override { return &boards_; }
+    Result<void> nics_reach(Wire& wire) override;
+    void nics_use() override { by_nics_ = true; }
     void leave() override;
 
     // --- under the mutex, with the context current
@@ -65,6 +67,7 @@ class DeviceHosts : public DeviceStreamed {
     bool expects() const override { return desk_.expects(); }
 
     char* far(uint32_t slot) const;
+    gpu::Address device_far(uint32_t slot) const;
     gpu::Address address(const HostsPart& part, const HostsPlace& place) const;
     gpu::device::BoardLaunch launch_of(const HostsPart& part) const;
     Result<void> exchanged_await(uint32_t place, gpu::Stream stream);
@@ -81,6 +84,10 @@ class DeviceHosts : public DeviceStreamed {
     BoardSet boards_;
     RelayDesk desk_;
     std::unique_ptr<PinnedMemory> memory_;  // the desk's words, then far memory of every slot
+    // Far memory of the device, and its name as memory that stays registered.
+    gpu::Address device_far_ = 0;
+    uint64_t known_ = 0;
+    bool by_nics_ = false;
     std::atomic<uint64_t> copied_bytes_{0};
 };
 

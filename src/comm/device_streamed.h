@@ -75,6 +75,11 @@ class DeviceStreamed : public DeviceSide {
     virtual uint64_t copied_bytes() const { return 0; }
     // Null: it has none.
     virtual BoardSet* boards() { return nullptr; }
+    // Before it is connected, where it may wait for the device: memory of its own that NICs move,
+    // by this wire, between it and ranks of other hosts, for all that is large. They do if
+    // nics_use() is called, too, which is when all ranks can.
+    virtual Result<void> nics_reach(Wire&) { return {}; }
+    virtual void nics_use() {}
     // Null: it has no windows.
     virtual BoardWindows* windows() { return nullptr; }
     // The communicator uses it no more.

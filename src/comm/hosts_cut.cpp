@@ -64,20 +64,19 @@ void HostsCut::far_messages(int32_t rank, uint64_t place, HostsPart& part) {
     HostsStage &first = part.stages.front(), &last = part.stages.back();
     const auto take = [&](MessageWay& way, bool is_send, uint64_t at) {
         const MessagePart next = way.next(most);
-        first.ask.push_back({rank, is_send, at, next.width, next.of});
-        return next;
+        const bool on_device = next.of >= sizes_.device_from;
+        first.ask.push_back({rank, is_send, on_device, at, next.width, next.of});
+        const HostsPlace far{on_device ? HostsWhere::device_far : HostsWhere::far, 0, at};
+        hosts_move_add(is_send ? first.moves : last.moves, is_send ? far : user_at(next),
+                       is_send ? user_at(next) : far, next.width);
     };
     MessageWay &send = sends_[static_cast<size_t>(rank)],
                &receive = receives_[static_cast<size_t>(rank)];
     if (!send.through()) {
-        const HostsPlace out{HostsWhere::far, 0, place * most};
-        const MessagePart next = take(send, true, out.at);
-        hosts_move_add(first.moves, out, user_at(next), next.width);
+        take(send, true, place * most);
     }
     if (!receive.through()) {
-        const HostsPlace in{HostsWhere::far, 0, sizes_.slot_bytes + place * most};
-        const MessagePart next = take(receive, false, in.at);
-        hosts_move_add(last.moves, user_at(next), in, next.width);
+        take(receive, false, sizes_.slot_bytes + place * most);
     }
 }
 

@@ -2,7 +2,8 @@
 // each of which waits for some words, moves and sums, and tells others. The ranks of a host have
 // boards (board_layout.h); between hosts, ranks of equal place in their hosts exchange messages
 // through memory of their own that no other rank reads, *far* memory: for every slot of a board two
-// halves, one for what goes out and one for what comes in. Thread rule: values.
+// halves, one for what goes out and one for what comes in. It is the host's, or for what is large
+// the device's, where NICs reach that. Thread rule: values.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +32,10 @@ struct HostsSizes {
     // From this share of an all_reduce on, hosts exchange twice, each summing up a part, rather
     // than send each other all. At least 64 bytes for every pair of hosts.
     uint64_t twice_from = 256 << 10;
+    uint64_t device_from = UINT64_MAX;  // messages of so many bytes go by far memory of the device
 };
 
-enum class HostsWhere : uint8_t { user, slot, far };
+enum class HostsWhere : uint8_t { user, slot, far, device_far };
 
 struct HostsPlace {
     HostsWhere where = HostsWhere::user;
@@ -59,6 +61,7 @@ struct HostsSum {
 struct HostsMessage {
     int32_t peer = 0;  // rank
     bool is_send = false;
+    bool on_device = false;
     uint64_t at = 0;  // from the beginning of the slot's far memory
     uint64_t bytes = 0;
     uint64_t of = 0;  // bytes of the caller's message, if it is of one

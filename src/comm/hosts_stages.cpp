@@ -99,7 +99,7 @@ class Stages {
         return {HostsWhere::slot, static_cast<int32_t>(local), at};
     }
     HostsPlace own(uint64_t at) const { return slot(local_, at); }
-    static HostsPlace out(uint64_t at) { return {HostsWhere::far, 0, at}; }
+    HostsPlace out(uint64_t at) const { return {far_, 0, at}; }
     HostsPlace in(uint64_t at) const { return out(sizes_.slot_bytes + at); }
     HostsPlace input(uint64_t block) const {
         return {HostsWhere::user, 0,
@@ -108,6 +108,10 @@ class Stages {
     HostsPlace output(uint64_t block) const {
         return {HostsWhere::user, 0,
                 reinterpret_cast<uint64_t>(call_.recv) + block * call_.count * size_ + from_};
+    }
+    // Messages are of so many bytes, the last but fewer. Both sides of each find the same.
+    void messages_are(uint64_t bytes) {
+        far_ = bytes >= sizes_.device_from ? HostsWhere::device_far : HostsWhere::far;
     }
     // Of another host, among those that are not this one's.
     uint64_t other(uint64_t host) const { return host < host_ ? host : host - 1; }
@@ -121,7 +125,8 @@ class Stages {
     void message(HostsStage& stage, uint64_t host, uint64_t local, bool is_send, HostsPlace place,
                  uint64_t bytes) {
         if (bytes > 0) {
-            stage.ask.push_back({rank(host, local), is_send, place.at, bytes, 0});
+            stage.ask.push_back({rank(host, local), is_send, place.where == HostsWhere::device_far,
+                                 place.at, bytes, 0});
         }
     }
     template <class Each>  // void(uint64_t host)
@@ -176,6 +181,7 @@ class Stages {
     const uint64_t host_, local_, hosts_, locals_;
     const uint64_t size_, width_, from_;  // of this part, in a block
     uint64_t root_host_ = 0, root_local_ = 0;
+    HostsWhere far_ = HostsWhere::far;
     std::vector<HostsStage> stages_;
 };
 
@@ -192,6 +198,7 @@ void Stages::shares_read(const Ranges& shares, bool wanted) {
 
 // The host's sum of this rank's share goes to all of its place, who add them up.
 void Stages::all_reduce_once(const Ranges& shares) {
+    messages_are(shares.each);
     const uint64_t bytes = shares.bytes(local_);
     HostsStage& sums = on_arrived();
     boards_sum(sums, out(0), shares.at(local_), bytes);
@@ -209,6 +216,7 @@ void Stages::all_reduce_twice(const Ranges& shares) {
     const uint64_t bytes = shares.bytes(local_);
     const Ranges parts(bytes, hosts_);
     const uint64_t mine = parts.bytes(host_);
+    messages_are(parts.each);
     HostsStage& sums = on_arrived();
     boards_sum(sums, out(0), shares.at(local_), bytes);
     other_hosts([&](uint64_t host) {
@@ -240,6 +248,7 @@ void Stages::all_reduce() {
 
 void Stages::reduce() {
     const Ranges shares(width_, locals_);
+    messages_are(shares.each);
     const uint64_t bytes = shares.bytes(local_);
     hosts_move_add(lay().moves, own(0), input(0), width_);
     HostsStage& sums = on_arrived();
@@ -261,6 +270,7 @@ void Stages::reduce() {
 
 void Stages::broadcast() {
     const Ranges shares(width_, locals_);
+    messages_are(shares.each);
     const uint64_t bytes = shares.bytes(local_);
     const bool have = host_ == root_host_;
     HostsStage& first = lay();
@@ -286,6 +296,7 @@ void Stages::broadcast() {
 }
 
 void Stages::all_gather() {
+    messages_are(width_);
     HostsStage& first = stage();
     const HostsPlace ours = out(host_ * width_);
     hosts_move_add(first.moves, ours, input(0), width_);
@@ -309,6 +320,7 @@ void Stages::all_gather() {
 
 // What is for ranks of one place lies together.
 void Stages::reduce_scatter() {
+    messages_are(width_);
     HostsStage& first = lay();
     for (uint64_t local = 0; local < locals_; local++) {
         for (uint64_t host = 0; host < hosts_; host++) {
@@ -360,6 +372,7 @@ void Stages::pairwise_out(HostsStage& first) {
 }
 
 void Stages::pairwise() {
+    messages_are(width_);
     const auto block = [&](uint64_t host, uint64_t local) {
         return output(call_.coll == Coll::scatter ? 0 : static_cast<uint64_t>(rank(host, local)));
     };

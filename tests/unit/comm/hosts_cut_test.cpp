@@ -82,10 +82,34 @@ TEST_CASE("collectives of several hosts in parts are the collective, whoever goe
         for (const auto& [hosts, locals] :
              {std::pair{2, 1}, {2, 2}, {2, 3}, {3, 1}, {3, 2}, {4, 2}, {5, 1}}) {
             for (const uint64_t count : {1u, 7u, 1000u, 5003u}) {
-                compared(coll,
-                         {hosts, locals, count, {3, 4096, 192, 1024}, seed % 2 == 0, false, seed});
-                seed++;
+                Case what{hosts, locals, count};
+                what.sizes.device_from = seed % 3 == 0 ? 512 : UINT64_MAX;
+                what.dealt = seed % 2 == 0;
+                what.seed = seed++;
+                compared(coll, what);
             }
+        }
+    }
+}
+
+TEST_CASE("what is large goes by far memory of the device, on both sides alike") {
+    HostsSizes sizes{3, 4096, 192, 1024};
+    sizes.device_from = 600;
+    const std::vector<int32_t> ranks = ranks_of(2, 2, false);
+    for (const auto& [coll, few, many] : {std::tuple{Coll::all_gather, 100, 200},
+                                          {Coll::all_reduce, 200, 400},
+                                          {Coll::reduce_scatter, 100, 200},
+                                          {Coll::all_to_all, 100, 200}}) {
+        for (const int count : {few, many}) {
+            std::vector<Call> plain;
+            std::vector<Rank> whole;
+            Calls made =
+                calls_make(coll, {2, 2, static_cast<uint64_t>(count), sizes}, plain, whole);
+            HostsWorld world(2, 2, ranks, sizes, 3);
+            world.run(made.calls);
+            INFO(to_string(coll) << " count " << count);
+            CHECK(world.bytes_between_hosts > 0);
+            CHECK(world.bytes_between_devices == (count == few ? 0 : world.bytes_between_hosts));
         }
     }
 }
@@ -150,8 +174,9 @@ TEST_CASE("parts are under way together, and what is asked of other hosts is wai
 }
 
 TEST_CASE("groups: collectives one after the other, each from the first slot on, then messages") {
-    const HostsSizes sizes{3, 4096, 192, 1024};
+    HostsSizes sizes{3, 4096, 192, 1024};
     for (const uint32_t seed : {1u, 2u, 3u, 4u}) {
+        sizes.device_from = seed > 2 ? 1000 : UINT64_MAX;
         constexpr size_t n = 6;
         std::vector<std::vector<uint32_t>> sum(n, std::vector<uint32_t>(3000, 1)),
             spread(n, std::vector<uint32_t>(500, 0)), out(n, std::vector<uint32_t>(n * 700)),
@@ -181,6 +206,7 @@ TEST_CASE("groups: collectives one after the other, each from the first slot on,
         }
         HostsWorld world(3, 2, ranks_of(3, 2, seed % 2 == 0), sizes, seed);
         world.run(calls);
+        CHECK((seed > 2) == (world.bytes_between_devices > 0));
         for (size_t r = 0; r < n; r++) {
             CHECK(sum[r] == std::vector<uint32_t>(3000, n));
             CHECK(spread[r] == spread[2]);

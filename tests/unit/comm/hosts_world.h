@@ -40,7 +40,7 @@ class HostsWorld {
         }
     }
 
-    uint64_t bytes_between_hosts = 0;
+    uint64_t bytes_between_hosts = 0, bytes_between_devices = 0;
     size_t parts_together = 0;  // the most under way on one rank
 
   private:
@@ -53,7 +53,7 @@ class HostsWorld {
     using Words = std::vector<std::vector<bool>>;  // by slot and peer
     struct One {
         HostsShape shape;
-        std::vector<Slot> board, far;
+        std::vector<Slot> board, far, device_far;
         Words left, arrived, reduced;
         std::optional<HostsOrder> order;
         std::optional<HostsOrder::Step> step;
@@ -75,7 +75,7 @@ class HostsWorld {
             One& one = all_.emplace_back();
             one.shape = shape_of(static_cast<int32_t>(rank));
             one.board = board;
-            one.far = far;
+            one.far = one.device_far = far;
             one.left = words(true);
             one.arrived = one.reduced = words(false);
             one.order.emplace(HostsCut(one.shape, sizes_, calls[rank]));
@@ -83,6 +83,9 @@ class HostsWorld {
         }
     }
 
+    static std::vector<Slot>& far(One& one, bool on_device) {
+        return on_device ? one.device_far : one.far;
+    }
     One& near(const One& one, int32_t local) {
         return all_[static_cast<size_t>(one.shape.rank_at(one.shape.host, local))];
     }
@@ -91,9 +94,10 @@ class HostsWorld {
         if (place.where == HostsWhere::user) {
             return reinterpret_cast<char*>(place.at);
         }
-        Slot& slot = place.where == HostsWhere::slot ? near(one, place.local).board[part.slot]
-                                                     : one.far[part.slot];
-        const bool goes_out = place.where == HostsWhere::far && place.at < sizes_.slot_bytes;
+        const bool on_board = place.where == HostsWhere::slot;
+        Slot& slot = on_board ? near(one, place.local).board[part.slot]
+                              : far(one, place.where == HostsWhere::device_far)[part.slot];
+        const bool goes_out = !on_board && place.at < sizes_.slot_bytes;
         REQUIRE(place.at + bytes <= (goes_out ? sizes_.slot_bytes : slot.size()));
         return slot.data() + place.at;
     }
@@ -243,9 +247,11 @@ class HostsWorld {
         REQUIRE(taken->bytes == sent.bytes);
         REQUIRE(sent.at + sent.bytes <= sizes_.slot_bytes);
         REQUIRE(taken->at + taken->bytes <= 2 * sizes_.slot_bytes);
-        std::memcpy(peer.far[theirs.slot].data() + taken->at, one.far[ours.slot].data() + sent.at,
-                    sent.bytes);
+        REQUIRE(taken->on_device == sent.on_device);
+        std::memcpy(far(peer, sent.on_device)[theirs.slot].data() + taken->at,
+                    far(one, sent.on_device)[ours.slot].data() + sent.at, sent.bytes);
         bytes_between_hosts += sent.bytes;
+        bytes_between_devices += sent.on_device ? sent.bytes : 0;
         ours.open.erase(found);
         theirs.open.erase(taken);
         bundle_ends(one);

@@ -331,6 +331,7 @@ const char* av_text(fid_av*, const void* address, char* text, size_t* bytes) {
     return text;
 }
 
+// `ops` are as they are from the start, for other threads use them while more is opened.
 template <class T, class Ops>
 T* object_new(size_t fclass, Ops* ops) {
     T* object = zeroed<T>();
@@ -350,49 +351,33 @@ ssize_t eq_read_error(fid_eq*, fi_eq_err_entry* entry, uint64_t) {
 }
 
 int eq_open(fid_fabric*, fi_eq_attr*, fid_eq** queue, void*) {
-    static fi_ops_eq ops{};
-    ops.size = sizeof ops;
-    ops.readerr = eq_read_error;
+    static fi_ops_eq ops = {.size = sizeof ops, .readerr = eq_read_error};
     *queue = object_new<fid_eq>(FI_CLASS_EQ, &ops);
     return 0;
 }
 
 int cq_open(fid_domain*, fi_cq_attr*, fid_cq** queue, void*) {
-    static fi_ops_cq ops{};
-    ops.size = sizeof ops;
-    ops.read = cq_read;
-    ops.readerr = cq_read_error;
-    ops.strerror = cq_error_text;
+    static fi_ops_cq ops = {
+        .size = sizeof ops, .read = cq_read, .readerr = cq_read_error, .strerror = cq_error_text};
     *queue = object_new<fid_cq>(FI_CLASS_CQ, &ops);
     return 0;
 }
 
 int av_open(fid_domain*, fi_av_attr*, fid_av** addresses, void*) {
-    static fi_ops_av ops{};
-    ops.size = sizeof ops;
-    ops.insert = av_insert;
-    ops.remove = av_remove;
-    ops.straddr = av_text;
+    static fi_ops_av ops = {
+        .size = sizeof ops, .insert = av_insert, .remove = av_remove, .straddr = av_text};
     *addresses = object_new<fid_av>(FI_CLASS_AV, &ops);
     return 0;
 }
 
 int endpoint_open(fid_domain*, fi_info*, fid_ep** endpoint, void*) {
-    static fi_ops_ep ops{};
-    static fi_ops_cm cm{};
-    static fi_ops_msg message{};
-    static fi_ops_rma rma{};
-    ops.size = sizeof ops;
-    ops.setopt = setopt;
-    ops.getopt = getopt;
-    cm.getname = name_get;
-    message.recv = receive;
-    message.send = send;
+    static fi_ops_ep ops = {.size = sizeof ops, .getopt = getopt, .setopt = setopt};
+    static fi_ops_cm cm = {.getname = name_get};
+    static fi_ops_msg message = {.recv = receive, .send = send};
+    static fi_ops_rma rma = {.read = read, .writemsg = write_message};
     *endpoint = object_new<fid_ep>(FI_CLASS_EP, &ops);
     (*endpoint)->cm = &cm;
     (*endpoint)->msg = &message;
-    rma.writemsg = write_message;
-    rma.read = read;
     (*endpoint)->rma = &rma;
     return 0;
 }
@@ -452,18 +437,12 @@ int mr_regattr(fid*, const fi_mr_attr* attributes, uint64_t flags, fid_mr** regi
 }
 
 int domain_open(fid_fabric*, fi_info*, fid_domain** domain, void*) {
-    static fi_ops_domain ops{};
-    static fi_ops_mr memory{};
+    static fi_ops_domain ops = {
+        .size = sizeof ops, .av_open = av_open, .cq_open = cq_open, .endpoint = endpoint_open};
+    static fi_ops_mr memory = {.size = sizeof memory, .reg = mr_reg, .regattr = mr_regattr};
     if (world.open_error != 0) {
         return -world.open_error;
     }
-    ops.size = sizeof ops;
-    ops.av_open = av_open;
-    ops.cq_open = cq_open;
-    ops.endpoint = endpoint_open;
-    memory.size = sizeof memory;
-    memory.reg = mr_reg;
-    memory.regattr = mr_regattr;
     *domain = object_new<fid_domain>(FI_CLASS_DOMAIN, &ops);
     (*domain)->mr = &memory;
     return 0;
@@ -488,11 +467,8 @@ EXPORTED const char* fi_strerror(int error) {
 }
 
 EXPORTED int fi_fabric(fi_fabric_attr*, fid_fabric** fabric, void*) {
-    static fi_ops_fabric ops{};
-    ops.size = sizeof ops;
-    ops.domain = domain_open;
-    ops.trywait = may_wait;
-    ops.eq_open = eq_open;
+    static fi_ops_fabric ops = {
+        .size = sizeof ops, .domain = domain_open, .eq_open = eq_open, .trywait = may_wait};
     *fabric = object_new<fid_fabric>(FI_CLASS_FABRIC, &ops);
     return 0;
 }
