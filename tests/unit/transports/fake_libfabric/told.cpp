@@ -24,7 +24,8 @@ std::vector<std::string> parts_of(const std::string& text, char between) {
     return parts;
 }
 
-// "provider/fabric/domain", and after them "/rx": where writes use up receives.
+// "provider/fabric/domain", and after them "/rx", where writes use up receives, or "/gpu", where it
+// reaches memory of GPUs.
 FakeInfo info_told(const std::string& text) {
     FakeInfo info;
     const std::vector<std::string> parts = parts_of(text, '/');
@@ -32,7 +33,8 @@ FakeInfo info_told(const std::string& text) {
     for (size_t i = 0; i < std::min(parts.size(), std::size(fields)); i++) {
         *fields[i] = parts[i];
     }
-    info.mode = parts.size() > 3 ? FI_RX_CQ_DATA : 0;
+    info.mode = std::ranges::find(parts, "rx") != parts.end() ? FI_RX_CQ_DATA : 0;
+    info.caps = std::ranges::find(parts, "gpu") != parts.end() ? FI_HMEM : 0;
     return info;
 }
 
@@ -43,6 +45,8 @@ void word_told(FakeLibfabric& told, const std::string& name, const std::string& 
         told.providers = parts_of(value, ',');
     } else if (name == "info") {
         told.infos.push_back(info_told(value));
+    } else if (name == "moves") {
+        told.moves = true;
     } else if (name == "emulated") {
         told.emulated_write = true;
     } else if (name == "open_error") {
