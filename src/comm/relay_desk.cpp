@@ -1,5 +1,6 @@
 #include "src/comm/relay_desk.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace weft {
@@ -157,7 +158,11 @@ Result<bool> RelayDesk::submit(const std::function<bool()>& stopped) {
         return false;
     }
     const bool plain = asked->graph == 0;
-    TicketPtr ticket = TRY(shard_->submit(std::move(asked->calls)));
+    // What is asked for has memory of its own, so messages need not wait for those before.
+    const bool apart = std::ranges::all_of(asked->calls, [this](const Call& call) {
+        return call.coll == Coll::send_recv && call.root != shard_->config().rank;
+    });
+    TicketPtr ticket = TRY(shard_->submit(std::move(asked->calls), apart));
     serving_.push_back({asked->place, plain, !plain && asked->last, std::move(ticket)});
     return true;
 }

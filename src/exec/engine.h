@@ -108,8 +108,9 @@ class Shard {
     ~Shard();
 
     // Queues a bundle. Bundles of one shard run in submission order. Buffers must stay until the
-    // ticket is finished.
-    Result<TicketPtr> submit(std::vector<Call> calls);
+    // ticket is finished. `apart`: of sends and receives with other ranks alone, that touch nothing
+    // which the bundles apart before them touch: they may run beside these, and end before them.
+    Result<TicketPtr> submit(std::vector<Call> calls, bool apart = false);
 
     // Runs one call to its end in this thread, if there is nothing else to run and nobody else
     // drives: the short way for a blocking call. Empty: not tried, submit it.

@@ -119,8 +119,9 @@ Result<void> Shard::Impl::on_device_check(const Call& call) const {
     return {};
 }
 
-Result<TicketPtr> Shard::Impl::submit(std::vector<Call> calls) {
+Result<TicketPtr> Shard::Impl::submit(std::vector<Call> calls, bool apart) {
     for (const Call& call : calls) {
+        ASSERT(!apart || (call.coll == Coll::send_recv && call.root != config.rank));
         TRY(on_device_check(call));
     }
     auto ticket = std::make_shared<Ticket>();
@@ -130,7 +131,7 @@ Result<TicketPtr> Shard::Impl::submit(std::vector<Call> calls) {
         if (fail_cause) {
             return *fail_cause;
         }
-        queue.push_back(Bundle{std::move(calls), ticket});
+        queue.push_back(Bundle{std::move(calls), ticket, apart});
         ring = work_open.fetch_add(1, std::memory_order_acq_rel) > 0;
     }
     if (ring) {
@@ -261,7 +262,7 @@ bool Shard::Impl::idle_report(Nanos now) {
 }
 
 bool Shard::Impl::bundles_progress(Nanos now) {
-    bool moved = !bundle_open && bundle_begin();
+    bool moved = bundle_open ? bundle_join() : bundle_begin();
     // What has just begun sends before it listens; later only news can move it.
     if (advance_due) {
         moved = bundle_progress() || moved;
@@ -371,8 +372,8 @@ Result<std::unique_ptr<Shard>> Shard::create(ShardConfig config) {
     return std::unique_ptr<Shard>(new Shard(std::make_unique<Impl>(std::move(config))));
 }
 
-Result<TicketPtr> Shard::submit(std::vector<Call> calls) {
-    return impl_->submit(std::move(calls));
+Result<TicketPtr> Shard::submit(std::vector<Call> calls, bool apart) {
+    return impl_->submit(std::move(calls), apart);
 }
 void Shard::background() {
     impl_->background();

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <deque>
+#include <list>
 #include <mutex>
 #include <optional>
 
@@ -22,6 +23,13 @@ namespace weft {
 struct Bundle {
     std::vector<Call> calls;
     TicketPtr ticket;  // null: a single call, whose caller drives it to its end
+    bool apart = false;
+};
+
+// A bundle apart that is under way, perhaps beside others.
+struct Beside {
+    TicketPtr ticket;
+    size_t left = 0;  // sends and receives
 };
 
 // What the service thread holds instead of a shard: the shard empties it before it dies.
@@ -38,7 +46,7 @@ struct Shard::Impl final : LinkSink {
     // --- by any thread
     // What memory of a GPU needs: said before anything of the call runs.
     Result<void> on_device_check(const Call& call) const;
-    Result<TicketPtr> submit(std::vector<Call> calls);
+    Result<TicketPtr> submit(std::vector<Call> calls, bool apart);
     void fail(const Error& error);
     void leave();  // unlock after driving: hand over to a waiter or to the service thread
     void background();
@@ -97,6 +105,8 @@ struct Shard::Impl final : LinkSink {
         std::unique_ptr<Run> run;
         bool active = false;
         uint32_t id = 0;
+        std::unique_ptr<Program> program;  // a pair's own
+        Beside* of = nullptr;              // null: of the bundle under way
     };
     struct Early {
         MsgHeader header;
@@ -106,6 +116,7 @@ struct Shard::Impl final : LinkSink {
     struct PairStart {  // a Send or Recv whose link is still connecting
         Call call;
         uint32_t seq;
+        Beside* of;
     };
 
     RunContext context();
@@ -113,6 +124,10 @@ struct Shard::Impl final : LinkSink {
     bool lost_link_progress(Nanos now);
     bool bundle_begin();
     void bundle_start();
+    bool bundle_join();
+    void beside_start(Bundle& started);
+    void pairs_prepare(const std::vector<Call>& calls, Beside* of);
+    void pair_end(Slot& slot);
     TicketPtr bundle_close();
     bool bundle_progress();
     bool bundle_advance();
@@ -120,8 +135,9 @@ struct Shard::Impl final : LinkSink {
     void self_pairs_copy();
     bool collective_begin();
     bool pairs_begin();
+    Result<void> pair_begin(const PairStart& start);
     Result<void> run_begin(Slot& slot, const Program* program, const Call& call, uint32_t seq);
-    Result<const Program*> pair_program(const Call& call);
+    Result<std::unique_ptr<Program>> pair_program(const Call& call) const;
     Slot& slot_take();
     void deliver(Run& run, const MsgHeader& header, const std::byte* payload, SlotRef slot);
     void early_replay(Run& run);
@@ -153,7 +169,7 @@ struct Shard::Impl final : LinkSink {
     std::vector<Early> early;
     uint32_t op_seq = 0;
     std::vector<uint32_t> send_seq, recv_seq;
-    std::vector<std::unique_ptr<Program>> pair_programs;  // of the bundle under way
+    std::list<Beside> beside;  // while the bundle under way is apart: it, and who joined it
     uint32_t next_run_id = 0;
 
     std::shared_ptr<ServiceGate>

@@ -2,6 +2,7 @@
 // to the runs they belong to, end it; and how everything ends after a failure.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "src/exec/shard.h"
 
@@ -13,6 +14,8 @@ namespace {
 // control plane tells of a failure at once and of a death after 200 ms (death_grace in
 // src/bootstrap/group_tree.cpp): this must be longer than both.
 constexpr Nanos link_grace = 300 * nanos_per_ms;
+// Bundles apart that run beside each other, at most.
+constexpr size_t beside_max = 8;
 
 }  // namespace
 
@@ -48,16 +51,50 @@ void Shard::Impl::bundle_start() {
     bundle_open = advance_due = true;
     next_call = 0;
     coll_program = nullptr;
+    if (bundle.apart) {
+        beside_start(bundle);
+        return;
+    }
     if (bundle.calls.size() > 1) {
         self_pairs_copy();
     }
-    for (const Call& call : bundle.calls) {
+    pairs_prepare(bundle.calls, nullptr);
+}
+
+// The next bundle, if it may run beside those under way.
+bool Shard::Impl::bundle_join() {
+    if (!bundle.apart || beside.size() >= beside_max ||
+        work_open.load(std::memory_order_acquire) <= beside.size()) {
+        return false;
+    }
+    Bundle next;
+    {
+        const std::lock_guard lock(queue_mutex);
+        if (queue.empty() || !queue.front().apart) {
+            return false;
+        }
+        next = std::move(queue.front());
+        queue.pop_front();
+    }
+    beside_start(next);
+    advance_due = true;
+    return true;
+}
+
+void Shard::Impl::beside_start(Bundle& started) {
+    beside.push_back({std::move(started.ticket), started.calls.size()});
+    pairs_prepare(started.calls, &beside.back());
+    started.calls.clear();
+}
+
+void Shard::Impl::pairs_prepare(const std::vector<Call>& calls, Beside* of) {
+    for (const Call& call : calls) {
         if (call.coll != Coll::send_recv || call.root == config.rank) {
             continue;
         }
         const auto peer = static_cast<uint32_t>(call.root);
         const uint32_t seq = call.is_send ? send_seq[peer]++ : recv_seq[peer]++;
-        pair_starts.push_back(PairStart{call, seq});
+        pair_starts.push_back(PairStart{call, seq, of});
         const Result<void> prepared = links.prepare(peer);
         if (!prepared.ok()) {
             broken_soon = prepared.error();
@@ -142,13 +179,33 @@ bool Shard::Impl::collective_begin() {
     return true;
 }
 
-Result<const Program*> Shard::Impl::pair_program(const Call& call) {
+Result<std::unique_ptr<Program>> Shard::Impl::pair_program(const Call& call) const {
     const uint64_t bytes = call.count * size_of(call.type);
     const plan::Limits& limits = call.on_device ? limits_on_device : config.limits;
     const plan::Choice choice = TRY(plan::choose_pair(bytes, limits));
     const plan::RankPlan part = plan::pair_plan(call.is_send, config.rank, call.root);
-    pair_programs.push_back(std::make_unique<Program>(TRY(program_build(choice, part, bytes, 1))));
-    return static_cast<const Program*>(pair_programs.back().get());
+    return std::make_unique<Program>(TRY(program_build(choice, part, bytes, 1)));
+}
+
+Result<void> Shard::Impl::pair_begin(const PairStart& start) {
+    std::unique_ptr<Program> program = TRY(pair_program(start.call));
+    Slot& slot = slot_take();
+    slot.program = std::move(program);
+    slot.of = start.of;
+    return run_begin(slot, slot.program.get(), start.call, start.seq);
+}
+
+// Its bundle may have ended with it, if that is apart.
+void Shard::Impl::pair_end(Slot& slot) {
+    slot.run->close();
+    slot.active = false;
+    pairs_active--;
+    Beside* const of = std::exchange(slot.of, nullptr);
+    if (of != nullptr && --of->left == 0) {
+        const TicketPtr ticket = std::move(of->ticket);
+        beside.remove_if([of](const Beside& one) { return &one == of; });
+        ticket_finish(*ticket, nullptr);
+    }
 }
 
 bool Shard::Impl::pairs_begin() {
@@ -160,10 +217,7 @@ bool Shard::Impl::pairs_begin() {
             continue;
         }
         pair_starts.erase(pair_starts.begin() + static_cast<std::ptrdiff_t>(i));
-        Result<const Program*> program = pair_program(start.call);
-        const Result<void> begun =
-            program.ok() ? run_begin(slot_take(), program.value(), start.call, start.seq)
-                         : Result<void>(program.error());
+        const Result<void> begun = pair_begin(start);
         if (!begun.ok()) {
             broken_soon = begun.error();
         } else {
@@ -214,9 +268,7 @@ bool Shard::Impl::bundle_advance() {
             if (slot->run->failure() != nullptr) {
                 broken_soon = *slot->run->failure();
             } else if (slot->run->finished()) {
-                slot->run->close();
-                slot->active = false;
-                pairs_active--;
+                pair_end(*slot);
                 moved = true;
             } else {
                 moved = moved || stepped;
@@ -245,13 +297,15 @@ bool Shard::Impl::bundle_advance() {
 }
 
 void Shard::Impl::bundle_finish() {
+    const bool told = bundle.apart;
     const TicketPtr ticket = bundle_close();
-    pair_programs.clear();
-    ticket_finish(ticket != nullptr ? *ticket : single, nullptr);
+    if (!told) {
+        ticket_finish(ticket != nullptr ? *ticket : single, nullptr);
+    }
 }
 
 TicketPtr Shard::Impl::bundle_close() {
-    bundle_open = false;
+    bundle_open = bundle.apart = false;
     bundle.calls.clear();
     return std::move(bundle.ticket);
 }
@@ -393,15 +447,21 @@ void Shard::Impl::break_down(Error error, bool own) {
         if (slot->active) {
             slot->run->close();
             slot->active = false;
+            slot->of = nullptr;
         }
     }
     pairs_active = 0;
     pair_starts.clear();
     early.clear();
     std::vector<TicketPtr> tickets;
-    if (bundle_open) {
+    for (Beside& one : beside) {
+        tickets.push_back(std::move(one.ticket));
+    }
+    beside.clear();
+    if (bundle_open && !bundle.apart) {
         tickets.push_back(bundle_close());
     }
+    bundle_open = bundle.apart = false;
     {
         const std::lock_guard lock(queue_mutex);
         for (Bundle& waiting : queue) {
