@@ -7,7 +7,8 @@ import pairs
 RELAY = {"WEFT_DEVICE_RELAY": "1"}
 BOARD = {"WEFT_DEVICE_BOARD": "1"}
 # By which way ranks work together; others are the library's choice.
-WAYS = {"relay": RELAY, "board": BOARD, "process relay": RELAY}
+HOSTS = {"WEFT_DEVICE_HOSTS": "2"}
+WAYS = {"relay": RELAY, "board": BOARD, "hosts": HOSTS, "process relay": RELAY, "process hosts": HOSTS}
 # What a failure is tried again with, one at a time.
 SWITCHES = {
     "threads instead of a gang": (["--mode", "threads"], {}),
@@ -43,7 +44,7 @@ FACTORS = {
     "count": [0, 1, 37, 1025, 70001],
     "in_place": [False, True],
     "ranks": [2, 3, 8],
-    "mode": ["gang", "threads", "board", "relay"],
+    "mode": ["gang", "threads", "board", "hosts", "relay"],
 }
 
 
@@ -66,7 +67,7 @@ def check(name, *arguments, **more):
 
 
 def correct(name, mode="gang", ranks=2, coll="all_reduce", **more):
-    """One call, `mode` being gang, threads, board, relay, process or process relay."""
+    """One call, `mode` being gang, threads, board, hosts, relay, process, process hosts or process relay."""
     arguments = ["correct", "--coll", coll, "--ranks", ranks]
     for key in ("type", "op", "count"):
         if key in more:
@@ -101,16 +102,21 @@ def probe(quick):
         correct("threads 8", mode="threads", ranks=8, count=70000),
         correct("board 2", mode="board", count=100000),
         correct("board 8", mode="board", ranks=8, count=3000000),
+        correct("hosts 2", mode="hosts", count=100000),
+        correct("hosts 8", mode="hosts", ranks=8, count=3000000),
         correct("relay 2", mode="relay", count=100000),
         correct("processes 2", mode="process", count=100000, deadline=60),
         correct("processes 4", mode="process", ranks=4, count=3000000, deadline=60),
+        correct("processes 4 hosts", mode="process hosts", ranks=4, count=3000000, deadline=60),
         correct("processes 2 relay", mode="process relay", count=100000, deadline=60),
         check("graph gang", "graph", "--count", "5000", "--rounds", "16", kind="graph"),
         check("graph board", "graph", "--count", "5000", "--rounds", "16", env=BOARD, kind="graph"),
+        check("graph hosts", "graph", "--count", "5000", "--rounds", "16", env=HOSTS, kind="graph"),
         check("graph relay", "graph", "--count", "5000", "--rounds", "16", env=RELAY, kind="graph"),
         check("abort", "abort", "--count", "300000", kind="abort"),
         check("abort small", "abort", "--count", "10", kind="abort"),
         check("abort board", "abort", "--count", "300000", env=BOARD, kind="abort"),
+        check("abort hosts", "abort", "--count", "300000", env=HOSTS, kind="abort"),
         check("abort relay", "abort", "--count", "300000", env=RELAY, kind="abort"),
     ]
     for tile in ([] if quick else [65536, 262144, 1048576]):
@@ -123,13 +129,15 @@ def allowed(case):
         return False
     if case["in_place"] and case["coll"] in ("alltoall", "sendrecv"):
         return False
+    if case["mode"] == "hosts" and case["ranks"] % 2 != 0:
+        return False
     floats = TYPES.index(case["type"]) >= TYPES.index("half")
     return case["op"] != "avg" or not floats or case["ranks"] in (2, 8)
 
 
 def correct_stage(quick):
     cases = []
-    for mode in ("gang", "threads", "board", "relay"):
+    for mode in ("gang", "threads", "board", "hosts", "relay"):
         for count in (5, 3001):
             case = correct(f"every type and operation, {mode}, {count}", mode=mode, count=count, deadline=90)
             case.arguments.append("--all")
