@@ -24,24 +24,15 @@ bool has_blocks(Coll coll) {
 
 }  // namespace
 
-BoardCut::BoardCut(BoardShape shape, const std::vector<Call>& calls, const WindowFind& windows)
+BoardCut::BoardCut(BoardShape shape, const std::vector<Call>& calls, WindowFind windows)
     : shape_(shape),
-      sends_(static_cast<size_t>(shape.rank_count)),
-      receives_(static_cast<size_t>(shape.rank_count)) {
-    for (const Call& call : calls) {
-        if (call.coll == Coll::send_recv) {
-            (call.is_send ? sends_ : receives_)[static_cast<size_t>(call.root)].calls.push_back(
-                call);
-        } else {
-            collectives_.push_back(
-                {call, windows ? board_direct(call, shape.rank_count, windows) : BoardDirect()});
-        }
-    }
+      windows_(std::move(windows)),
+      way_(static_cast<size_t>(shape.rank_count), calls) {
 }
 
 // What this rank reduces of a part: all of a block, or its share.
 void BoardCut::reduce_add(const Call& call, uint64_t count, BoardPart& part) const {
-    const uint64_t size = size_of(call.type), bytes = count * size, from = done_ * size;
+    const uint64_t size = size_of(call.type), bytes = count * size, from = way_.done() * size;
     const auto ranks = static_cast<uint64_t>(shape_.rank_count),
                rank = static_cast<uint64_t>(shape_.rank);
     const uint64_t to = reinterpret_cast<uint64_t>(call.recv) + from;
@@ -73,7 +64,7 @@ void BoardCut::reads_add(const Call& call, uint64_t count, BoardPart& part) cons
     }
     const uint64_t size = size_of(call.type), width = count * size;
     const uint64_t at = has_blocks(call.coll) ? static_cast<uint64_t>(shape_.rank) * width : 0;
-    const uint64_t to = reinterpret_cast<uint64_t>(call.recv) + done_ * size;
+    const uint64_t to = reinterpret_cast<uint64_t>(call.recv) + way_.done() * size;
     const auto copy = [&](int32_t from, uint64_t block) {
         part.out.push_back({from, {to + block * call.count * size, at, width, 1, width, width}});
     };
@@ -111,33 +102,29 @@ void BoardCut::make_direct(BoardPart& part) const {
     });
 }
 
-BoardPart BoardCut::collective_part(const Collective& collective) {
-    const Call& call = collective.call;
+BoardPart BoardCut::collective_part(const Call& call) {
+    if (way_.done() == 0) {
+        direct_ = windows_ ? board_direct(call, shape_.rank_count, windows_) : BoardDirect();
+    }
     const uint64_t blocks = has_blocks(call.coll) ? static_cast<uint64_t>(shape_.rank_count) : 1;
     const uint64_t size = size_of(call.type);
     const uint64_t fits = shape_.slot_bytes / blocks / size;
     const uint64_t most = fits > unit ? fits / unit * unit : fits;
-    const uint64_t left = call.count - done_;
-    const uint64_t count = collective.direct ? left : std::min(most, left);
+    const uint64_t left = call.count - way_.done();
+    const uint64_t count = direct_ ? left : std::min(most, left);
     BoardPart part;
     part.call = call;
-    part.slot = slot_;
-    part.direct = collective.direct;
+    part.slot = way_.part() % shape_.slots;
+    part.direct = direct_;
     if (!part.direct && call_needs(call.coll, false, call.root == shape_.rank).send) {
-        part.in.push_back({reinterpret_cast<uint64_t>(call.send) + done_ * size, 0, count * size,
-                           blocks, call.count * size, count * size});
+        part.in.push_back({reinterpret_cast<uint64_t>(call.send) + way_.done() * size, 0,
+                           count * size, blocks, call.count * size, count * size});
     }
     reads_add(call, count, part);
     if (part.direct) {
         make_direct(part);
     }
-    done_ += count;
-    slot_ = (slot_ + 1) % shape_.slots;
-    if (done_ == call.count) {
-        done_ = 0;
-        slot_ = 0;
-        at_++;
-    }
+    way_.cut(count);
     return part;
 }
 
@@ -148,21 +135,24 @@ BoardMessage board_message(MessageWay& way, uint64_t half_bytes) {
 }
 
 std::optional<BoardPart> BoardCut::next() {
-    if (at_ < collectives_.size()) {
-        return collective_part(collectives_[at_]);
+    if (const Call* const call = way_.collective()) {
+        return collective_part(*call);
     }
     BoardPart round;
     round.alone = true;
-    for (size_t peer = 0; peer < sends_.size(); peer++) {
-        if (!sends_[peer].through()) {
-            round.sends.push_back(board_message(sends_[peer], shape_.half_bytes));
+    const auto add = [&](std::vector<MessageWay>& ways, std::vector<BoardMessage>& messages) {
+        for (MessageWay& way : ways) {
+            if (!way.through()) {
+                messages.push_back(board_message(way, shape_.half_bytes));
+            }
         }
-        if (!receives_[peer].through()) {
-            round.receives.push_back(board_message(receives_[peer], shape_.half_bytes));
-        }
+    };
+    if (way_.messages_through()) {
+        return {};
     }
-    const bool empty = round.sends.empty() && round.receives.empty();
-    return empty ? std::nullopt : std::optional(std::move(round));
+    add(way_.sends(), round.sends);
+    add(way_.receives(), round.receives);
+    return round;
 }
 
 }  // namespace weft

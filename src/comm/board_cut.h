@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "src/comm/board_direct.h"
-#include "src/comm/message_way.h"
+#include "src/comm/calls_way.h"
 #include "src/comm/slot_rows.h"
 #include "src/exec/engine.h"
 
@@ -80,26 +80,20 @@ BoardMessage board_message(MessageWay& way, uint64_t half_bytes);
 
 class BoardCut {
   public:
-    BoardCut(BoardShape shape, const std::vector<Call>& calls, const WindowFind& windows = {});
+    BoardCut(BoardShape shape, const std::vector<Call>& calls, WindowFind windows = {});
     // Of each collective, then of all messages.
     std::optional<BoardPart> next();
 
   private:
-    struct Collective {
-        Call call;
-        BoardDirect direct;
-    };
-    BoardPart collective_part(const Collective& collective);
+    BoardPart collective_part(const Call& call);
     void reads_add(const Call& call, uint64_t count, BoardPart& part) const;
     void reduce_add(const Call& call, uint64_t count, BoardPart& part) const;
     void make_direct(BoardPart& part) const;
 
     const BoardShape shape_;
-    std::vector<Collective> collectives_;
-    size_t at_ = 0;
-    uint64_t done_ = 0;  // elements of the collective at_
-    uint32_t slot_ = 0;
-    std::vector<MessageWay> sends_, receives_;  // by peer
+    const WindowFind windows_;
+    CallsWay way_;
+    BoardDirect direct_;  // how the collective goes whose parts are next
 };
 
 }  // namespace weft

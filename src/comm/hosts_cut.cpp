@@ -17,30 +17,17 @@ HostsPlace user_at(const MessagePart& part) {
 }  // namespace
 
 HostsCut::HostsCut(const HostsShape& shape, const HostsSizes& sizes, const std::vector<Call>& calls)
-    : shape_(shape), sizes_(sizes), sends_(shape.ranks.size()), receives_(shape.ranks.size()) {
-    for (const Call& call : calls) {
-        if (call.coll == Coll::send_recv) {
-            (call.is_send ? sends_ : receives_)[static_cast<size_t>(call.root)].calls.push_back(
-                call);
-        } else {
-            collectives_.push_back(call);
-        }
-    }
+    : shape_(shape), sizes_(sizes), way_(shape.ranks.size(), calls) {
 }
 
 HostsPart HostsCut::collective_part(const Call& call) {
-    const uint64_t count = std::min(hosts_count_max(call, shape_, sizes_), call.count - done_);
+    const uint64_t count =
+        std::min(hosts_count_max(call, shape_, sizes_), call.count - way_.done());
     HostsPart part;
     part.call = call;
-    part.slot = slot_;
-    part.stages = hosts_stages(call, shape_, sizes_, done_, count);
-    done_ += count;
-    slot_ = (slot_ + 1) % sizes_.slots;
-    if (done_ == call.count) {
-        done_ = 0;
-        slot_ = 0;
-        at_++;
-    }
+    part.slot = way_.part() % sizes_.slots;
+    part.stages = hosts_stages(call, shape_, sizes_, way_.done(), count);
+    way_.cut(count);
     return part;
 }
 
@@ -53,8 +40,8 @@ void HostsCut::local_messages(int32_t local, HostsPart& part) {
             part.alone = true;
         }
     };
-    add(sends_[rank], part.stages.front().sends);
-    add(receives_[rank], part.stages.back().receives);
+    add(way_.sends()[rank], part.stages.front().sends);
+    add(way_.receives()[rank], part.stages.back().receives);
 }
 
 // Every other rank has a place of its own in either half of far memory.
@@ -70,8 +57,8 @@ void HostsCut::far_messages(int32_t rank, uint64_t place, HostsPart& part) {
         hosts_move_add(is_send ? first.moves : last.moves, is_send ? far : user_at(next),
                        is_send ? user_at(next) : far, next.width);
     };
-    MessageWay &send = sends_[static_cast<size_t>(rank)],
-               &receive = receives_[static_cast<size_t>(rank)];
+    MessageWay &send = way_.sends()[static_cast<size_t>(rank)],
+               &receive = way_.receives()[static_cast<size_t>(rank)];
     if (!send.through()) {
         take(send, true, place * most);
     }
@@ -95,19 +82,15 @@ HostsPart HostsCut::round() {
             }
         }
     }
-    part.slot = slot_;
-    slot_ = (slot_ + 1) % sizes_.slots;
+    part.slot = rounds_++ % sizes_.slots;
     return part;
 }
 
 std::optional<HostsPart> HostsCut::next() {
-    if (at_ < collectives_.size()) {
-        return collective_part(collectives_[at_]);
+    if (const Call* const call = way_.collective()) {
+        return collective_part(*call);
     }
-    const auto through = [](const MessageWay& way) { return way.through(); };
-    const bool done =
-        std::ranges::all_of(sends_, through) && std::ranges::all_of(receives_, through);
-    return done ? std::nullopt : std::optional(round());
+    return way_.messages_through() ? std::nullopt : std::optional(round());
 }
 
 }  // namespace weft

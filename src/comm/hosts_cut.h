@@ -18,8 +18,8 @@
 #include <optional>
 #include <vector>
 
+#include "src/comm/calls_way.h"
 #include "src/comm/hosts_part.h"
-#include "src/comm/message_way.h"
 
 namespace weft {
 
@@ -37,11 +37,8 @@ class HostsCut {
 
     const HostsShape shape_;
     const HostsSizes sizes_;
-    std::vector<Call> collectives_;
-    size_t at_ = 0;
-    uint64_t done_ = 0;  // elements of the collective at_
-    uint32_t slot_ = 0;
-    std::vector<MessageWay> sends_, receives_;  // by peer
+    CallsWay way_;
+    uint32_t rounds_ = 0;
 };
 
 }  // namespace weft

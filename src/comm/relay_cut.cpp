@@ -47,15 +47,7 @@ void* offset(uint64_t bytes) {
 }  // namespace
 
 RelayCut::RelayCut(RelayShape shape, const std::vector<Call>& calls)
-    : shape_(shape), ways_(2 * static_cast<size_t>(shape.rank_count)) {
-    for (const Call& call : calls) {
-        if (call.coll == Coll::send_recv) {
-            ways_[2 * static_cast<size_t>(call.root) + (call.is_send ? 1 : 0)].calls.push_back(
-                call);
-        } else {
-            collectives_.push_back(call);
-        }
-    }
+    : shape_(shape), way_(static_cast<size_t>(shape.rank_count), calls) {
 }
 
 uint64_t RelayCut::room() const {
@@ -70,8 +62,8 @@ RelayPart RelayCut::collective_part(const Call& call) {
     const uint64_t size = size_of(call.type);
     const uint64_t fits = room() / places.blocks / size;
     const uint64_t most = fits > unit ? fits / unit * unit : fits;
-    const uint64_t count = std::min(most, call.count - done_);
-    const uint64_t width = count * size, from = done_ * size, pitch = call.count * size;
+    const uint64_t count = std::min(most, call.count - way_.done());
+    const uint64_t width = count * size, from = way_.done() * size, pitch = call.count * size;
     const auto rows = [&](const void* user, uint64_t at, uint64_t blocks) {
         return SlotRows{
             reinterpret_cast<uint64_t>(user) + from, at * width, width, blocks, pitch, width};
@@ -94,17 +86,13 @@ RelayPart RelayCut::collective_part(const Call& call) {
         part.out.push_back(rows(call.recv, places.recv_at, places.recv_blocks));
     }
     part.calls.push_back(own);
-    done_ += count;
-    if (done_ == call.count) {
-        done_ = 0;
-        at_++;
-    }
+    way_.cut(count);
     return part;
 }
 
 // The next part of one way, at its place in the slot.
-void RelayCut::pair_part(uint64_t place, MessageWay& way, RelayPart& part) const {
-    const uint64_t most = room() / ways_.size() / unit * unit;
+void RelayCut::pair_part(uint64_t place, MessageWay& way, RelayPart& part) {
+    const uint64_t most = room() / (2 * way_.sends().size()) / unit * unit;
     const MessagePart next = way.next(most);
     Call own = *next.call;
     own.type = DataType::uint8;
@@ -118,23 +106,27 @@ void RelayCut::pair_part(uint64_t place, MessageWay& way, RelayPart& part) const
     part.calls.push_back(own);
 }
 
+// By peer, what is received and what is sent have places in turn.
 RelayPart RelayCut::round() {
     RelayPart part;
-    for (size_t place = 0; place < ways_.size(); place++) {
-        if (!ways_[place].through()) {
-            pair_part(place, ways_[place], part);
+    for (size_t peer = 0; peer < way_.sends().size(); peer++) {
+        if (MessageWay& way = way_.receives()[peer]; !way.through()) {
+            pair_part(2 * peer, way, part);
+        }
+        if (MessageWay& way = way_.sends()[peer]; !way.through()) {
+            pair_part(2 * peer + 1, way, part);
         }
     }
     return part;
 }
 
 std::optional<RelayPart> RelayCut::next() {
-    RelayPart part = at_ < collectives_.size() ? collective_part(collectives_[at_]) : round();
-    if (part.calls.empty()) {
+    const Call* const call = way_.collective();
+    if (call == nullptr && way_.messages_through()) {
         return {};
     }
-    part.slot = slot_;
-    slot_ = (slot_ + 1) % shape_.slots;
+    RelayPart part = call != nullptr ? collective_part(*call) : round();
+    part.slot = parts_++ % shape_.slots;
     return part;
 }
 

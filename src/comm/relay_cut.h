@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "src/comm/message_way.h"
+#include "src/comm/calls_way.h"
 #include "src/comm/slot_rows.h"
 #include "src/exec/engine.h"
 
@@ -39,15 +39,12 @@ class RelayCut {
   private:
     RelayPart collective_part(const Call& call);
     RelayPart round();
-    void pair_part(uint64_t place, MessageWay& way, RelayPart& part) const;
+    void pair_part(uint64_t place, MessageWay& way, RelayPart& part);
     uint64_t room() const;
 
     const RelayShape shape_;
-    std::vector<Call> collectives_;
-    size_t at_ = 0;
-    uint64_t done_ = 0;             // elements of the collective at_
-    std::vector<MessageWay> ways_;  // by peer, receives and sends in turn
-    uint32_t slot_ = 0;
+    CallsWay way_;
+    uint32_t parts_ = 0;
 };
 
 // The calls of a part with its slot at `slot`.
