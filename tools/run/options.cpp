@@ -1,5 +1,7 @@
 #include "tools/run/options.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 
@@ -154,7 +156,8 @@ Result<void> check(const Options& options, bool rails_given) {
 Result<int64_t> rate_parse(const std::string& text) {
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
-    const std::string unit = text.empty() ? "" : end;
+    std::string unit = text.empty() ? "" : end;
+    std::ranges::transform(unit, unit.begin(), [](unsigned char c) { return std::tolower(c); });
     const double scale = unit == "kbit" ? 1e3 : unit == "mbit" ? 1e6 : unit == "gbit" ? 1e9 : 0;
     const double bps = value * scale;
     if (!(bps >= 1e6 && bps <= 100e9)) {

@@ -480,7 +480,7 @@ def case_rate():
 
 def case_many_rails():
     begin = time.monotonic()
-    done = hosts("--hosts", 4, "--rails", 4, "--rate", "1gbit", "--", "true")
+    done = hosts("--hosts", 4, "--rails", 4, "--rate", "1Gbit", "--", "true")
     equal(done.returncode, 0, text_of(done))
     took = time.monotonic() - begin
     check(took < 5, f"{took} s")  # 0.1 s where nothing else runs
