@@ -25,7 +25,15 @@
 
 namespace weft {
 
-enum class MsgKind : uint8_t { data = 1, signal = 2, grant = 3, expose = 4, credit = 5 };
+// arguments: a side that has waited for long says what it was called with, and nothing else.
+enum class MsgKind : uint8_t {
+    data = 1,
+    signal = 2,
+    grant = 3,
+    expose = 4,
+    credit = 5,
+    arguments = 6
+};
 
 // What a message says about the op it belongs to; 32 bytes, little endian, on every message.
 struct MsgHeader {

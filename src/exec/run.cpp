@@ -46,7 +46,7 @@ Result<void> Run::start(const Program* program, const Call& call, uint32_t id, u
     } else {
         scale_ = call.scalar;
     }
-    failed_ = false;
+    failed_ = said_ = false;
     lanes_.assign(program->lanes.size(), LaneState{});
     lanes_left_ = lanes_.size();
     streams_.resize(program->lanes.size() * program->peers.size());
@@ -80,7 +80,21 @@ bool Run::wants(const MsgHeader& header, uint32_t peer) const {
     return call_.is_send == (header.channel == channel_pair_grant);
 }
 
+void Run::arguments_say() {
+    if (pair_ && !said_ && lanes_left_ > 0) {
+        MsgHeader header = header_for(0, MsgKind::arguments, 0);
+        header.channel =
+            static_cast<uint8_t>(call_.is_send ? channel_pair_data : channel_pair_grant);
+        said_ = context_.links->send(static_cast<uint32_t>(call_.root), header, nullptr, 0) ==
+                Post::accepted;
+    }
+}
+
 void Run::on_message(const MsgHeader& header, const std::byte* payload, SlotRef slot) {
+    if (header.kind == MsgKind::arguments) {  // compared already
+        context_.links->slot_release(slot);
+        return;
+    }
     const uint32_t lane = pair_ ? 0 : header.channel;
     const auto peer =
         std::find(program_->peers.begin(), program_->peers.end(), static_cast<int32_t>(slot.peer));

@@ -51,6 +51,9 @@ class Run {
     bool finished() const { return lanes_left_ == 0 && puts_open_ == 0; }
     // Withdraws grants and regions; idempotent.
     void close();
+    // Of a pair that waits: tells the other side what it was called with, once. Where one side
+    // waits to be granted memory and the other for the bytes, nothing else would.
+    void arguments_say();
     // What the run waits for, in words: "lane 0 step 3 waits for rank 2".
     std::string waiting_for() const;
     const Args& args() const { return args_; }
@@ -155,6 +158,7 @@ class Run {
     bool in_place_ = false;  // input and output overlap
     bool flush_ = false;     // a GPU is yet to see what arrived
     bool failed_ = false;
+    bool said_ = false;  // arguments_say()
     Error failure_;
     Scalar scale_;
     uint32_t elem_bytes_ = 1;

@@ -16,6 +16,8 @@ namespace {
 // While something is unfinished in the background: how often to look where no descriptor can tell.
 constexpr Nanos service_period = nanos_per_ms;
 constexpr int wire_budget = 64;
+// A send or receive that has waited so long tells its other side what it is.
+constexpr Nanos say_after = nanos_per_s;
 constexpr int rounds_per_us =
     12;  // idle rounds of one shard in a microsecond, roughly; only the order matters
 // Several times what waking a sleeper takes (50 us on a virtual machine): were it less, two ranks
@@ -234,8 +236,20 @@ bool Shard::Impl::wires_armed() {
     return true;
 }
 
+void Shard::Impl::arguments_say(Nanos now) {
+    if (now - last_move < say_after) {
+        return;
+    }
+    for (const auto& slot : pairs) {
+        if (slot->active) {
+            slot->run->arguments_say();
+        }
+    }
+}
+
 // Lateness is reported, never fatal: ranks legitimately arrive minutes late.
 bool Shard::Impl::idle_report(Nanos now) {
+    arguments_say(now);
     if (config.late_report <= 0 || now - last_move < config.late_report ||
         now - last_report < config.late_report) {
         return false;

@@ -65,6 +65,7 @@ struct Shard::Impl final : LinkSink {
     bool single_begin(const Call& call);
     void take();  // after locking: the driver is awake, the service thread is not needed
     bool idle_report(Nanos now);
+    void arguments_say(Nanos now);
     void snapshot();  // keeps the counters for whoever asks while this thread drives
     bool may_sleep_on_doorbell() const { return wait_fds.empty() && !polling; }
     bool wires_armed();

@@ -182,6 +182,50 @@ TEST_CASE("different arguments are reported with both sides'", "[exec]") {
     }
 }
 
+// One waits for memory to be granted, the other for the bytes.
+TEST_CASE("a message too long for its receiver is reported, also where neither would say a word",
+          "[exec]") {
+    for (const bool long_send : {true, false}) {
+        World world(WorldOptions{});
+        std::vector<char> data[2] = {std::vector<char>(100'000), std::vector<char>(100'000)};
+        TicketPtr tickets[2];
+        for (int r = 0; r < 2; r++) {
+            Call call;
+            call.coll = Coll::send_recv;
+            call.type = DataType::uint8;
+            call.is_send = r == 0;
+            call.root = 1 - r;
+            call.count = call.is_send == long_send ? 100'000 : 100;
+            call.send = call.recv = data[r].data();
+            tickets[r] = world.shard(r).submit({call}).value();
+        }
+        const auto failed = [&](int r) { return tickets[r]->state() == Ticket::State::failed; };
+        std::vector<std::thread> waiting;
+        for (int r = 0; r < 2; r++) {
+            waiting.emplace_back([&, r] {
+                const Waitable wait{&world.shard(r), tickets[r].get()};
+                (void)wait_all({&wait, 1});
+            });
+        }
+        const Nanos end = clock_now() + 20 * nanos_per_s;
+        while (!failed(0) && !failed(1) && clock_now() < end) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+        const int found = failed(0) ? 0 : 1;
+        CHECK(failed(found));
+        for (int r = 0; r < 2; r++) {
+            world.shard(r).fail(make_error(Code::aborted, Scope::communicator, "the test is over"));
+        }
+        for (std::thread& thread : waiting) {
+            thread.join();
+        }
+        REQUIRE(failed(found));
+        const std::string& what = tickets[found]->error().what;
+        CHECK(what.find("of 100000 bytes") != what.npos);
+        CHECK(what.find("of 100 bytes") != what.npos);
+    }
+}
+
 TEST_CASE("fail ends a blocked call with the first cause", "[exec]") {
     WorldOptions options;
     options.ranks = 2;
