@@ -13,9 +13,11 @@ namespace weft {
 
 class CallsWay {
   public:
-    CallsWay(size_t ranks, const std::vector<Call>& calls) : sends_(ranks), receives_(ranks) {
+    CallsWay(size_t ranks, const std::vector<Call>& calls) {
         for (const Call& call : calls) {
             if (call.coll == Coll::send_recv) {
+                sends_.resize(ranks);
+                receives_.resize(ranks);
                 const auto peer = static_cast<size_t>(call.root);
                 (call.is_send ? sends_ : receives_)[peer].calls.push_back(call);
             } else {
@@ -42,6 +44,7 @@ class CallsWay {
         }
     }
 
+    // Of every rank, while messages are not through.
     std::vector<MessageWay>& sends() { return sends_; }
     std::vector<MessageWay>& receives() { return receives_; }
     bool messages_through() const {

@@ -25,6 +25,7 @@ namespace weft {
 
 class HostsCut {
   public:
+    // The shape is borrowed.
     HostsCut(const HostsShape& shape, const HostsSizes& sizes, const std::vector<Call>& calls);
     // Of each collective, then of all messages.
     std::optional<HostsPart> next();
@@ -35,7 +36,7 @@ class HostsCut {
     void local_messages(int32_t local, HostsPart& part);
     void far_messages(int32_t rank, uint64_t place, HostsPart& part);
 
-    const HostsShape shape_;
+    const HostsShape& shape_;
     const HostsSizes sizes_;
     CallsWay way_;
     uint32_t rounds_ = 0;

@@ -158,7 +158,8 @@ TEST_CASE("parts are under way together, and what is asked of other hosts is wai
     world.run(made.calls);
     CHECK(world.parts_together == 4);
 
-    HostsOrder order(HostsCut(world.shape_of(0), sizes, made.calls[0]));
+    const HostsShape shape = world.shape_of(0);
+    HostsOrder order(HostsCut(shape, sizes, made.calls[0]));
     std::vector<std::pair<uint64_t, bool>> steps;  // part; waits for other hosts
     std::map<uint64_t, size_t> asked;
     size_t at = 0;
