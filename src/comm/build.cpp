@@ -93,7 +93,7 @@ Result<void> Build::check(const Communicator& comm, const ControlGroup& group) {
 }
 
 void Build::device_make(const Communicator& comm, uint64_t group) {
-    seat_ = device_seat(infos_, comm.rank(), group);
+    seat_ = device_seat(infos_, locality_.hosts, comm.rank(), group);
     device_parts_make(seat_, [self = shared_from_this()](Result<DeviceParts> made) {
         const auto held = self->comm_.lock();
         if (held && held->state() == CommState::initialising) {

@@ -1,7 +1,6 @@
 #include "src/comm/device_build.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include "src/base/log.h"
@@ -67,21 +66,16 @@ Result<DeviceParts> parts_make(const DeviceSeat& at) {
     return parts;
 }
 
-// The ranks of every host, by their first; for tests, as many hosts as they say.
-std::vector<std::vector<int32_t>> hosts_of(const std::vector<PeerInfo>& infos) {
-    const auto ranks = static_cast<int32_t>(infos.size());
-    const auto pretended = static_cast<int32_t>(settings().device_hosts);
-    const bool pretends = pretended > 0 && ranks % pretended == 0;
-    std::vector<std::vector<int32_t>> hosts;
-    std::map<std::string, size_t> known;
-    for (int32_t rank = 0; rank < ranks; rank++) {
-        const std::string key = pretends ? std::to_string(rank / (ranks / pretended))
-                                         : infos[static_cast<size_t>(rank)].host_key;
-        const auto [host, is_new] = known.emplace(key, hosts.size());
-        if (is_new) {
-            hosts.emplace_back();
-        }
-        hosts[host->second].push_back(rank);
+// For tests, as many hosts as they say, if ranks can be dealt out to them.
+std::vector<std::vector<int32_t>> hosts_pretended(std::vector<std::vector<int32_t>> hosts,
+                                                  size_t ranks) {
+    const auto count = static_cast<size_t>(settings().device_hosts);
+    if (count == 0 || ranks % count != 0) {
+        return hosts;
+    }
+    hosts.assign(count, std::vector<int32_t>(ranks / count));
+    for (size_t rank = 0; rank < ranks; rank++) {
+        hosts[rank / (ranks / count)][rank % (ranks / count)] = static_cast<int32_t>(rank);
     }
     return hosts;
 }
@@ -134,13 +128,15 @@ std::vector<int32_t> DeviceSeat::board_ranks() const {
     return {first, first + hosts.locals};
 }
 
-DeviceSeat device_seat(const std::vector<PeerInfo>& infos, int32_t rank, uint64_t group) {
+DeviceSeat device_seat(const std::vector<PeerInfo>& infos,
+                       const std::vector<std::vector<int32_t>>& hosts, int32_t rank,
+                       uint64_t group) {
     DeviceSeat seat;
     seat.group = group;
     seat.device = infos[static_cast<size_t>(rank)].device;
     seat.rank = rank;
     seat.rank_count = static_cast<int32_t>(infos.size());
-    const std::optional<HostsShape> shape = hosts_shape(hosts_of(infos), rank);
+    const std::optional<HostsShape> shape = hosts_shape(hosts_pretended(hosts, infos.size()), rank);
     seat.way = way_of(infos, shape);
     if (shape) {
         seat.hosts = *shape;

@@ -32,7 +32,10 @@ struct DeviceSeat {
 // Of `fabric`, which may be null, if it reaches the ranks of all other hosts from device memory;
 // else why not.
 Result<Wire*> device_wire(const DeviceSeat& at, const std::vector<WireKind>& kinds, Wire* fabric);
-DeviceSeat device_seat(const std::vector<PeerInfo>& infos, int32_t rank, uint64_t group);
+// `hosts`: the ranks of every host, by their first.
+DeviceSeat device_seat(const std::vector<PeerInfo>& infos,
+                       const std::vector<std::vector<int32_t>>& hosts, int32_t rank,
+                       uint64_t group);
 
 // One of them; of a board that could not be made, why.
 struct DeviceParts {
