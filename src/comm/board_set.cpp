@@ -41,6 +41,16 @@ std::string text_of(const WindowPlace& place) {
                  : "in no symmetric window";
 }
 
+// On operands at these addresses.
+void step_add(dev::CarriedProgram& program, dev::Do what, uint64_t bytes,
+              const std::vector<gpu::Address>& addresses) {
+    program.steps[program.step_count++] = {
+        what, static_cast<uint32_t>(addresses.size()), program.operand_count, 0, 0, 0, bytes};
+    for (const gpu::Address at : addresses) {
+        program.operands[program.operand_count++] = {at, 0, 1};
+    }
+}
+
 }  // namespace
 
 dev::Fingerprint fingerprint_of(const Call& call) {
@@ -56,15 +66,6 @@ void move_add(dev::BoardLaunch& launch, const SlotRows& rows, gpu::Address slot,
     launch.moves.moves[launch.moves.move_count++] =
         in ? dev::Move{at, rows.user, rows.width, rows.rows, rows.slot_pitch, rows.user_pitch}
            : dev::Move{rows.user, at, rows.width, rows.rows, rows.user_pitch, rows.slot_pitch};
-}
-
-void step_add(dev::CarriedProgram& program, dev::Do what, uint64_t bytes,
-              std::initializer_list<uint64_t> addresses) {
-    program.steps[program.step_count++] = {
-        what, static_cast<uint32_t>(addresses.size()), program.operand_count, 0, 0, 0, bytes};
-    for (const uint64_t at : addresses) {
-        program.operands[program.operand_count++] = {at, 0, 1};
-    }
 }
 
 BoardSet::BoardSet(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t ranks, int32_t total)
@@ -286,6 +287,30 @@ Result<void> BoardSet::launch(dev::BoardLaunch launch, uint64_t card, gpu::Strea
     std::ranges::copy(launch.places, behind.places);
     behind.card = place();
     return launch_one(behind, 1, stream);
+}
+
+Result<void> BoardSet::sum(const Call& call, gpu::Address to, const std::vector<gpu::Address>& from,
+                           uint64_t bytes, bool whole, gpu::Stream stream) {
+    std::vector<gpu::Address> operands{to};
+    operands.insert(operands.end(), from.begin(), from.end());
+    dev::Launch launch{};
+    step_add(launch.carried, dev::Do::reduce, bytes, operands);
+    if (whole && device_request(call).call.divide) {
+        step_add(launch.carried, dev::Do::divide, bytes, {to});
+    }
+    return carried_launch(call, launch, stream);
+}
+
+Result<void> BoardSet::scale(const Call& call, const dev::Move& rows, gpu::Stream stream) {
+    for (uint64_t row = 0; row < rows.rows;) {
+        dev::Launch launch{};
+        for (; row < rows.rows && launch.carried.step_count < dev::carried_steps_max; row++) {
+            step_add(launch.carried, dev::Do::scale, rows.width,
+                     {rows.to + row * rows.to_pitch, rows.from + row * rows.from_pitch});
+        }
+        TRY(carried_launch(call, launch, stream));
+    }
+    return {};
 }
 
 Result<void> BoardSet::carried_launch(const Call& call, dev::Launch& launch, gpu::Stream stream) {

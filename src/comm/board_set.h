@@ -9,7 +9,6 @@
 // Result; what kernels find: poll().
 #pragma once
 
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -80,9 +79,11 @@ class BoardSet {
                 uint32_t count) const;
     // `card`: its place on the own board, or no_card.
     Result<void> launch(gpu::device::BoardLaunch launch, uint64_t card, gpu::Stream stream);
-    // A sum or a product of steps that all have as many bytes: the rest of the program is filled
-    // in.
-    Result<void> carried_launch(const Call& call, gpu::device::Launch& launch, gpu::Stream stream);
+    // `whole`: of all ranks, an average of integers is divided now.
+    Result<void> sum(const Call& call, gpu::Address to, const std::vector<gpu::Address>& from,
+                     uint64_t bytes, bool whole, gpu::Stream stream);
+    // Rows that are multiplied by this rank's factor on their way.
+    Result<void> scale(const Call& call, const gpu::device::Move& rows, gpu::Stream stream);
 
     Result<void> message_in(const BoardMessage& message, gpu::Stream stream);
     Result<void> message_out(const BoardMessage& message, gpu::Stream stream);
@@ -99,6 +100,8 @@ class BoardSet {
     gpu::Address own_at(uint64_t offset) const { return own_device_ + offset; }
     gpu::Address word_at(int32_t rank, uint32_t word) const;
     bool is_late(uint32_t peer) const;
+    // Of steps that all have as many bytes: the rest of the program is filled in.
+    Result<void> carried_launch(const Call& call, gpu::device::Launch& launch, gpu::Stream stream);
     Result<void> launch_one(gpu::device::BoardLaunch& launch, uint32_t blocks, gpu::Stream stream);
 
     const std::shared_ptr<gpu::Seat> seat_;  // shared: by the communicators of the device
@@ -114,8 +117,5 @@ class BoardSet {
 gpu::device::Fingerprint fingerprint_of(const Call& call);
 // Rows into a slot, or out of it.
 void move_add(gpu::device::BoardLaunch& launch, const SlotRows& rows, gpu::Address slot, bool in);
-// A step on operands at these addresses.
-void step_add(gpu::device::CarriedProgram& program, gpu::device::Do what, uint64_t bytes,
-              std::initializer_list<uint64_t> addresses);
 
 }  // namespace weft

@@ -71,16 +71,13 @@ Result<uint64_t> DeviceBoard::lies_at(const BoardPart& part, const WindowPlace& 
     return boards_.slot(static_cast<uint32_t>(rank), part.slot);
 }
 
-// Rows that are multiplied by this rank's factor on their way into the slot.
 Result<void> DeviceBoard::scale(const BoardPart& part, gpu::Stream stream) {
     const gpu::Address slot = boards_.slot(rank(), part.slot);
     for (const SlotRows& rows : part.in) {
-        dev::Launch launch{};
-        for (uint64_t row = 0; row < rows.rows; row++) {
-            step_add(launch.carried, dev::Do::scale, rows.width,
-                     {slot + rows.slot + row * rows.slot_pitch, rows.user + row * rows.user_pitch});
-        }
-        TRY(boards_.carried_launch(*part.call, launch, stream));
+        TRY(boards_.scale(
+            *part.call,
+            {slot + rows.slot, rows.user, rows.width, rows.rows, rows.slot_pitch, rows.user_pitch},
+            stream));
     }
     return {};
 }
@@ -88,18 +85,11 @@ Result<void> DeviceBoard::scale(const BoardPart& part, gpu::Stream stream) {
 Result<void> DeviceBoard::reduce(const BoardPart& part, gpu::Stream stream) {
     const BoardReduce& what = part.reduce;
     const uint64_t to = what.to != 0 ? what.to : boards_.slot(rank(), part.slot) + what.at;
-    dev::Launch launch{};
-    dev::CarriedProgram& program = launch.carried;
-    step_add(program, dev::Do::reduce, what.bytes, {to});
+    std::vector<gpu::Address> from;
     for (int32_t rank = 0; rank < rank_count_; rank++) {
-        const uint64_t theirs = TRY(lies_at(part, part.direct.send, rank));
-        program.operands[program.operand_count++] = {theirs + what.at, 0, 1};
+        from.push_back(TRY(lies_at(part, part.direct.send, rank)) + what.at);
     }
-    program.steps[0].operand_count = program.operand_count;
-    if (device_request(*part.call).call.divide) {
-        step_add(program, dev::Do::divide, what.bytes, {to});
-    }
-    return boards_.carried_launch(*part.call, launch, stream);
+    return boards_.sum(*part.call, to, from, what.bytes, true, stream);
 }
 
 // ---- parts

@@ -176,59 +176,33 @@ Result<bool> DeviceHosts::words_await(const HostsPart& part, const HostsStage& s
     return true;
 }
 
-Result<void> DeviceHosts::sum(const HostsPart& part, const HostsSum& what, gpu::Stream stream) {
-    dev::Launch launch{};
-    dev::CarriedProgram& program = launch.carried;
-    const gpu::Address to = address(part, what.to);
-    step_add(program, dev::Do::reduce, what.bytes, {to});
-    for (const HostsPlace& from : what.from) {
-        program.operands[program.operand_count++] = {address(part, from), 0, 1};
-    }
-    program.steps[0].operand_count = program.operand_count;
-    if (what.whole && device_request(*part.call).call.divide) {
-        step_add(program, dev::Do::divide, what.bytes, {to});
-    }
-    return boards_.carried_launch(*part.call, launch, stream);
+dev::Move DeviceHosts::rows(const HostsPart& part, const HostsMove& move) const {
+    return {address(part, move.to), address(part, move.from), move.width, move.rows,
+            move.to_pitch,          move.from_pitch};
 }
 
-// Rows that are multiplied by this rank's factor on their way.
-Result<void> DeviceHosts::scale(const HostsPart& part, const HostsStage& stage,
-                                gpu::Stream stream) {
-    for (const HostsMove& move : stage.moves) {
-        for (uint64_t row = 0; row < move.rows;) {
-            dev::Launch launch{};
-            for (; row < move.rows && launch.carried.step_count < dev::carried_steps_max; row++) {
-                step_add(launch.carried, dev::Do::scale, move.width,
-                         {address(part, move.to) + row * move.to_pitch,
-                          address(part, move.from) + row * move.from_pitch});
-            }
-            TRY(boards_.carried_launch(*part.call, launch, stream));
-        }
+Result<void> DeviceHosts::sum(const HostsPart& part, const HostsSum& what, gpu::Stream stream) {
+    std::vector<gpu::Address> from;
+    for (const HostsPlace& place : what.from) {
+        from.push_back(address(part, place));
     }
-    return {};
+    return boards_.sum(*part.call, address(part, what.to), from, what.bytes, what.whole, stream);
 }
 
 // With what `launch` does beside it, before the first row, and the card behind the last.
-Result<void> DeviceHosts::move(const HostsPart& part, const HostsStage& stage,
-                               dev::BoardLaunch launch, gpu::Stream stream) {
-    const bool has_card =
-        stage.tell == HostsStage::Tell::arrived || stage.tell == HostsStage::Tell::reduced;
-    const uint64_t card =
-        has_card ? BoardLayout::card(part.slot, stage.tell == HostsStage::Tell::reduced)
-                 : BoardSet::no_card;
-    const std::vector<HostsMove> none;
-    const bool scaled = stage.scaled && device_request(*part.call).call.scale_inputs;
-    const std::vector<HostsMove>& moves = scaled ? none : stage.moves;
+Result<void> DeviceHosts::move(const HostsPart& part, std::span<const HostsMove> moves,
+                               HostsStage::Tell tell, dev::BoardLaunch launch, gpu::Stream stream) {
+    const bool of_share = tell == HostsStage::Tell::reduced;
+    const bool has_card = of_share || tell == HostsStage::Tell::arrived;
     if (moves.empty() && !has_card && launch.clear_count == 0) {
         return {};
     }
+    const uint64_t card = has_card ? BoardLayout::card(part.slot, of_share) : BoardSet::no_card;
     for (size_t at = 0;;) {
         for (; at < moves.size() && launch.moves.move_count < dev::moves_max; at++) {
-            const HostsMove& one = moves[at];
-            launch.moves.moves[launch.moves.move_count++] = {
-                address(part, one.to), address(part, one.from), one.width, one.rows,
-                one.to_pitch,          one.from_pitch};
-            copied_bytes_ += one.to.where == HostsWhere::user ? 0 : one.width * one.rows;
+            launch.moves.moves[launch.moves.move_count++] = rows(part, moves[at]);
+            copied_bytes_ +=
+                moves[at].to.where == HostsWhere::user ? 0 : moves[at].width * moves[at].rows;
         }
         const bool last = at == moves.size();
         TRY(boards_.launch(launch, last ? card : BoardSet::no_card, stream));
@@ -300,9 +274,12 @@ Result<void> DeviceHosts::stage(const HostsOrder::Step& step, std::optional<uint
         TRY(sum(part, what, stream));
     }
     if (scaled) {
-        TRY(scale(part, stage, stream));
+        for (const HostsMove& one : stage.moves) {
+            TRY(boards_.scale(*part.call, rows(part, one), stream));
+        }
     }
-    TRY(move(part, stage, first, stream));
+    const std::span<const HostsMove> moves(stage.moves.data(), scaled ? 0 : stage.moves.size());
+    TRY(move(part, moves, stage.tell, first, stream));
     TRY(tell(part, stage, stream));
     if (!stage.ask.empty()) {
         place = TRY(desk_.ask(calls_of(part, stage), graph, stream));
@@ -318,7 +295,12 @@ void DeviceHosts::graph_end(uint64_t graph) {
 // ---- the thread
 
 void DeviceHosts::serve(Shard& shard, std::function<void(const Error&)> failed) {
-    desk_.serve(shard, std::move(failed));
+    desk_.serve(
+        shard, [this] { return stopped(); },
+        [this, failed = std::move(failed)](const Error& error) {
+            failed(error);
+            stop();
+        });
     thread_start(RelayDesk::spins(shard));
 }
 
@@ -326,12 +308,7 @@ bool DeviceHosts::round() {
     if (stopped()) {
         boards_.let_go();
     }
-    const Result<bool> moved = desk_.round([this] { return stopped(); });
-    if (!moved.ok()) {
-        stop();
-        return false;
-    }
-    return moved.value();
+    return desk_.round();
 }
 
 void DeviceHosts::streams_let_go() {
@@ -352,12 +329,14 @@ std::string DeviceHosts::waits_for(uint32_t) {
 }
 
 std::string DeviceHosts::way() const {
+    const std::string nics =
+        format(", but messages from %llu bytes on from device to device, by their NICs",
+               static_cast<unsigned long long>(device_from));
     return format(
         "they are %d hosts of %d ranks: calls on device memory go through boards of %llu bytes "
         "within a host and between hosts through %llu bytes of pinned host memory%s",
         shape_.hosts, shape_.locals, static_cast<unsigned long long>(BoardLayout::bytes()),
-        static_cast<unsigned long long>(memory_bytes),
-        by_nics_ ? ", but messages from 64 KiB on from device to device, by their NICs" : "");
+        static_cast<unsigned long long>(memory_bytes), by_nics_ ? nics.c_str() : "");
 }
 
 void DeviceHosts::leave() {

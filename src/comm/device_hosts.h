@@ -20,6 +20,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "src/comm/board_set.h"
@@ -74,9 +75,9 @@ class DeviceHosts : public DeviceStreamed {
     Result<bool> words_await(const HostsPart& part, const HostsStage& stage,
                              gpu::device::BoardLaunch& launch, gpu::Stream stream);
     Result<void> sum(const HostsPart& part, const HostsSum& what, gpu::Stream stream);
-    Result<void> scale(const HostsPart& part, const HostsStage& stage, gpu::Stream stream);
-    Result<void> move(const HostsPart& part, const HostsStage& stage,
-                      gpu::device::BoardLaunch launch, gpu::Stream stream);
+    gpu::device::Move rows(const HostsPart& part, const HostsMove& move) const;
+    Result<void> move(const HostsPart& part, std::span<const HostsMove> moves,
+                      HostsStage::Tell tell, gpu::device::BoardLaunch launch, gpu::Stream stream);
     Result<void> tell(const HostsPart& part, const HostsStage& stage, gpu::Stream stream);
     std::vector<Call> calls_of(const HostsPart& part, const HostsStage& stage) const;
 

@@ -124,7 +124,12 @@ void DeviceRelay::graph_end(uint64_t graph) {
 // ---- the thread
 
 void DeviceRelay::serve(Shard& shard, std::function<void(const Error&)> failed) {
-    desk_.serve(shard, std::move(failed));
+    desk_.serve(
+        shard, [this] { return stopped(); },
+        [this, failed = std::move(failed)](const Error& error) {
+            failed(error);
+            stop();
+        });
     thread_start(RelayDesk::spins(shard));
 }
 
@@ -138,15 +143,6 @@ std::string DeviceRelay::way() const {
 void DeviceRelay::leave() {
     stop();
     desk_.leave();
-}
-
-bool DeviceRelay::round() {
-    const Result<bool> moved = desk_.round([this] { return stopped(); });
-    if (!moved.ok()) {
-        stop();
-        return false;
-    }
-    return moved.value();
 }
 
 }  // namespace weft

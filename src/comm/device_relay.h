@@ -61,7 +61,7 @@ class DeviceRelay : public DeviceStreamed {
     Result<void> rows_move(const std::vector<SlotRows>& rows, uint32_t slot, bool in,
                            gpu::Stream stream);
     Result<void> launch(gpu::device::MoveLaunch& moves, gpu::Stream stream);
-    bool round() override;
+    bool round() override { return desk_.round(); }
     bool expects() const override { return desk_.expects(); }
     void streams_let_go() override { desk_.let_go(); }
 

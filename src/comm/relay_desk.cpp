@@ -104,8 +104,10 @@ void RelayDesk::ring() {
 
 // ---- the thread
 
-void RelayDesk::serve(Shard& shard, std::function<void(const Error&)> failed) {
+void RelayDesk::serve(Shard& shard, std::function<bool()> stopped,
+                      std::function<void(const Error&)> failed) {
     shard_ = &shard;
+    stopped_ = std::move(stopped);
     failed_ = std::move(failed);
 }
 
@@ -132,11 +134,11 @@ void RelayDesk::let_go() {
 
 // What the stream asks for next, if it does. A kernel may have stopped the launch just before, and
 // then what it should have filled is not there, although the stream went on.
-std::optional<RelayDesk::Asked> RelayDesk::take(const std::function<bool()>& stopped) {
+std::optional<RelayDesk::Asked> RelayDesk::take() {
     const std::lock_guard lock(state_mutex_);
     DeviceWord& word = words_->asked[next_place_];
     const auto number = static_cast<uint32_t>(word_load(word));
-    if (number == 0 || stopped()) {
+    if (number == 0 || stopped_()) {
         return {};
     }
     word_store(word, 0);
@@ -152,8 +154,8 @@ std::optional<RelayDesk::Asked> RelayDesk::take(const std::function<bool()>& sto
     return asked;
 }
 
-Result<bool> RelayDesk::submit(const std::function<bool()>& stopped) {
-    std::optional<Asked> asked = take(stopped);
+Result<bool> RelayDesk::submit() {
+    std::optional<Asked> asked = take();
     if (!asked) {
         return false;
     }
@@ -186,14 +188,14 @@ Result<bool> RelayDesk::settle() {
     return moved;
 }
 
-Result<bool> RelayDesk::serve_round(const std::function<bool()>& stopped) {
+Result<bool> RelayDesk::serve_round() {
     const std::lock_guard lock(shard_mutex_);
-    if (stopped() || shard_ == nullptr) {
+    if (stopped_() || shard_ == nullptr) {
         serving_.clear();
         let_go();
         return false;
     }
-    bool moved = TRY(submit(stopped));
+    bool moved = TRY(submit());
     if (!serving_.empty()) {
         moved = shard_->poke() || moved;
     }
@@ -201,13 +203,13 @@ Result<bool> RelayDesk::serve_round(const std::function<bool()>& stopped) {
     return moved || settled;
 }
 
-Result<bool> RelayDesk::round(const std::function<bool()>& stopped) {
-    Result<bool> moved = serve_round(stopped);
+bool RelayDesk::round() {
+    const Result<bool> moved = serve_round();
     serves_ = !serving_.empty();
     if (!moved.ok()) {
         failed_(moved.error());
     }
-    return moved;
+    return moved.ok() && moved.value();
 }
 
 }  // namespace weft

@@ -51,10 +51,13 @@ class RelayDesk {
     void graph_over(uint64_t graph);
 
     // --- the thread
-    void serve(Shard& shard, std::function<void(const Error&)> failed);
-    // Takes what is asked for, drives the shard, tells what is done: whether something happened, or
-    // what failed, once `failed` was told. Stopped, it only lets streams go.
-    Result<bool> round(const std::function<bool()>& stopped);
+    // `stopped`: of the side, asked while the desk's own locks are held; `failed`: the side is to
+    // stop itself, too.
+    void serve(Shard& shard, std::function<bool()> stopped,
+               std::function<void(const Error&)> failed);
+    // Takes what is asked for, drives the shard, tells what is done: whether something happened.
+    // Stopped, it only lets streams go.
+    bool round();
     // Something is asked for, or may be at any time.
     bool expects() const;
     // The host engine has something to do, and says what that waits for.
@@ -85,9 +88,9 @@ class RelayDesk {
     Result<void> ring_add(gpu::Stream stream);
     uint32_t put(Asked asked);
     void take_back(uint32_t number);
-    std::optional<Asked> take(const std::function<bool()>& stopped);
-    Result<bool> serve_round(const std::function<bool()>& stopped);
-    Result<bool> submit(const std::function<bool()>& stopped);
+    std::optional<Asked> take();
+    Result<bool> serve_round();
+    Result<bool> submit();
     Result<bool> settle();
 
     const std::shared_ptr<gpu::Seat> seat_;  // shared: by the communicators of the device
@@ -110,6 +113,7 @@ class RelayDesk {
 
     std::mutex shard_mutex_;  // held while the shard is used
     Shard* shard_ = nullptr;
+    std::function<bool()> stopped_;
     std::function<void(const Error&)> failed_;
     std::deque<Served> serving_;  // of the thread
     std::atomic<bool> serves_{false};
