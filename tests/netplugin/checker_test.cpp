@@ -211,6 +211,16 @@ TEST_CASE("two launched ranks share every check") {
     CHECK(wrong.text.find("2 passed, 1 failed, 0 skipped\n") != std::string::npos);
 }
 
+TEST_CASE("a process that connects to itself may take longer than the other") {
+    const Ran slow = command_run(variable("WEFT_TEST_BIN") +
+                                 "/weft-run -n 2 -- sh -c '[ $WEFT_RANK = 1 ] || "
+                                 "export TOY_MUTANT=connect-slow; exec " +
+                                 checker() + "--abi 12 --only loopback " + toy() + "'");
+    INFO(slow.text);
+    CHECK(slow.status == 0);
+    CHECK(slow.text.find("1 passed, 0 failed, 0 skipped\n") != std::string::npos);
+}
+
 TEST_CASE("load goes well with a plugin that is right, and finds what only load shows") {
     struct Load {
         const char* fault;
