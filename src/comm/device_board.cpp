@@ -95,14 +95,14 @@ Result<void> DeviceBoard::reduce(const BoardPart& part, gpu::Stream stream) {
 // ---- parts
 
 std::unique_ptr<DeviceStreamed::Parts> DeviceBoard::parts(const std::vector<Call>& calls,
-                                                          uint64_t graph) {
+                                                          const Lane& lane) {
     const BoardShape shape{rank_, rank_count_, BoardLayout::slots, BoardLayout::slot_bytes,
                            boards_.layout().half_bytes()};
     const auto find = [this](uint64_t address, uint64_t bytes) {
         return windows_.find(address, bytes);
     };
     return std::make_unique<PartsQueue<DeviceBoard, BoardCut>>(*this, BoardCut(shape, calls, find),
-                                                               graph);
+                                                               lane);
 }
 
 Result<void> DeviceBoard::collective_in(const BoardPart& part, gpu::Stream stream) {
@@ -156,7 +156,7 @@ Result<void> DeviceBoard::collective_out(const BoardPart& part, gpu::Stream stre
     return boards_.peers_tell(&BoardLayout::left, part.slot, stream);
 }
 
-Result<void> DeviceBoard::part_in(const BoardPart& part, uint64_t graph, gpu::Stream stream) {
+Result<void> DeviceBoard::part_in(const BoardPart& part, const Lane& lane) {
     uint64_t copied = 0;
     for (const SlotRows& rows : part.in) {
         copied += rows.rows * rows.width;
@@ -164,26 +164,26 @@ Result<void> DeviceBoard::part_in(const BoardPart& part, uint64_t graph, gpu::St
     for (const BoardMessage& message : part.sends) {
         copied += message.rows.width;
     }
-    copied_bytes_ += graph == 0 ? copied : 0;
+    copied_bytes_ += lane.graph == 0 ? copied : 0;
     if (part.call) {
-        return collective_in(part, stream);
+        return collective_in(part, lane.stream);
     }
     for (const BoardMessage& message : part.sends) {
-        TRY(boards_.message_in(message, stream));
+        TRY(boards_.message_in(message, lane.stream));
     }
     return {};
 }
 
-Result<void> DeviceBoard::part_out(const BoardPart& part, uint32_t step, gpu::Stream stream) {
+Result<void> DeviceBoard::part_out(const BoardPart& part, uint32_t step, const Lane& lane) {
     if (part.call && part.direct && step + 1 == part.outs()) {
-        return boards_.peers_await(&BoardLayout::left, part.slot, stream);
+        return boards_.peers_await(&BoardLayout::left, part.slot, lane.stream);
     }
     if (part.call) {
-        return part.by_shares && step == 0 ? shares_reduce(part, stream)
-                                           : collective_out(part, stream);
+        return part.by_shares && step == 0 ? shares_reduce(part, lane.stream)
+                                           : collective_out(part, lane.stream);
     }
     for (const BoardMessage& message : part.receives) {
-        TRY(boards_.message_out(message, stream));
+        TRY(boards_.message_out(message, lane.stream));
     }
     return {};
 }

@@ -51,10 +51,11 @@ class DeviceBoard : public DeviceStreamed {
     BoardWindows* windows() override { return &windows_; }
 
     // --- under the mutex, with the context current
-    std::unique_ptr<Parts> parts(const std::vector<Call>& calls, uint64_t graph) override;
-    Result<void> part_in(const BoardPart& part, uint64_t graph, gpu::Stream stream);
-    Result<void> part_out(const BoardPart& part, uint32_t step, gpu::Stream stream);
-    void parts_over() {}
+    std::unique_ptr<Parts> parts(const std::vector<Call>& calls, const Lane& lane) override;
+    uint64_t message_bytes(int32_t) const override { return boards_.layout().half_bytes(); }
+    Result<void> part_in(const BoardPart& part, const Lane& lane);
+    Result<void> part_out(const BoardPart& part, uint32_t step, const Lane& lane);
+    void parts_over(const Lane&) {}
 
   private:
     DeviceBoard(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count, bool exported);

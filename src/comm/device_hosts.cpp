@@ -16,7 +16,7 @@ namespace dev = gpu::device;
 
 namespace {
 
-constexpr uint64_t head_bytes = 4096;
+constexpr uint64_t head_bytes = 8192;
 constexpr uint64_t far_bytes = 2 * BoardLayout::slot_bytes;
 constexpr uint64_t all_far_bytes = BoardLayout::slots * far_bytes;
 constexpr uint64_t memory_bytes = head_bytes + all_far_bytes;
@@ -25,21 +25,21 @@ constexpr uint64_t device_from = 64 << 10;
 // A part asks other hosts for something at most twice.
 constexpr uint32_t places = 2 * BoardLayout::slots;
 static_assert(places <= RelayDesk::places_max);
-static_assert(sizeof(RelayDesk::Words) <= head_bytes);
+static_assert(sizeof(RelayDesks::Words) <= head_bytes);
 
 // The stages of a launch's parts, one a step.
 class HostsParts : public DeviceStreamed::Parts {
   public:
-    HostsParts(DeviceHosts& side, HostsOrder order, uint64_t graph)
-        : side_(side), order_(std::move(order)), graph_(graph) {}
+    HostsParts(DeviceHosts& side, HostsOrder order, const DeviceStreamed::Lane& lane)
+        : side_(side), order_(std::move(order)), lane_(lane) {}
 
-    Result<bool> step(gpu::Stream stream) override {
+    Result<bool> step() override {
         const std::optional<HostsOrder::Step> next = order_.next();
         if (!next) {
-            side_.parts_over();
+            side_.parts_over(lane_);
             return false;
         }
-        TRY(side_.stage(*next, places_[next->number], graph_, stream));
+        TRY(side_.stage(*next, places_[next->number], lane_));
         if (next->stage == &next->part->stages.back()) {
             places_.erase(next->number);
         }
@@ -49,7 +49,7 @@ class HostsParts : public DeviceStreamed::Parts {
   private:
     DeviceHosts& side_;
     HostsOrder order_;
-    const uint64_t graph_;
+    const DeviceStreamed::Lane lane_;
     std::map<uint64_t, std::optional<uint32_t>> places_;  // by part
 };
 
@@ -60,7 +60,7 @@ DeviceHosts::DeviceHosts(std::shared_ptr<gpu::Seat> seat, HostsShape shape)
                      shape.hosts * shape.locals),
       shape_(std::move(shape)),
       boards_(seat_, shape_.local, shape_.locals, rank_count_),
-      desk_(seat_, places, [this] {
+      desks_(seat_, places, [this] {
           const std::lock_guard lock(state_mutex_);
           wake();
       }) {
@@ -79,7 +79,7 @@ Result<void> DeviceHosts::allocate(bool exported) {
     const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, seat_->context()));
     TRY(boards_.allocate(exported));
     memory_ = TRY(PinnedMemory::create(seat_, memory_bytes));
-    desk_.words_are(reinterpret_cast<RelayDesk::Words*>(memory_->at()), memory_->device());
+    desks_.words_are(reinterpret_cast<RelayDesks::Words*>(memory_->at()), memory_->device());
     head_is(boards_.head(), boards_.head_device());
     return {};
 }
@@ -137,12 +137,20 @@ gpu::Address DeviceHosts::address(const HostsPart& part, const HostsPlace& place
 }
 
 std::unique_ptr<DeviceStreamed::Parts> DeviceHosts::parts(const std::vector<Call>& calls,
-                                                          uint64_t graph) {
+                                                          const Lane& lane) {
+    return std::make_unique<HostsParts>(*this, HostsOrder(HostsCut(shape_, sizes(), calls)), lane);
+}
+
+HostsSizes DeviceHosts::sizes() const {
     HostsSizes sizes{BoardLayout::slots, BoardLayout::slot_bytes, boards_.layout().half_bytes()};
     if (by_nics_) {
         sizes.device_from = device_from;
     }
-    return std::make_unique<HostsParts>(*this, HostsOrder(HostsCut(shape_, sizes, calls)), graph);
+    return sizes;
+}
+
+uint64_t DeviceHosts::message_bytes(int32_t peer) const {
+    return hosts_message_bytes(shape_, sizes(), peer);
 }
 
 // A round of messages compares them one by one.
@@ -150,10 +158,12 @@ dev::BoardLaunch DeviceHosts::launch_of(const HostsPart& part) const {
     return boards_.launch_of(part.call ? fingerprint_of(*part.call) : dev::Fingerprint{});
 }
 
-Result<void> DeviceHosts::exchanged_await(uint32_t place, gpu::Stream stream) {
-    TRY(desk_.await(place, stream));
+Result<void> DeviceHosts::exchanged_await(uint32_t place, const Lane& lane) {
+    RelayDesk& desk = desks_.of(lane.number);
+    TRY(desk.await(place, lane.stream));
     const gpu::Driver& cuda = seat_->driver();
-    return gpu::driver_check(cuda, cuda.cuStreamWriteValue32(stream, desk_.done_at(place), 0, 0),
+    return gpu::driver_check(cuda,
+                             cuda.cuStreamWriteValue32(lane.stream, desk.done_at(place), 0, 0),
                              "cuStreamWriteValue32");
 }
 
@@ -251,7 +261,8 @@ std::vector<Call> DeviceHosts::calls_of(const HostsPart& part, const HostsStage&
 }
 
 Result<void> DeviceHosts::stage(const HostsOrder::Step& step, std::optional<uint32_t>& place,
-                                uint64_t graph, gpu::Stream stream) {
+                                const Lane& lane) {
+    const gpu::Stream stream = lane.stream;
     const HostsPart& part = *step.part;
     const HostsStage& stage = *step.stage;
     for (const BoardMessage& message : stage.sends) {
@@ -261,7 +272,7 @@ Result<void> DeviceHosts::stage(const HostsOrder::Step& step, std::optional<uint
         TRY(boards_.message_out(message, stream));
     }
     if (stage.exchanged && place) {
-        TRY(exchanged_await(*std::exchange(place, {}), stream));
+        TRY(exchanged_await(*std::exchange(place, {}), lane));
     }
     dev::BoardLaunch first = launch_of(part);
     const bool words = TRY(words_await(part, stage, first, stream));
@@ -282,20 +293,20 @@ Result<void> DeviceHosts::stage(const HostsOrder::Step& step, std::optional<uint
     TRY(move(part, moves, stage.tell, first, stream));
     TRY(tell(part, stage, stream));
     if (!stage.ask.empty()) {
-        place = TRY(desk_.ask(calls_of(part, stage), graph, stream));
+        place = TRY(desks_.of(lane.number).ask(calls_of(part, stage), lane.graph, stream));
     }
     return {};
 }
 
 void DeviceHosts::graph_end(uint64_t graph) {
-    desk_.graph_over(graph);
+    desks_.graph_over(graph);
     DeviceStreamed::graph_end(graph);
 }
 
 // ---- the thread
 
 void DeviceHosts::serve(Shard& shard, std::function<void(const Error&)> failed) {
-    desk_.serve(
+    desks_.serve(
         shard, [this] { return stopped(); },
         [this, failed = std::move(failed)](const Error& error) {
             failed(error);
@@ -308,16 +319,16 @@ bool DeviceHosts::round() {
     if (stopped()) {
         boards_.let_go();
     }
-    return desk_.round();
+    return desks_.round();
 }
 
 void DeviceHosts::streams_let_go() {
     boards_.let_go();
-    desk_.let_go();
+    desks_.let_go();
 }
 
 std::optional<uint64_t> DeviceHosts::standing(uint32_t) {
-    if (desk_.serves()) {
+    if (desks_.serves()) {
         return {};  // the host engine says it
     }
     return boards_.standing() * 31 + launches_ended();
@@ -341,7 +352,7 @@ std::string DeviceHosts::way() const {
 
 void DeviceHosts::leave() {
     stop();
-    desk_.leave();
+    desks_.leave();
 }
 
 }  // namespace weft

@@ -27,7 +27,7 @@
 #include "src/comm/device_streamed.h"
 #include "src/comm/hosts_order.h"
 #include "src/comm/pinned_memory.h"
-#include "src/comm/relay_desk.h"
+#include "src/comm/relay_desks.h"
 
 namespace weft {
 
@@ -53,25 +53,27 @@ class DeviceHosts : public DeviceStreamed {
     void leave() override;
 
     // --- under the mutex, with the context current
-    std::unique_ptr<Parts> parts(const std::vector<Call>& calls, uint64_t graph) override;
+    std::unique_ptr<Parts> parts(const std::vector<Call>& calls, const Lane& lane) override;
+    uint64_t message_bytes(int32_t peer) const override;
     void graph_end(uint64_t graph) override;
     // `place`: of what the part has asked for and not yet waited for.
-    Result<void> stage(const HostsOrder::Step& step, std::optional<uint32_t>& place, uint64_t graph,
-                       gpu::Stream stream);
-    void parts_over() { desk_.launch_over(); }
+    Result<void> stage(const HostsOrder::Step& step, std::optional<uint32_t>& place,
+                       const Lane& lane);
+    void parts_over(const Lane& lane) { desks_.of(lane.number).launch_over(); }
 
   private:
     DeviceHosts(std::shared_ptr<gpu::Seat> seat, HostsShape shape);
     Result<void> allocate(bool exported);
     void streams_let_go() override;
     bool round() override;
-    bool expects() const override { return desk_.expects(); }
+    bool expects() const override { return desks_.expects(); }
 
     char* far(uint32_t slot) const;
     gpu::Address device_far(uint32_t slot) const;
     gpu::Address address(const HostsPart& part, const HostsPlace& place) const;
     gpu::device::BoardLaunch launch_of(const HostsPart& part) const;
-    Result<void> exchanged_await(uint32_t place, gpu::Stream stream);
+    Result<void> exchanged_await(uint32_t place, const Lane& lane);
+    HostsSizes sizes() const;
     Result<bool> words_await(const HostsPart& part, const HostsStage& stage,
                              gpu::device::BoardLaunch& launch, gpu::Stream stream);
     Result<void> sum(const HostsPart& part, const HostsSum& what, gpu::Stream stream);
@@ -83,7 +85,7 @@ class DeviceHosts : public DeviceStreamed {
 
     const HostsShape shape_;
     BoardSet boards_;
-    RelayDesk desk_;
+    RelayDesks desks_;
     std::unique_ptr<PinnedMemory> memory_;  // the desk's words, then far memory of every slot
     // Far memory of the device, and its name as memory that stays registered.
     gpu::Address device_far_ = 0;

@@ -11,14 +11,14 @@ namespace dev = gpu::device;
 
 namespace {
 
-constexpr uint64_t head_bytes = 4096;
+constexpr uint64_t head_bytes = 16384;
 constexpr uint64_t memory_bytes = head_bytes + DeviceRelay::slots * DeviceRelay::slot_bytes;
 constexpr uint32_t blocks_max = 8;
 
 }  // namespace
 
 DeviceRelay::DeviceRelay(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count)
-    : DeviceStreamed(std::move(seat), rank, rank_count), desk_(seat_, slots, [this] {
+    : DeviceStreamed(std::move(seat), rank, rank_count), desks_(seat_, slots, [this] {
           const std::lock_guard lock(state_mutex_);
           wake();
       }) {
@@ -39,7 +39,7 @@ Result<void> DeviceRelay::allocate() {
     words_ = reinterpret_cast<Words*>(memory_->at());
     static_assert(sizeof(Words) <= head_bytes);
     head_is(&words_->head, memory_->device(&words_->head));
-    desk_.words_are(&words_->desk, memory_->device(&words_->desk));
+    desks_.words_are(&words_->desks, memory_->device(&words_->desks));
     return {};
 }
 
@@ -73,7 +73,7 @@ Result<void> DeviceRelay::launch(dev::MoveLaunch& moves, gpu::Stream stream) {
 
 // Out, the last launch clears the word that said the part is done.
 Result<void> DeviceRelay::rows_move(const std::vector<SlotRows>& rows, uint32_t slot, bool in,
-                                    gpu::Stream stream) {
+                                    const Lane& lane) {
     const gpu::Address base = memory_->device(slot_at(slot));
     size_t at = 0;
     do {
@@ -87,44 +87,52 @@ Result<void> DeviceRelay::rows_move(const std::vector<SlotRows>& rows, uint32_t 
                                row.rows, row.user_pitch,  row.slot_pitch};
         }
         if (!in && at == rows.size()) {
-            moves.clear = reinterpret_cast<uint64_t*>(desk_.done_at(slot));
+            moves.clear = reinterpret_cast<uint64_t*>(desks_.of(lane.number).done_at(slot));
         }
         if (moves.move_count > 0 || moves.clear != nullptr) {
-            TRY(launch(moves, stream));
+            TRY(launch(moves, lane.stream));
         }
     } while (at < rows.size());
     return {};
 }
 
 std::unique_ptr<DeviceStreamed::Parts> DeviceRelay::parts(const std::vector<Call>& calls,
-                                                          uint64_t graph) {
-    const RelayShape shape{rank_, rank_count_, slot_bytes, slots};
-    return std::make_unique<PartsQueue<DeviceRelay, RelayCut>>(*this, RelayCut(shape, calls),
-                                                               graph);
+                                                          const Lane& lane) {
+    return std::make_unique<PartsQueue<DeviceRelay, RelayCut>>(*this, RelayCut(shape(), calls),
+                                                               lane);
 }
 
-Result<void> DeviceRelay::part_in(const RelayPart& part, uint64_t graph, gpu::Stream stream) {
-    TRY(rows_move(part.in, part.slot, true, stream));
+RelayShape DeviceRelay::shape() const {
+    return {rank_, rank_count_, slot_bytes, slots};
+}
+
+uint64_t DeviceRelay::message_bytes(int32_t) const {
+    return relay_message_bytes(shape());
+}
+
+Result<void> DeviceRelay::part_in(const RelayPart& part, const Lane& lane) {
+    TRY(rows_move(part.in, part.slot, true, lane));
     const uint32_t place =
-        TRY(desk_.ask(relay_place(part.calls, slot_at(part.slot)), graph, stream));
+        TRY(desks_.of(lane.number)
+                .ask(relay_place(part.calls, slot_at(part.slot)), lane.graph, lane.stream));
     ASSERT(place == part.slot);
     return {};
 }
 
-Result<void> DeviceRelay::part_out(const RelayPart& part, uint32_t, gpu::Stream stream) {
-    TRY(desk_.await(part.slot, stream));
-    return rows_move(part.out, part.slot, false, stream);
+Result<void> DeviceRelay::part_out(const RelayPart& part, uint32_t, const Lane& lane) {
+    TRY(desks_.of(lane.number).await(part.slot, lane.stream));
+    return rows_move(part.out, part.slot, false, lane);
 }
 
 void DeviceRelay::graph_end(uint64_t graph) {
-    desk_.graph_over(graph);
+    desks_.graph_over(graph);
     DeviceStreamed::graph_end(graph);
 }
 
 // ---- the thread
 
 void DeviceRelay::serve(Shard& shard, std::function<void(const Error&)> failed) {
-    desk_.serve(
+    desks_.serve(
         shard, [this] { return stopped(); },
         [this, failed = std::move(failed)](const Error& error) {
             failed(error);
@@ -142,7 +150,7 @@ std::string DeviceRelay::way() const {
 
 void DeviceRelay::leave() {
     stop();
-    desk_.leave();
+    desks_.leave();
 }
 
 }  // namespace weft

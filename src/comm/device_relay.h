@@ -18,7 +18,7 @@
 #include "src/comm/device_streamed.h"
 #include "src/comm/pinned_memory.h"
 #include "src/comm/relay_cut.h"
-#include "src/comm/relay_desk.h"
+#include "src/comm/relay_desks.h"
 #include "src/gpu/device/move.h"
 
 namespace weft {
@@ -41,33 +41,35 @@ class DeviceRelay : public DeviceStreamed {
     void leave() override;
 
     // --- under the mutex, with the context current
-    std::unique_ptr<Parts> parts(const std::vector<Call>& calls, uint64_t graph) override;
+    std::unique_ptr<Parts> parts(const std::vector<Call>& calls, const Lane& lane) override;
+    uint64_t message_bytes(int32_t) const override;
     void graph_end(uint64_t graph) override;
-    // One part: in, and out once it was served. `graph`: 0 for none.
-    Result<void> part_in(const RelayPart& part, uint64_t graph, gpu::Stream stream);
-    Result<void> part_out(const RelayPart& part, uint32_t step, gpu::Stream stream);
-    void parts_over() { desk_.launch_over(); }
+    // One part: in, and out once it was served.
+    Result<void> part_in(const RelayPart& part, const Lane& lane);
+    Result<void> part_out(const RelayPart& part, uint32_t step, const Lane& lane);
+    void parts_over(const Lane& lane) { desks_.of(lane.number).launch_over(); }
 
   private:
     struct Words {
         Head head;
-        RelayDesk::Words desk;
+        RelayDesks::Words desks;
     };
     static_assert(slots <= RelayDesk::places_max);
 
     DeviceRelay(std::shared_ptr<gpu::Seat> seat, int32_t rank, int32_t rank_count);
     Result<void> allocate();
     char* slot_at(uint32_t slot) const;
+    RelayShape shape() const;
     Result<void> rows_move(const std::vector<SlotRows>& rows, uint32_t slot, bool in,
-                           gpu::Stream stream);
+                           const Lane& lane);
     Result<void> launch(gpu::device::MoveLaunch& moves, gpu::Stream stream);
-    bool round() override { return desk_.round(); }
-    bool expects() const override { return desk_.expects(); }
-    void streams_let_go() override { desk_.let_go(); }
+    bool round() override { return desks_.round(); }
+    bool expects() const override { return desks_.expects(); }
+    void streams_let_go() override { desks_.let_go(); }
 
     std::unique_ptr<PinnedMemory> memory_;
     Words* words_ = nullptr;
-    RelayDesk desk_;
+    RelayDesks desks_;
 };
 
 }  // namespace weft

@@ -15,6 +15,8 @@ namespace {
 
 // Looks between which nothing happened, before the thread naps.
 constexpr int yields = 50, idle_max = 1 << 20;
+// Marks that a lane may be behind.
+constexpr uint32_t marks_max = 8;
 
 void nap(long ns) {
     const timespec pause{0, ns};
@@ -49,6 +51,13 @@ Result<void> DeviceStreamed::prepare() {
     for (gpu::Event* event : {&last_event_, &join_event_}) {
         TRY(gpu::driver_check(cuda, cuda.cuEventCreate(event, gpu::event_flag::no_timing),
                               "making an event"));
+    }
+    while (lane_streams_.size() + 1 < lanes_max) {
+        gpu::Stream stream = nullptr;
+        TRY(gpu::driver_check(
+            cuda, cuda.cuStreamCreateWithPriority(&stream, gpu::stream_flag::non_blocking, 0),
+            "making a stream for messages"));
+        lane_streams_.push_back(stream);
     }
     return {};
 }
@@ -89,6 +98,9 @@ DeviceStreamed::~DeviceStreamed() {
             cuda.cuEventDestroy(event);
         }
     }
+    for (const gpu::Stream stream : lane_streams_) {
+        cuda.cuStreamDestroy(stream);
+    }
 }
 
 // ---- launches
@@ -113,6 +125,32 @@ Result<void> DeviceStreamed::launch_end(gpu::Stream stream) {
         broken_ = true;
     }
     return gpu::driver_check(cuda, told, "cuStreamWriteValue32");
+}
+
+Result<std::vector<gpu::Stream>> DeviceStreamed::lane_streams(uint64_t graph) {
+    const gpu::Driver& cuda = seat_->driver();
+    std::vector<gpu::Stream> found;
+    for (const gpu::Stream stream : lane_streams_) {
+        if (const Capture held = TRY(stream_capture(cuda, stream));
+            held.id == 0 || held.id == graph) {
+            found.push_back(stream);
+        }
+    }
+    return found;
+}
+
+Result<void> DeviceStreamed::lane_mark(const Lane& lane) {
+    const gpu::Driver& cuda = seat_->driver();
+    const gpu::Address word =
+        head_device_ + offsetof(Head, passed) + lane.number * sizeof(DeviceWord);
+    return gpu::driver_check(
+        cuda, cuda.cuStreamWriteValue32(lane.stream, word, ++marked_[lane.number], 0),
+        "cuStreamWriteValue32");
+}
+
+bool DeviceStreamed::lane_full(const Lane& lane) const {
+    const auto passed = static_cast<uint32_t>(word_load(head_->passed[lane.number]));
+    return marked_[lane.number] - passed >= marks_max;
 }
 
 void DeviceStreamed::graph_begin(uint64_t graph) {

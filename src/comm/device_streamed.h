@@ -42,16 +42,25 @@ void word_store(DeviceWord& word, uint64_t value);
 
 class DeviceStreamed : public DeviceSide {
   public:
-    // The words of every side: it is stopped; the last launch of which the device told the end.
+    // At once in one launch.
+    static constexpr uint32_t lanes_max = 8;
+    // The words of every side: it is stopped; the last launch of which the device told the end; of
+    // every lane, the last mark that it passed.
     struct Head {
-        DeviceWord stop, ended;
+        DeviceWord stop, ended, passed[lanes_max];
     };
-    // What one launch enqueues, step by step.
+    // An order of parts, on a stream of its own: the first lane's is the caller's.
+    struct Lane {
+        uint32_t number = 0;
+        gpu::Stream stream = nullptr;
+        uint64_t graph = 0;  // 0: none
+    };
+    // What a launch enqueues on one lane, step by step.
     class Parts {
       public:
         virtual ~Parts() = default;
         // True: something was enqueued, and there may be more.
-        virtual Result<bool> step(gpu::Stream stream) = 0;
+        virtual Result<bool> step() = 0;
     };
 
     ~DeviceStreamed() override;
@@ -87,8 +96,15 @@ class DeviceStreamed : public DeviceSide {
 
     // --- under the mutex, with the context current
     std::mutex mutex;
-    // `graph`: 0 for none.
-    virtual std::unique_ptr<Parts> parts(const std::vector<Call>& calls, uint64_t graph) = 0;
+    virtual std::unique_ptr<Parts> parts(const std::vector<Call>& calls, const Lane& lane) = 0;
+    // Of a message with this peer, the largest part.
+    virtual uint64_t message_bytes(int32_t peer) const = 0;
+    // Streams for further lanes, as many as no capture holds, but that of `graph`.
+    Result<std::vector<gpu::Stream>> lane_streams(uint64_t graph);
+    // Not of a graph. Marks are set on a lane from time to time; too many that it has not passed,
+    // and its driver's queue might fill, while the parts of another lane must be enqueued.
+    Result<void> lane_mark(const Lane& lane);
+    bool lane_full(const Lane& lane) const;
     // A launch, not of a graph, begins and ends; the end is also due after a failure.
     void launch_begin();
     Result<void> launch_end(gpu::Stream stream);
@@ -131,6 +147,8 @@ class DeviceStreamed : public DeviceSide {
     Head* head_ = nullptr;
     gpu::Address head_device_ = 0;
     gpu::Event last_event_ = nullptr, join_event_ = nullptr;
+    std::vector<gpu::Stream> lane_streams_;  // of all lanes but the first
+    uint32_t marked_[lanes_max] = {};        // under the mutex
 
     std::condition_variable rung_;
     std::map<uint64_t, uint32_t> graphs_;  // how many launches each holds

@@ -18,22 +18,23 @@ void end_call(void* held) {
 
 }  // namespace
 
+Result<Capture> stream_capture(const gpu::Driver& cuda, gpu::Stream stream) {
+    Capture found;
+    int state = 0;
+    TRY(gpu::driver_check(
+        cuda,
+        cuda.cuStreamGetCaptureInfo(stream, &state, &found.id, &found.graph, nullptr, nullptr),
+        format("asking whether stream %p is captured", static_cast<void*>(stream))));
+    return state == gpu::capture_status::active ? found : Capture{};
+}
+
 Result<Capture> capture_of(const std::vector<StreamSet>& sets) {
     std::optional<Capture> first;
     for (const StreamSet& set : sets) {
         const gpu::Driver& cuda = set.seat->driver();
         const gpu::ContextGuard guard = TRY(gpu::ContextGuard::push(cuda, set.seat->context()));
         for (const gpu::Stream stream : set.streams) {
-            Capture found;
-            int state = 0;
-            TRY(gpu::driver_check(
-                cuda,
-                cuda.cuStreamGetCaptureInfo(stream, &state, &found.id, &found.graph, nullptr,
-                                            nullptr),
-                format("asking whether stream %p is captured", static_cast<void*>(stream))));
-            if (state != gpu::capture_status::active) {
-                found = {};
-            }
+            const Capture found = TRY(stream_capture(cuda, stream));
             if (first.value_or(found).id != found.id) {
                 return make_error(
                     Code::invalid_usage, Scope::call,

@@ -24,6 +24,8 @@ struct StreamSet {
     std::string name;  // of the rank, for messages
 };
 
+// What one stream is being captured into.
+Result<Capture> stream_capture(const gpu::Driver& cuda, gpu::Stream stream);
 // What streams are being captured into; all of one group into the same, or none.
 Result<Capture> capture_of(const std::vector<StreamSet>& sets);
 

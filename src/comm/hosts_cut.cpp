@@ -14,7 +14,18 @@ HostsPlace user_at(const MessagePart& part) {
     return {HostsWhere::user, 0, part.user};
 }
 
+// Every other rank has a place of its own in either half of far memory.
+uint64_t far_bytes(const HostsShape& shape, const HostsSizes& sizes) {
+    const auto others = static_cast<uint64_t>((shape.hosts - 1) * shape.locals);
+    return sizes.slot_bytes / others / unit * unit;
+}
+
 }  // namespace
+
+uint64_t hosts_message_bytes(const HostsShape& shape, const HostsSizes& sizes, int32_t peer) {
+    const auto at = std::ranges::find(shape.ranks, peer) - shape.ranks.begin();
+    return at / shape.locals == shape.host ? sizes.half_bytes : far_bytes(shape, sizes);
+}
 
 HostsCut::HostsCut(const HostsShape& shape, const HostsSizes& sizes, const std::vector<Call>& calls)
     : shape_(shape), sizes_(sizes), way_(shape.ranks.size(), calls) {
@@ -44,10 +55,8 @@ void HostsCut::local_messages(int32_t local, HostsPart& part) {
     add(way_.receives()[rank], part.stages.back().receives);
 }
 
-// Every other rank has a place of its own in either half of far memory.
 void HostsCut::far_messages(int32_t rank, uint64_t place, HostsPart& part) {
-    const auto others = static_cast<uint64_t>((shape_.hosts - 1) * shape_.locals);
-    const uint64_t most = sizes_.slot_bytes / others / unit * unit;
+    const uint64_t most = far_bytes(shape_, sizes_);
     HostsStage &first = part.stages.front(), &last = part.stages.back();
     const auto take = [&](MessageWay& way, bool is_send, uint64_t at) {
         const MessagePart next = way.next(most);

@@ -23,6 +23,9 @@
 
 namespace weft {
 
+// Of a message with this rank, the largest part.
+uint64_t hosts_message_bytes(const HostsShape& shape, const HostsSizes& sizes, int32_t peer);
+
 class HostsCut {
   public:
     // The shape is borrowed.

@@ -19,22 +19,23 @@ namespace weft {
 template <class Side, class Cut>
 class PartsQueue : public DeviceStreamed::Parts {
   public:
-    PartsQueue(Side& side, Cut cut, uint64_t graph)
-        : side_(side), cut_(std::move(cut)), graph_(graph), next_(cut_.next()) {}
+    using Lane = DeviceStreamed::Lane;
+    PartsQueue(Side& side, Cut cut, const Lane& lane)
+        : side_(side), cut_(std::move(cut)), lane_(lane), next_(cut_.next()) {}
 
-    Result<bool> step(gpu::Stream stream) override {
+    Result<bool> step() override {
         if (next_ && fits()) {
             Part part = *std::exchange(next_, cut_.next());
-            TRY(side_.part_in(part, graph_, stream));
+            TRY(side_.part_in(part, lane_));
             under_way_.push_back(std::move(part));
             return true;
         }
         if (under_way_.empty()) {
-            side_.parts_over();
+            side_.parts_over(lane_);
             return false;
         }
         const Part& part = under_way_.front();
-        TRY(side_.part_out(part, out_, stream));
+        TRY(side_.part_out(part, out_, lane_));
         if (++out_ == part.outs()) {
             under_way_.pop_front();
             out_ = 0;
@@ -53,7 +54,7 @@ class PartsQueue : public DeviceStreamed::Parts {
 
     Side& side_;
     Cut cut_;
-    const uint64_t graph_;
+    const Lane lane_;
     std::optional<Part> next_;
     std::deque<Part> under_way_;  // in, not yet out
     uint32_t out_ = 0;            // step of the first

@@ -40,6 +40,10 @@ Places places_of(Coll coll, uint64_t rank, uint64_t ranks, bool at_root) {
     return {};
 }
 
+uint64_t room_of(const RelayShape& shape) {
+    return shape.slot_bytes - factor_bytes;
+}
+
 void* offset(uint64_t bytes) {
     return reinterpret_cast<void*>(bytes);
 }
@@ -51,7 +55,7 @@ RelayCut::RelayCut(RelayShape shape, const std::vector<Call>& calls)
 }
 
 uint64_t RelayCut::room() const {
-    return shape_.slot_bytes - factor_bytes;
+    return room_of(shape_);
 }
 
 RelayPart RelayCut::collective_part(const Call& call) {
@@ -92,7 +96,7 @@ RelayPart RelayCut::collective_part(const Call& call) {
 
 // The next part of one way, at its place in the slot.
 void RelayCut::pair_part(uint64_t place, MessageWay& way, RelayPart& part) {
-    const uint64_t most = room() / (2 * way_.sends().size()) / unit * unit;
+    const uint64_t most = relay_message_bytes(shape_);
     const MessagePart next = way.next(most);
     Call own = *next.call;
     own.type = DataType::uint8;
@@ -128,6 +132,11 @@ std::optional<RelayPart> RelayCut::next() {
     RelayPart part = call != nullptr ? collective_part(*call) : round();
     part.slot = parts_++ % shape_.slots;
     return part;
+}
+
+// Every peer and direction has a place in a slot.
+uint64_t relay_message_bytes(const RelayShape& shape) {
+    return room_of(shape) / (2 * static_cast<uint64_t>(shape.rank_count)) / unit * unit;
 }
 
 std::vector<Call> relay_place(std::vector<Call> calls, char* slot) {

@@ -47,6 +47,9 @@ class RelayCut {
     uint32_t parts_ = 0;
 };
 
+// Of a message between two ranks, the largest part.
+uint64_t relay_message_bytes(const RelayShape& shape);
+
 // The calls of a part with its slot at `slot`.
 std::vector<Call> relay_place(std::vector<Call> calls, char* slot);
 

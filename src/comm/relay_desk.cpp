@@ -161,9 +161,8 @@ Result<bool> RelayDesk::submit() {
     }
     const bool plain = asked->graph == 0;
     // What is asked for has memory of its own, so messages need not wait for those before.
-    const bool apart = std::ranges::all_of(asked->calls, [this](const Call& call) {
-        return call.coll == Coll::send_recv && call.root != shard_->config().rank;
-    });
+    const bool apart = std::ranges::all_of(
+        asked->calls, [](const Call& call) { return call.coll == Coll::send_recv; });
     TicketPtr ticket = TRY(shard_->submit(std::move(asked->calls), apart));
     serving_.push_back({asked->place, plain, !plain && asked->last, std::move(ticket)});
     return true;

@@ -102,14 +102,17 @@ struct OpCounters {
     uint64_t duplicates_dropped = 0, stale_dropped = 0;
 };
 
+// Bundles apart that run beside each other, at most.
+inline constexpr size_t bundles_apart_max = 64;
+
 class Shard {
   public:
     static Result<std::unique_ptr<Shard>> create(ShardConfig config);
     ~Shard();
 
     // Queues a bundle. Bundles of one shard run in submission order. Buffers must stay until the
-    // ticket is finished. `apart`: of sends and receives with other ranks alone, that touch nothing
-    // which the bundles apart before them touch: they may run beside these, and end before them.
+    // ticket is finished. `apart`: of sends and receives alone, that touch nothing which the
+    // bundles apart before them touch: they may run beside these, and end before them.
     Result<TicketPtr> submit(std::vector<Call> calls, bool apart = false);
 
     // Runs one call to its end in this thread, if there is nothing else to run and nobody else

@@ -133,7 +133,7 @@ struct Shard::Impl final : LinkSink {
     bool bundle_progress();
     bool bundle_advance();
     void bundle_finish();
-    void self_pairs_copy();
+    void self_pairs_copy(const std::vector<Call>& calls);
     bool collective_begin();
     bool pairs_begin();
     Result<void> pair_begin(const PairStart& start);

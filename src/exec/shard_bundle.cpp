@@ -14,8 +14,6 @@ namespace {
 // control plane tells of a failure at once and of a death after 200 ms (death_grace in
 // src/bootstrap/group_tree.cpp): this must be longer than both.
 constexpr Nanos link_grace = 300 * nanos_per_ms;
-// Bundles apart that run beside each other, at most.
-constexpr size_t beside_max = 8;
 
 }  // namespace
 
@@ -55,15 +53,13 @@ void Shard::Impl::bundle_start() {
         beside_start(bundle);
         return;
     }
-    if (bundle.calls.size() > 1) {
-        self_pairs_copy();
-    }
+    self_pairs_copy(bundle.calls);
     pairs_prepare(bundle.calls, nullptr);
 }
 
 // The next bundle, if it may run beside those under way.
 bool Shard::Impl::bundle_join() {
-    if (!bundle.apart || beside.size() >= beside_max ||
+    if (!bundle.apart || beside.size() >= bundles_apart_max ||
         work_open.load(std::memory_order_acquire) <= beside.size()) {
         return false;
     }
@@ -82,8 +78,15 @@ bool Shard::Impl::bundle_join() {
 }
 
 void Shard::Impl::beside_start(Bundle& started) {
-    beside.push_back({std::move(started.ticket), started.calls.size()});
-    pairs_prepare(started.calls, &beside.back());
+    self_pairs_copy(started.calls);
+    const auto others = std::ranges::count_if(
+        started.calls, [this](const Call& call) { return call.root != config.rank; });
+    if (others == 0) {
+        ticket_finish(*std::exchange(started.ticket, nullptr), nullptr);
+    } else {
+        beside.push_back({std::move(started.ticket), static_cast<size_t>(others)});
+        pairs_prepare(started.calls, &beside.back());
+    }
     started.calls.clear();
 }
 
@@ -104,15 +107,18 @@ void Shard::Impl::pairs_prepare(const std::vector<Call>& calls, Beside* of) {
 
 // A Send to oneself meets the Recv from oneself of the same group, in order (the border checked
 // that they pair up).
-void Shard::Impl::self_pairs_copy() {
+void Shard::Impl::self_pairs_copy(const std::vector<Call>& calls) {
+    if (calls.size() < 2) {
+        return;
+    }
     std::vector<const Call*> sends;
     size_t used = 0;
-    for (const Call& call : bundle.calls) {
+    for (const Call& call : calls) {
         if (call.coll == Coll::send_recv && call.root == config.rank && call.is_send) {
             sends.push_back(&call);
         }
     }
-    for (const Call& call : bundle.calls) {
+    for (const Call& call : calls) {
         if (call.coll == Coll::send_recv && call.root == config.rank && !call.is_send &&
             used < sends.size()) {
             const Call& from = *sends[used++];

@@ -15,6 +15,7 @@ struct FakeCudaControl {
     std::atomic<unsigned> block_threads{1};    // of every block, whatever the launch says
     std::atomic<unsigned> resident_blocks{0};  // how many fit a device at once; 0: any number
     std::atomic<unsigned> queues{0};           // that streams share, their heads in order; 0: own
+    std::atomic<unsigned> stream_room{0};  // who gives a stream more than this waits; 0: any number
     std::atomic<unsigned> late{0};  // streams start what they are given late, by chance; a seed
     std::atomic<int> lazy{
         0};  // the first launch of a kernel that cuFuncLoad has not named loads it

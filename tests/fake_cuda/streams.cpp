@@ -48,18 +48,21 @@ uint64_t EventState::record() {
 
 void EventState::reach(uint64_t record) {
     const std::lock_guard lock(mutex_);
-    reached_ = std::max(reached_, record);
+    reached_.insert(record);
+    while (reached_.erase(all_ + 1) != 0) {
+        all_++;
+    }
     changed_.notify_all();
 }
 
 bool EventState::reached() {
     const std::lock_guard lock(mutex_);
-    return reached_ >= recorded_;
+    return has(recorded_);
 }
 
 void EventState::await(uint64_t record) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return reached_ >= record; });
+    changed_.wait(lock, [&] { return has(record); });
 }
 
 uint64_t EventState::last() {
@@ -68,10 +71,7 @@ uint64_t EventState::last() {
 }
 
 StreamOpaque::StreamOpaque(Context of, bool is_blocking)
-    : context(of),
-      blocking(is_blocking),
-      number_(stream_count.fetch_add(1)),
-      thread_([this] { run(); }) {
+    : context(of), blocking(is_blocking), number_(stream_count.fetch_add(1)) {
     const std::lock_guard lock(streams_mutex);
     streams.push_back(this);
 }
@@ -86,11 +86,19 @@ StreamOpaque::~StreamOpaque() {
         ending_ = true;
     }
     changed_.notify_all();
-    thread_.join();
+    if (thread_.joinable()) {
+        thread_.join();
+    }
 }
 
 void StreamOpaque::give(Work work) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    if (!thread_.joinable()) {
+        thread_ = std::thread([this] { run(); });
+    }
+    if (const unsigned room = fake_cuda_control.stream_room; room != 0) {
+        changed_.wait(lock, [&] { return queue_.size() < room; });
+    }
     uint64_t ticket = 0;
     if (HardwareQueue* const queue = queue_of(number_)) {
         const std::lock_guard inner(queue->mutex);

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -25,7 +26,8 @@ using Work = std::function<void()>;
 inline constexpr Status status_capture_implicit = 906;
 inline constexpr Status status_captured_event = 907;
 
-// How often an event was recorded, and how many of these records its streams have reached.
+// How often an event was recorded, and which of these records its streams have reached: who waits,
+// waits for one record, whatever was recorded since.
 class EventState {
   public:
     uint64_t record();
@@ -37,7 +39,9 @@ class EventState {
   private:
     std::mutex mutex_;
     std::condition_variable changed_;
-    uint64_t recorded_ = 0, reached_ = 0;
+    bool has(uint64_t record) const { return record <= all_ || reached_.contains(record); }
+    uint64_t recorded_ = 0, all_ = 0;  // this and all before are reached
+    std::set<uint64_t> reached_;       // of those after
 };
 using EventPtr = std::shared_ptr<EventState>;  // shared: also held by what waits for it
 
@@ -93,7 +97,7 @@ struct StreamOpaque {
     std::condition_variable changed_;
     std::deque<Item> queue_;  // the front is under way
     bool ending_ = false;
-    std::thread thread_;
+    std::thread thread_;  // from the first work on
 };
 
 // The stream of a handle: the null stream and its other names are one.

@@ -157,6 +157,15 @@ def case_windows(into):
     windows_fail("all_gather in windows was copied", "rates", "--bytes", "64K", "--windows", "library")
 
 
+def case_crossed(into):
+    """Messages in another order than their peers': right ones pass by every way, a wrong byte is found."""
+    ran = suite(into, "--stage", "correct", "--only", "crossed *")
+    check(len(ran.records) == 7 and ran.status == 0, f"{[(one['test'], one['why']) for one in ran.records]}")
+    ran = suite(into, "--stage", "correct", "--only", "crossed [bp]*", FAKE_CUDA_WRONG="2")
+    for name in ("crossed board", "crossed process"):
+        check("is wrong" in ran.of(name)[-1]["why"], f"{ran.of(name)[-1]}")
+
+
 def case_clients(into):
     ran = suite(into, "--stage", "clients")
     check(ran.of("loaded library")[0]["result"] == "pass" and ran.of("loaded library")[0]["values"]["file"].endswith("libnccl.so.2"), "not preloaded")

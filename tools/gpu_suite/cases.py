@@ -86,6 +86,13 @@ def windows(name, mode="gang", ranks=3, count=150001):
                  deadline=60)
 
 
+def crossed(name, mode="threads", ranks=4, count=4_000_003):
+    """Messages of many parts whose peers call in another order."""
+    how = mode.split()[0]
+    return check(name, "crossed", "--ranks", ranks, "--count", count, "--mode", "process" if how == "process" else "threads", env=WAYS.get(mode, {}),
+                 kind=f"crossed {mode}", processes=ranks if how == "process" else 1, deadline=60)
+
+
 def probe(quick):
     rounds = 20 if quick else 1000
     copy = ["--bytes", "4M", "--rounds", "2"] if quick else []
@@ -143,6 +150,8 @@ def correct_stage(quick):
             case.arguments.append("--all")
             cases.append(case)
     cases = cases[:1] if quick else cases
+    large = 600_003 if quick else 4_000_003
+    cases += [crossed(f"crossed {mode}", mode, count=large) for mode in ("threads", "board", "hosts", "relay", "process", "process hosts", "process relay")]
     cases += [windows("windows gang"), windows("windows threads", mode="threads"), windows("windows 2 processes", mode="process", ranks=2)]
     cases += [] if quick else [windows("windows 4 processes", mode="process", ranks=4, count=1000003)]
     for one in pairs.select(FACTORS, allowed)[:6 if quick else None]:

@@ -152,3 +152,26 @@ TEST_CASE("a failure ends all bundles that run beside each other", "[exec]") {
     }
     CHECK(two.world.shard(0).quiet());
 }
+
+TEST_CASE("bundles apart with messages to oneself do not wait for those before them", "[exec]") {
+    Two two;
+    std::vector<int32_t> late(100), from = numbers(100, 5), to(100), given = numbers(100, 7),
+                                    got(100);
+    const TicketPtr waits = two.submit(0, {message(false, 1, late)}),
+                    alone = two.submit(0, {message(true, 0, from), message(false, 0, to)});
+    CHECK(two.done(alone));
+    CHECK(to == from);
+    to.assign(100, 0);
+    const TicketPtr both = two.submit(0, {message(true, 0, from), message(true, 1, given),
+                                          message(false, 0, to)}),
+                    takes = two.submit(1, {message(false, 0, got)});
+    CHECK(two.done(both));
+    CHECK(two.done(takes));
+    CHECK(to == from);
+    CHECK(got == given);
+    CHECK(waits->state() == Ticket::State::pending);
+    const TicketPtr sends = two.submit(1, {message(true, 0, given)});
+    CHECK(two.done(waits));
+    CHECK(two.done(sends));
+    CHECK(two.world.shard(0).quiet());
+}

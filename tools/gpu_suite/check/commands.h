@@ -14,6 +14,7 @@ void memory(const Device& device, const Options& options);
 void copy_rates(const Device& device, const Options& options);
 void correct(const Device& device, const Options& options);
 void windows(const Device& device, const Options& options);
+void crossed(const Device& device, const Options& options);
 void graph(const Device& device, const Options& options);
 void abort_waiting(const Device& device, const Options& options);
 void rates(const Device& device, const Options& options);

@@ -17,10 +17,10 @@ struct Command {
     void (*run)(const Device&, const Options&);
 };
 
-constexpr Command commands[] = {{"facts", facts},         {"health", health},   {"litmus", litmus},
-                                {"copy", copy_rates},     {"correct", correct}, {"graph", graph},
-                                {"abort", abort_waiting}, {"memory", memory},   {"rates", rates},
-                                {"latency", latency},     {"windows", windows}};
+constexpr Command commands[] = {
+    {"facts", facts},     {"health", health},   {"litmus", litmus},       {"copy", copy_rates},
+    {"correct", correct}, {"graph", graph},     {"abort", abort_waiting}, {"memory", memory},
+    {"rates", rates},     {"latency", latency}, {"windows", windows},     {"crossed", crossed}};
 
 int version_print() {
     int version = 0;

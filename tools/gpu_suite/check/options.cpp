@@ -6,7 +6,8 @@ namespace weft::suite {
 
 const char* const usage =
     "usage: weft-gpu-check COMMAND [OPTION...]\n"
-    "  facts health litmus memory copy correct windows graph abort rates latency version\n"
+    "  facts health litmus memory copy correct crossed windows graph abort rates latency\n"
+    "  version\n"
     "  --device N --deadline S --ranks N --rank R --root R --count N --coll NAME --type NAME\n"
     "  --op NAME --mode gang|threads|process --in-place --streams --bytes SIZE --rounds N --all\n"
     "  --windows none|library|program (whose memory lies in symmetric windows)\n"
