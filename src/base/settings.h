@@ -39,19 +39,21 @@ struct Settings {
     bool local_register = true;  // NCCL_LOCAL_REGISTER
     bool win_enable = true;      // NCCL_WIN_ENABLE
     // --- transports
-    bool shm_disable = false;   // NCCL_SHM_DISABLE
-    bool cma_disable = false;   // WEFT_CMA_DISABLE: no process_vm_readv, always staged
-    std::string device;         // WEFT_DEVICE: host, cuda, or empty to look
-    bool device_relay = false;  // WEFT_DEVICE_RELAY: device memory always by way of host memory
-    bool device_board = false;  // WEFT_DEVICE_BOARD: by boards where one kernel could do
-    int64_t device_hosts = 0;   // WEFT_DEVICE_HOSTS: as if on so many hosts, for device memory
-    std::string libcuda;        // WEFT_LIBCUDA: path of the CUDA driver
-    std::string libfabric;      // WEFT_LIBFABRIC: path of libfabric.so.1
-    std::string provider;       // WEFT_PROVIDER: libfabric provider ("tcp;ofi_rxm"), empty = choose
-    bool allow_tcp = false;     // WEFT_ALLOW_TCP: go on over TCP where EFA cannot be used
-    bool gpudirect = true;      // WEFT_GPUDIRECT: NICs reach GPU memory where they can
-    std::string rails;          // WEFT_RAILS: comma list of source addresses or interface names
-    std::string transport;      // WEFT_TRANSPORT: force one: loopback, shm, fabric (tests)
+    bool shm_disable = false;      // NCCL_SHM_DISABLE
+    bool cma_disable = false;      // WEFT_CMA_DISABLE: no process_vm_readv, always staged
+    std::string device;            // WEFT_DEVICE: host, cuda, or empty to look
+    bool device_relay = false;     // WEFT_DEVICE_RELAY: device memory always by way of host memory
+    bool device_board = false;     // WEFT_DEVICE_BOARD: by boards where one kernel could do
+    int64_t device_hosts = 0;      // WEFT_DEVICE_HOSTS: as if on so many hosts, for device memory
+    int64_t device_threads = 512;  // WEFT_DEVICE_THREADS: the most a block has
+    std::string device_loops;      // WEFT_DEVICE_LOOPS: how a kernel's innermost loops go
+    std::string libcuda;           // WEFT_LIBCUDA: path of the CUDA driver
+    std::string libfabric;         // WEFT_LIBFABRIC: path of libfabric.so.1
+    std::string provider;    // WEFT_PROVIDER: libfabric provider ("tcp;ofi_rxm"), empty = choose
+    bool allow_tcp = false;  // WEFT_ALLOW_TCP: go on over TCP where EFA cannot be used
+    bool gpudirect = true;   // WEFT_GPUDIRECT: NICs reach GPU memory where they can
+    std::string rails;       // WEFT_RAILS: comma list of source addresses or interface names
+    std::string transport;   // WEFT_TRANSPORT: force one: loopback, shm, fabric (tests)
     int64_t eager_bytes = 8192;  // WEFT_EAGER_BYTES
     int64_t tile_bytes = 0;      // WEFT_TILE_BYTES, 0 = choose
     std::string fault;           // WEFT_FAULT: fault injector spec (tests)

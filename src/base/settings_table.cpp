@@ -101,6 +101,14 @@ constexpr SettingRow rows[] = {
      "ranks, "
      "where they can be dealt out evenly: for tests of what several hosts do; 0 looks",
      nullptr, 0, 32},
+    {communicators, "WEFT_DEVICE_THREADS", &S::device_threads,
+     "the most threads that a block of a kernel has, to find out whether a fault is one of their "
+     "number",
+     nullptr, 1, 512},
+    {communicators, "WEFT_DEVICE_LOOPS", &S::device_loops,
+     "how a kernel's innermost loops go: `several` vectors of 16 bytes at a time, which is unset, "
+     "`single` ones, or `elements` alone, to find out whether a fault is theirs",
+     "several single elements"},
     {communicators, "WEFT_LIBCUDA", &S::libcuda,
      "path of the CUDA driver; unset is the loader's libcuda.so.1"},
 

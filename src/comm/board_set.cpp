@@ -258,11 +258,12 @@ void BoardSet::checks(dev::BoardLaunch& launch, uint64_t card, uint32_t first,
 
 Result<void> BoardSet::launch_one(dev::BoardLaunch& launch, uint32_t blocks, gpu::Stream stream) {
     launch.moves.block_count = blocks;
+    launch.moves.loops = seat_->loops();
     void* arguments[] = {&launch};
     const gpu::Driver& cuda = seat_->driver();
     return gpu::driver_check(
         cuda,
-        cuda.cuLaunchKernel(seat_->board_kernel(), blocks, 1, 1, dev::block_threads_max, 1, 1, 0,
+        cuda.cuLaunchKernel(seat_->board_kernel(), blocks, 1, 1, seat_->block_threads(), 1, 1, 0,
                             stream, arguments, nullptr),
         format("launching board_rows with %u blocks on stream %p", blocks,
                static_cast<void*>(stream)));
@@ -320,6 +321,7 @@ Result<void> BoardSet::carried_launch(const Call& call, dev::Launch& launch, gpu
     program.tile_bytes = tile_bytes;
     program.tiles = static_cast<uint32_t>(tiles_of(program.steps[0].bytes));
     launch.rank_count = 0;
+    launch.loops = seat_->loops();
     launch.lane_count = blocks_of(program.tiles);
     const RedOp op = gpu::kernel_op(call.op);
     void* arguments[] = {&launch};
@@ -327,7 +329,7 @@ Result<void> BoardSet::carried_launch(const Call& call, dev::Launch& launch, gpu
     return gpu::driver_check(
         cuda,
         cuda.cuLaunchKernel(seat_->kernel(gpu::Family::lanes, call.type, op), launch.lane_count, 1,
-                            1, dev::block_threads_max, 1, 1, 0, stream, arguments, nullptr),
+                            1, seat_->block_threads(), 1, 1, 0, stream, arguments, nullptr),
         format("launching %s with %u blocks on stream %p",
                gpu::kernel_name(gpu::Family::lanes, call.type, op).c_str(), launch.lane_count,
                static_cast<void*>(stream)));

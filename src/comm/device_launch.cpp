@@ -19,7 +19,7 @@ struct Grid {
     DataType type = DataType::uint8;
     RedOp op = RedOp::sum;
     uint32_t lanes = 1;  // of each rank
-    uint32_t threads = dev::block_threads_max;
+    uint32_t threads = 0;
     bool together = false;  // blocks of several ranks wait for each other
 };
 
@@ -62,11 +62,12 @@ Result<Grid> grid_of(const DeviceLaunch& launch) {
     grid.type = first.type;
     grid.op = gpu::kernel_op(first.op);
     grid.together = launch.ranks.size() > 1;
+    grid.threads = launch.ranks.front()->seat().block_threads();
     DeviceOneshot small;
     if (is_small(launch, small)) {
         const uint32_t units = (small.bytes + 7) / 8;
         grid.family = Family::oneshot;
-        grid.threads = std::clamp((units + warp - 1) / warp * warp, warp, dev::block_threads_max);
+        grid.threads = std::min(grid.threads, std::max((units + warp - 1) / warp * warp, warp));
     } else {
         grid.lanes = TRY(launch.ranks.front()->program(device_request(first))).count;
     }
@@ -99,6 +100,7 @@ Result<void> oneshot_launch(const DeviceLaunch& launch, const Grid& grid,
 Result<void> lanes_launch(const DeviceLaunch& launch, const Grid& grid) {
     dev::Launch argument{};
     argument.lane_count = grid.lanes;
+    argument.loops = launch.ranks.front()->seat().loops();
     for (size_t i = 0; i < launch.ranks.size(); i++) {
         DeviceRank& rank = *launch.ranks[i];
         const Call& call = launch.calls[i];
@@ -122,6 +124,8 @@ Result<void> pair_programs_launch(const DeviceLaunch& launch, std::span<const De
     if (argument.lane_count == 0) {
         return {};
     }
+    const gpu::Seat& seat = launch.ranks.front()->seat();
+    argument.loops = seat.loops();
     for (size_t i = 0; i < launch.ranks.size(); i++) {
         DeviceRank& rank = *launch.ranks[i];
         dev::LanesRank& own = argument.ranks[argument.rank_count++];
@@ -135,6 +139,7 @@ Result<void> pair_programs_launch(const DeviceLaunch& launch, std::span<const De
     }
     Grid grid;
     grid.lanes = argument.lane_count;
+    grid.threads = seat.block_threads();
     return kernel_launch(launch, grid, argument);
 }
 

@@ -60,12 +60,13 @@ Result<void> DeviceRelay::launch(dev::MoveLaunch& moves, gpu::Stream stream) {
             move.rows * ((move.width + dev::move_segment_bytes - 1) / dev::move_segment_bytes);
     }
     moves.stop = reinterpret_cast<const uint64_t*>(memory_->device(&words_->head.stop.value));
+    moves.loops = seat_->loops();
     moves.block_count = static_cast<uint32_t>(std::min<uint64_t>(segments, blocks_max));
     void* arguments[] = {&moves};
     const gpu::Driver& cuda = seat_->driver();
     return gpu::driver_check(
         cuda,
-        cuda.cuLaunchKernel(seat_->move_kernel(), moves.block_count, 1, 1, dev::block_threads_max,
+        cuda.cuLaunchKernel(seat_->move_kernel(), moves.block_count, 1, 1, seat_->block_threads(),
                             1, 1, 0, stream, arguments, nullptr),
         format("launching move_rows with %u blocks on stream %p", moves.block_count,
                static_cast<void*>(stream)));

@@ -20,7 +20,11 @@ bool is_between(const Call& call, int32_t rank) {
 }
 
 // How many lanes sends have, and receives: of at least two, one each, if there are any.
-std::pair<size_t, size_t> shares(size_t sends, size_t receives, size_t most) {
+struct Shares {
+    size_t sends, receives;
+};
+
+Shares shares(size_t sends, size_t receives, size_t most) {
     if (most < 2) {
         return {1, 0};
     }
@@ -44,13 +48,13 @@ MessageLanes message_lanes(const std::vector<Call>& calls, int32_t rank, size_t 
                 one_round && is_new && call.count * size_of(call.type) <= part_bytes(call.root);
         }
     }
-    const auto [for_sends, for_receives] = shares(sends, receives, one_round ? 1 : most);
+    const Shares has = shares(sends, receives, one_round ? 1 : most);
     const auto lane_of = [&](const Call& call) {
-        if (!is_between(call, rank) || for_sends + for_receives < 2) {
+        if (!is_between(call, rank) || has.sends + has.receives < 2) {
             return size_t{0};
         }
         const size_t number = numbers.at(way_of(call));
-        return call.is_send ? number % for_sends : for_sends + number % for_receives;
+        return call.is_send ? number % has.sends : has.sends + number % has.receives;
     };
     MessageLanes found;
     for (const Call& call : calls) {

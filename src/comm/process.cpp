@@ -197,13 +197,28 @@ Result<const gpu::Driver*> Process::cuda() {
     return static_cast<const gpu::Driver*>(&cuda_->value());
 }
 
+namespace {
+
+gpu::KernelWay kernel_way(const Settings& settings) {
+    gpu::KernelWay way;
+    way.block_threads = static_cast<uint32_t>(settings.device_threads);
+    if (settings.device_loops == "single") {
+        way.loops = gpu::device::Loops::single;
+    } else if (settings.device_loops == "elements") {
+        way.loops = gpu::device::Loops::elements;
+    }
+    return way;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<gpu::Seat>> Process::seat(int device) {
     const gpu::Driver* const driver = TRY(cuda());
     const std::lock_guard lock(seats_mutex_);
     std::weak_ptr<gpu::Seat>& known = seats_[device];
     std::shared_ptr<gpu::Seat> seat = known.lock();
     if (seat == nullptr) {
-        seat = TRY(gpu::Seat::create(*driver, device));
+        seat = TRY(gpu::Seat::create(*driver, device, kernel_way(settings_)));
         known = seat;
         LOG(info, init, "CUDA device %d is %s, compute capability %d.%d, driver %s (CUDA %s)",
             device, seat->facts().name.c_str(), seat->facts().capability / 10,

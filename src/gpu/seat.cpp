@@ -40,7 +40,8 @@ Result<void> image_load(const Driver& driver, const DeviceFacts& facts, const ch
 
 }  // namespace
 
-Result<std::shared_ptr<Seat>> Seat::create(const Driver& driver, int ordinal) {
+Result<std::shared_ptr<Seat>> Seat::create(const Driver& driver, int ordinal,
+                                           const KernelWay& way) {
     const int count = TRY(driver_init(driver));
     if (ordinal < 0 || ordinal >= count) {
         return make_error(
@@ -55,7 +56,7 @@ Result<std::shared_ptr<Seat>> Seat::create(const Driver& driver, int ordinal) {
     DeviceFacts facts = TRY(facts_of(driver, ordinal, device));
     PrimaryContext context = TRY(PrimaryContext::retain(driver, device));
     // Shared: by the communicators of a device.
-    std::shared_ptr<Seat> seat(new Seat(driver, std::move(context), std::move(facts)));
+    std::shared_ptr<Seat> seat(new Seat(driver, std::move(context), std::move(facts), way));
     TRY(seat->load());
     return seat;
 }

@@ -11,6 +11,8 @@
 #include "src/base/result.h"
 #include "src/base/types.h"
 #include "src/gpu/context.h"
+#include "src/gpu/device/mem.h"
+#include "src/gpu/device/program.h"
 #include "src/gpu/images.h"
 #include "src/gpu/user_memory.h"
 
@@ -25,10 +27,17 @@ struct DeviceFacts {
     bool cooperative = false;
 };
 
+// How kernels are run, which changes no result.
+struct KernelWay {
+    uint32_t block_threads = device::block_threads_max;  // the most a block has
+    device::Loops loops = device::Loops::several;
+};
+
 class Seat {
   public:
     // The calling thread's capture mode must allow it; the context is pushed meanwhile.
-    static Result<std::shared_ptr<Seat>> create(const Driver& driver, int ordinal);
+    static Result<std::shared_ptr<Seat>> create(const Driver& driver, int ordinal,
+                                                const KernelWay& way = {});
     ~Seat();
     Seat(const Seat&) = delete;
     Seat& operator=(const Seat&) = delete;
@@ -38,6 +47,8 @@ class Seat {
     Context context() const { return context_.get(); }
     DevicePlace place() const { return context_.place(); }
     const DeviceFacts& facts() const { return facts_; }
+    uint32_t block_threads() const { return way_.block_threads; }
+    uint32_t loops() const { return static_cast<uint32_t>(way_.loops); }
     Function kernel(Family family, DataType type, RedOp op) const {
         return kernels_[static_cast<size_t>(family)][static_cast<size_t>(type)]
                        [static_cast<size_t>(op)];
@@ -52,10 +63,11 @@ class Seat {
                           uint32_t threads) const;
 
   private:
-    Seat(const Driver& driver, PrimaryContext context, DeviceFacts facts)
+    Seat(const Driver& driver, PrimaryContext context, DeviceFacts facts, const KernelWay& way)
         : driver_(&driver),
           context_(std::move(context)),
           facts_(std::move(facts)),
+          way_(way),
           exports_(context_.place()),
           imports_(context_.place()) {}
     Result<void> load();
@@ -66,6 +78,7 @@ class Seat {
     const Driver* driver_;
     PrimaryContext context_;
     DeviceFacts facts_;
+    const KernelWay way_;
     UserExports exports_;  // the context outlives both
     UserImports imports_;
     Module modules_[data_type_count + 1] = {};  // the last is move's

@@ -242,6 +242,20 @@ TEST_CASE("memory of the library is memory of the device") {
     CHECK(job.cuda.fake->live_allocations == before);
 }
 
+TEST_CASE("blocks have as many threads as the setting allows, if there is work for them") {
+    const char* const text = std::getenv("WEFT_DEVICE_THREADS");
+    const unsigned most = text != nullptr ? static_cast<unsigned>(std::atoi(text)) : 512;
+    Job job(2);
+    for (const uint64_t count : {4000, 10}) {
+        Buffers buffers(job, Coll::all_reduce, count);
+        buffers.fill(0);
+        buffers.gang({job.streams[0]});
+        job.synchronize();
+        CHECK(buffers.wrong(0) == 0);
+        CHECK(job.cuda.fake->widest_block == most);
+    }
+}
+
 TEST_CASE("operations are counted, launches are one for a group", "[clique]") {
     Job job(4);
     Buffers buffers(job, Coll::all_reduce, 4000);

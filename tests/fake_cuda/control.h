@@ -26,7 +26,9 @@ struct FakeCudaControl {
     std::atomic<int> addresses_again{0};    // what is freed may be allocated again at its address
     // Of programs that have no test around them, from FAKE_CUDA_LOST=n and so on: that many
     // launches from now one does nothing, one never ends, the device is dead; the n-th copy to the
-    // host is wrong in one byte. 0: none. FAKE_CUDA_BLOCK=n sets block_threads.
+    // host is wrong in one byte. 0: none. FAKE_CUDA_BLOCK=n sets block_threads. Launches with more
+    // threads a block than this do nothing, 0: all do what they should.
+    std::atomic<unsigned> narrow{0};
     std::atomic<int> launch_lost{0}, launch_stuck{0}, device_dies{0}, copy_wrong{0};
     // Counted.
     std::atomic<int> init_count{0};    // calls of cuInit
@@ -37,7 +39,8 @@ struct FakeCudaControl {
     std::atomic<int> accesses_set{0};       // calls of cuMemSetAccess that were obeyed
     std::atomic<int> waits_refused{0};
     std::atomic<int> launches{0};
-    std::atomic<int> small_launches{0};  // of these, of the kernels of one hop
+    std::atomic<unsigned> widest_block{0};  // of these, threads
+    std::atomic<int> small_launches{0};     // of these, of the kernels of one hop
     // Of programs: begin and end of a capture, replays. The graph's number, 0: it was invalidated.
     weft::gpu::Status (*capture_begin)(weft::gpu::Stream stream, int mode) = nullptr;
     weft::gpu::Graph (*capture_end)(weft::gpu::Stream stream) = nullptr;

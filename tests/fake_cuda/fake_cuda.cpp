@@ -97,6 +97,7 @@ __attribute__((constructor)) void plant() {
         return text != nullptr ? std::atoi(text) : 0;
     };
     fake_cuda_control.launch_lost = number("FAKE_CUDA_LOST");
+    fake_cuda_control.narrow = static_cast<unsigned>(number("FAKE_CUDA_NARROW"));
     fake_cuda_control.launch_stuck = number("FAKE_CUDA_STUCK");
     fake_cuda_control.device_dies = number("FAKE_CUDA_DEAD");
     fake_cuda_control.copy_wrong = number("FAKE_CUDA_WRONG");
@@ -343,6 +344,7 @@ struct Fake : IpcCalls {
         }
         REQUIRE(kernel_loaded(function));
         fake_cuda_control.launches++;
+        fake_cuda_control.widest_block = std::max(fake_cuda_control.widest_block.load(), block_x);
         fake_cuda_control.small_launches += std::strncmp(function->name, "oneshot", 7) == 0 ? 1 : 0;
         if (fake_cuda_control.launch_fails > 0 && --fake_cuda_control.launch_fails == 0) {
             return status::launch_failed;
@@ -351,7 +353,8 @@ struct Fake : IpcCalls {
             dead = true;
             return status::launch_failed;
         }
-        if (comes_up(fake_cuda_control.launch_lost)) {
+        const unsigned narrow = fake_cuda_control.narrow;
+        if (comes_up(fake_cuda_control.launch_lost) || (narrow != 0 && block_x > narrow)) {
             return status::success;
         }
         if (comes_up(fake_cuda_control.launch_stuck)) {

@@ -117,7 +117,7 @@ def case_wrong(into):
     ran = suite(into, "--stage", "probe", "--only", "gang 2", FAKE_CUDA_WRONG="3")
     wrong = ran.of("gang 2")[0]
     check(wrong["result"] == "fail" and "1 of 300000 elements are wrong, first 0" in wrong["why"], f"{wrong['result']} {wrong['why']}")
-    check("passes_with" not in wrong or not wrong["passes_with"], "a switch cured a wrong copy")
+    check("gang 2: passes with: none of the switches\n" in ran.text, "a switch cured a wrong copy")
     check(any("gang 2: all_reduce" in line and "wrong" in line for line in ran.text.splitlines()[-10:]), "the summary does not say it")
     again = suite(into, "--stage", "probe", "--only", "gang 2*", "--first-failed")
     order = [one["test"] for one in again.records[len(ran.records):]]
@@ -155,6 +155,16 @@ def case_windows(into):
     # Too small to be read in place.
     windows_fail("all_reduce in windows of memory of the library copied 1600 bytes", "windows", "--count", "100")
     windows_fail("all_gather in windows was copied", "rates", "--bytes", "64K", "--windows", "library")
+
+
+def case_narrow(into):
+    """Blocks of more than 64 threads do nothing: one switch makes it pass, and is named."""
+    ran = suite(into, "--stage", "probe", "--only", "gang 2", FAKE_CUDA_NARROW="64")
+    wrong = ran.of("gang 2")[0]
+    check(wrong["result"] == "fail", f"{wrong}")
+    check("gang 2: passes with: blocks of 32 threads\n" in ran.text, ran.text)
+    tried = {one["switch"] for one in ran.of("gang 2", switched=True)}
+    check({"one vector at a time", "no vectors", "LL off"} <= tried, f"switches: {tried}")
 
 
 def case_crossed(into):

@@ -18,10 +18,10 @@ SWITCHES = {
     "boards": ([], BOARD),
     "direct plans": ([], {"NCCL_ALGO": "direct"}),
     "tiles of 64 KiB": ([], {"WEFT_TILE_BYTES": "65536"}),
+    "blocks of 32 threads": ([], {"WEFT_DEVICE_THREADS": "32"}),
+    "one vector at a time": ([], {"WEFT_DEVICE_LOOPS": "single"}),
+    "no vectors": ([], {"WEFT_DEVICE_LOOPS": "elements"}),
 }
-# Switches that would need kernels of their own, which no bundle carries.
-SWITCHES_ABSENT = ["blocks of 32", "8-byte vectors", "no unrolling"]
-
 
 
 def switched(case):

@@ -482,6 +482,7 @@ WEFT_DEVICE_CODE void lane_run(Threads threads, void* block, SharedLane* shared,
     const bool carried = launch.rank_count == 0;
     const LanesRank& rank = launch.ranks[carried ? 0 : index / launch.lane_count];
     const uint32_t lane = index % launch.lane_count;
+    threads.loops = static_cast<Loops>(launch.loops);
     const Here here{threads, block, shared, carried ? &launch.carried.part : &rank.part};
     LaneEnd* const end = carried ? nullptr : rank.part.ends + lane;
     Ended how = Ended::aborted;

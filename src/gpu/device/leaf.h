@@ -85,15 +85,16 @@ WEFT_DEVICE_CODE void for_range(Threads threads, const Cut& cut, uint32_t elemen
                                 const Work& work) {
     const uint64_t own = static_cast<uint64_t>(threads.index) * element_bytes;
     const uint64_t stride = static_cast<uint64_t>(threads.count) * element_bytes;
+    const uint64_t head = threads.loops == Loops::elements ? cut.tail : cut.head;
     WEFT_NO_UNROLL
-    for (uint64_t at = own; at < cut.head; at += stride) {
+    for (uint64_t at = own; at < head; at += stride) {
         work.element(at);
     }
     const uint64_t step = static_cast<uint64_t>(threads.count) * vector_bytes;
     const uint64_t first = static_cast<uint64_t>(threads.index) * vector_bytes;
-    uint64_t base = cut.head;
+    uint64_t base = head;
     WEFT_NO_UNROLL
-    for (; base + many * step <= cut.tail; base += many * step) {
+    for (; threads.loops == Loops::several && base + many * step <= cut.tail; base += many * step) {
         work.template run<many>(base + first, step);
     }
     WEFT_NO_UNROLL

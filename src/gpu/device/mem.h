@@ -31,10 +31,15 @@ struct alignas(16) Vec16 {
     uint64_t low, high;
 };
 
+// How leaf loops go: several vectors of a thread under way together, one, or elements alone. It is
+// the same work by other instructions; what goes wrong by one alone is told so.
+enum class Loops : uint32_t { several, single, elements };
+
 // Which thread of how many: leaf loops are right for every count from one.
 struct Threads {
     uint32_t index;
     uint32_t count;
+    Loops loops = Loops::several;
 };
 
 // The halves of an LL word: 32 bits of data and the flag that says which round they belong to.

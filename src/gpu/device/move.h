@@ -23,6 +23,8 @@ struct MoveLaunch {
     uint64_t* clear;       // a word that is zero afterwards, unless stopped; may be null
     uint32_t block_count;
     uint32_t move_count;
+    uint32_t loops;  // Loops (mem.h)
+    uint32_t spare;
     Move moves[moves_max];
 };
 static_assert(sizeof(MoveLaunch) <= 4096);
@@ -44,7 +46,8 @@ WEFT_DEVICE_CODE bool move_one(Threads threads, void* block, const MoveLaunch& l
         const uint64_t row = segment / of_row;
         const uint64_t at = segment % of_row * move_segment_bytes;
         const uint64_t left = move.width - at;
-        leaf_copy(threads, reinterpret_cast<void*>(move.to + row * move.to_pitch + at),
+        leaf_copy({threads.index, threads.count, static_cast<Loops>(launch.loops)},
+                  reinterpret_cast<void*>(move.to + row * move.to_pitch + at),
                   reinterpret_cast<const void*>(move.from + row * move.from_pitch + at),
                   left < move_segment_bytes ? left : move_segment_bytes);
     }

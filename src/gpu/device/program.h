@@ -163,6 +163,8 @@ struct Launch {
     uint32_t rank_count;  // 0: of a carried program
     uint32_t lane_count;  // the same in every rank: block b runs lane b % lane_count of rank b /
                           // it; of a carried program: all blocks
+    uint32_t loops;       // Loops (mem.h)
+    uint32_t spare;
     union {
         LanesRank ranks[ranks_max];
         CarriedProgram carried;

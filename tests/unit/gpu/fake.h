@@ -29,9 +29,10 @@ class FakeSwitches {
         control_->stub = 0;
         control_->block_threads = 1;
         control_->resident_blocks = control_->queues = control_->late = 0;
-        control_->stream_room = 0;
+        control_->stream_room = control_->widest_block = 0;
         control_->launch_lost = control_->launch_stuck = control_->device_dies = 0;
         control_->copy_wrong = 0;
+        control_->narrow = 0;
         control_->lazy = control_->no_waiting = control_->launch_fails = 0;
         control_->no_virtual_memory = control_->no_peers = control_->addresses_again = 0;
         dlclose(library_);

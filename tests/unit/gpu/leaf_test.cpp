@@ -50,11 +50,15 @@ const Leaves& leaves(DataType type) {
     return table[static_cast<size_t>(type)];
 }
 
+// How all blocks run, until the next that says otherwise; and how many vectors they have touched.
+dev::Loops loops = dev::Loops::several;
+int vectors = 0;
+
 template <class Run>
 void run_block(uint32_t threads, Run run) {
     // Backwards: no thread may count on a lower one having been there.
     for (uint32_t index = threads; index-- > 0;) {
-        run(dev::Threads{index, threads});
+        run(dev::Threads{index, threads, loops});
     }
 }
 
@@ -200,6 +204,37 @@ TEST_CASE("reduce: large odd counts reach every part of the loop") {
             }
         }
     });
+}
+
+TEST_CASE("every way of the loops has the same results, and touches the vectors that it says") {
+    dev::vector_high_first = [](bool) {
+        vectors++;
+        return false;
+    };
+    int touched[3] = {};
+    for (const dev::Loops way : {dev::Loops::several, dev::Loops::single, dev::Loops::elements}) {
+        loops = way;
+        vectors = 0;
+        std::mt19937_64 random(1);
+        for_all([&](DataType type, RedOp op) {
+            const size_t size = size_of(type);
+            for (const size_t place : {size_t{0}, size, size_t{3}}) {
+                CHECK(compare_reduce({type, op, 3, 1037, place, place, 16, 3}) == "");
+            }
+            Placed from(5003, size), to(5003, size);
+            fill(from.data(), 5003 / size, type, random);
+            run_block(
+                3, [&](dev::Threads part) { dev::leaf_copy(part, to.data(), from.data(), 5003); });
+            const Bytes want(from.data(), from.data() + 5003);
+            CHECK(difference(DataType::uint8, to.memory, to.offset, want) == "");
+        });
+        touched[static_cast<size_t>(way)] = vectors;
+    }
+    loops = dev::Loops::several;
+    dev::vector_high_first = nullptr;
+    CHECK(touched[0] > 1000);
+    CHECK(touched[1] == touched[0]);
+    CHECK(touched[2] == 0);
 }
 
 TEST_CASE("reduce: every pair of 8-bit codes") {
