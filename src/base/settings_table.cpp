@@ -100,7 +100,7 @@ constexpr SettingRow rows[] = {
      "lets calls on device memory treat the ranks as those of so many hosts, in the order of "
      "ranks, "
      "where they can be dealt out evenly: for tests of what several hosts do; 0 looks",
-     nullptr, 0, 32},
+     nullptr, 0, 1024},
     {communicators, "WEFT_DEVICE_THREADS", &S::device_threads,
      "the most threads that a block of a kernel has, to find out whether a fault is one of their "
      "number",

@@ -9,6 +9,7 @@
 #include "src/comm/device_board.h"
 #include "src/comm/device_hosts.h"
 #include "src/comm/device_relay.h"
+#include "src/comm/hosts_grid.h"
 #include "src/comm/process.h"
 #include "src/plan/algo_list.h"
 
@@ -103,7 +104,7 @@ DeviceWay way_of(const std::vector<PeerInfo>& infos, const std::optional<HostsSh
     const PeerInfo& first = infos.front();
     if (settings().device_relay || !shape ||
         shape->locals > static_cast<int32_t>(gpu::device::ranks_max) ||
-        shape->hosts > DeviceHosts::hosts_max) {
+        hosts_grid(static_cast<uint64_t>(shape->hosts), DeviceHosts::line_max).empty()) {
         return DeviceWay::relay;
     }
     if (shape->hosts > 1) {

@@ -5,6 +5,7 @@
 
 #include "src/base/log.h"
 #include "src/comm/device_rank.h"
+#include "src/comm/hosts_grid.h"
 #include "src/exec/device_plan.h"
 #include "src/exec/fingerprint.h"
 #include "transports/memory.h"
@@ -16,14 +17,14 @@ namespace dev = gpu::device;
 
 namespace {
 
-constexpr uint64_t head_bytes = 8192;
+constexpr uint64_t head_bytes = 16384;
 constexpr uint64_t far_bytes = 2 * BoardLayout::slot_bytes;
 constexpr uint64_t all_far_bytes = BoardLayout::slots * far_bytes;
 constexpr uint64_t memory_bytes = head_bytes + all_far_bytes;
 // Below, a message by the host is there sooner: by value, or without a flush.
 constexpr uint64_t device_from = 64 << 10;
-// A part asks other hosts for something at most twice.
-constexpr uint32_t places = 2 * BoardLayout::slots;
+// A part asks other hosts for something at most four times.
+constexpr uint32_t places = 4 * BoardLayout::slots;
 static_assert(places <= RelayDesk::places_max);
 static_assert(sizeof(RelayDesks::Words) <= head_bytes);
 
@@ -143,6 +144,7 @@ std::unique_ptr<DeviceStreamed::Parts> DeviceHosts::parts(const std::vector<Call
 
 HostsSizes DeviceHosts::sizes() const {
     HostsSizes sizes{BoardLayout::slots, BoardLayout::slot_bytes, boards_.layout().half_bytes()};
+    sizes.line_max = line_max;
     if (by_nics_) {
         sizes.device_from = device_from;
     }
@@ -340,13 +342,20 @@ std::string DeviceHosts::waits_for(uint32_t) {
 }
 
 std::string DeviceHosts::way() const {
+    const std::vector<uint64_t> lines = hosts_grid(static_cast<uint64_t>(shape_.hosts), line_max);
+    const std::string grid =
+        lines.size() < 2
+            ? ""
+            : format(" in a grid of %llu x %llu", static_cast<unsigned long long>(lines.front()),
+                     static_cast<unsigned long long>(lines.back()));
     const std::string nics =
         format(", but messages from %llu bytes on from device to device, by their NICs",
                static_cast<unsigned long long>(device_from));
     return format(
-        "they are %d hosts of %d ranks: calls on device memory go through boards of %llu bytes "
+        "they are %d hosts of %d ranks%s: calls on device memory go through boards of %llu bytes "
         "within a host and between hosts through %llu bytes of pinned host memory%s",
-        shape_.hosts, shape_.locals, static_cast<unsigned long long>(BoardLayout::bytes()),
+        shape_.hosts, shape_.locals, grid.c_str(),
+        static_cast<unsigned long long>(BoardLayout::bytes()),
         static_cast<unsigned long long>(memory_bytes), by_nics_ ? nics.c_str() : "");
 }
 

@@ -33,8 +33,8 @@ namespace weft {
 
 class DeviceHosts : public DeviceStreamed {
   public:
-    // As many inputs as one sum may have.
-    static constexpr int32_t hosts_max = gpu::device::sources_max;
+    // Hosts that exchange directly: as many inputs as one sum may have.
+    static constexpr uint64_t line_max = gpu::device::sources_max;
 
     // `exported`: its board is for other processes too.
     static Result<std::shared_ptr<DeviceHosts>> create(std::shared_ptr<gpu::Seat> seat,

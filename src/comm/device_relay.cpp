@@ -11,7 +11,7 @@ namespace dev = gpu::device;
 
 namespace {
 
-constexpr uint64_t head_bytes = 16384;
+constexpr uint64_t head_bytes = 32768;
 constexpr uint64_t memory_bytes = head_bytes + DeviceRelay::slots * DeviceRelay::slot_bytes;
 constexpr uint32_t blocks_max = 8;
 

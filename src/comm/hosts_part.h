@@ -33,6 +33,7 @@ struct HostsSizes {
     // than send each other all. At least 64 bytes for every pair of hosts.
     uint64_t twice_from = 256 << 10;
     uint64_t device_from = UINT64_MAX;  // messages of so many bytes go by far memory of the device
+    uint64_t line_max = 32;  // hosts that exchange with each other directly (hosts_grid.h)
 };
 
 enum class HostsWhere : uint8_t { user, slot, far, device_far };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/comm/call.h"
+#include "src/comm/hosts_grid.h"
 
 namespace weft {
 
@@ -38,7 +39,8 @@ class Stages {
           locals_(static_cast<uint64_t>(shape.locals)),
           size_(size_of(call.type)),
           width_(count * size_),
-          from_(done * size_) {
+          from_(done * size_),
+          lines_(hosts_lines(hosts_, host_, sizes.line_max)) {
         const auto root = std::ranges::find(shape.ranks, call.root) - shape.ranks.begin();
         root_host_ = static_cast<uint64_t>(root) / locals_;
         root_local_ = static_cast<uint64_t>(root) % locals_;
@@ -153,14 +155,23 @@ class Stages {
         }
         sum(stage, std::move(what));
     }
-    // What this host has, and what each other sent, in the order of hosts.
-    void hosts_sum(HostsStage& stage, HostsPlace to, HostsPlace ours, uint64_t each,
-                   uint64_t bytes) const {
-        HostsSum what{to, {}, bytes, true};
-        for (uint64_t host = 0; host < hosts_; host++) {
-            what.from.push_back(host == host_ ? ours : in(other(host) * each));
+    // What this host has, and what each other of a line sent, in the order of hosts.
+    // `whole`: that is the sum of all.
+    void line_sum(HostsPlace to, HostsPlace ours, const HostsLine& line, uint64_t each,
+                  uint64_t bytes, bool whole) {
+        HostsSum what{to, {}, bytes, whole};
+        for (uint64_t i = 0; i < line.count; i++) {
+            what.from.push_back(i == line.own ? ours : in(line.other(i) * each));
         }
-        sum(stage, std::move(what));
+        sum(stages_.back(), std::move(what));
+    }
+
+    // The next stage asks for it.
+    void send(uint64_t host, HostsPlace from, uint64_t bytes) {
+        send(stages_.back(), host, local_, from, bytes);
+    }
+    void receive(uint64_t host, HostsPlace to, uint64_t bytes) {
+        receive(stages_.back(), host, local_, to, bytes);
     }
 
     void shares_read(const Ranges& shares, bool wanted);
@@ -182,6 +193,7 @@ class Stages {
     const uint64_t size_, width_, from_;  // of this part, in a block
     uint64_t root_host_ = 0, root_local_ = 0;
     HostsWhere far_ = HostsWhere::far;
+    const std::vector<HostsLine> lines_;
     std::vector<HostsStage> stages_;
 };
 
@@ -196,48 +208,72 @@ void Stages::shares_read(const Ranges& shares, bool wanted) {
     }
 }
 
-// The host's sum of this rank's share goes to all of its place, who add them up.
+// The host's sum of this rank's share goes to all of its place in a line, who add them up.
 void Stages::all_reduce_once(const Ranges& shares) {
     messages_are(shares.each);
     const uint64_t bytes = shares.bytes(local_);
-    HostsStage& sums = on_arrived();
-    boards_sum(sums, out(0), shares.at(local_), bytes);
-    other_hosts([&](uint64_t host) {
-        send(sums, host, local_, out(0), bytes);
-        receive(sums, host, local_, in(other(host) * shares.each), bytes);
-    });
-    HostsStage& adds = on_exchanged();
-    hosts_sum(adds, own(shares.at(local_)), out(0), shares.each, bytes);
-    adds.tell = HostsStage::Tell::reduced;
+    boards_sum(on_arrived(), out(0), shares.at(local_), bytes);
+    for (const HostsLine& line : lines_) {
+        line.others([&](uint64_t i) {
+            send(line.host(i), out(0), bytes);
+            receive(line.host(i), in(line.other(i) * shares.each), bytes);
+        });
+        on_exchanged();
+        const bool last = &line == &lines_.back();
+        line_sum(last ? own(shares.at(local_)) : out(0), out(0), line, shares.each, bytes, last);
+    }
+    stages_.back().tell = HostsStage::Tell::reduced;
 }
 
-// Every host adds up one part of the share, and gives it to the others.
+// Every host of a line adds up one part of what the line has, and gives it to the others when it is
+// whole.
 void Stages::all_reduce_twice(const Ranges& shares) {
+    struct Level {
+        const HostsLine& line;
+        uint64_t at;
+        Ranges parts;
+    };
     const uint64_t bytes = shares.bytes(local_);
-    const Ranges parts(bytes, hosts_);
-    const uint64_t mine = parts.bytes(host_);
-    messages_are(parts.each);
-    HostsStage& sums = on_arrived();
-    boards_sum(sums, out(0), shares.at(local_), bytes);
-    other_hosts([&](uint64_t host) {
-        send(sums, host, local_, out(parts.at(host)), parts.bytes(host));
-        receive(sums, host, local_, in(other(host) * parts.each), mine);
-    });
-    HostsStage& adds = on_exchanged();
-    hosts_sum(adds, out(parts.at(host_)), out(parts.at(host_)), parts.each, mine);
-    other_hosts([&](uint64_t host) {
-        send(adds, host, local_, out(parts.at(host_)), mine);
-        receive(adds, host, local_, out(parts.at(host)), parts.bytes(host));
-    });
-    HostsStage& lays = on_exchanged();
-    hosts_move_add(lays.moves, own(shares.at(local_)), out(0), bytes);
-    lays.tell = HostsStage::Tell::reduced;
+    std::vector<Level> levels;
+    uint64_t at = 0, left = bytes;
+    for (const HostsLine& line : lines_) {
+        const Ranges parts(left, line.count);
+        levels.push_back({line, at, parts});
+        at += parts.at(line.own);
+        left = parts.bytes(line.own);
+    }
+    messages_are(levels.front().parts.each);
+    boards_sum(on_arrived(), out(0), shares.at(local_), bytes);
+    for (const auto& [line, begin, parts] : levels) {
+        const uint64_t mine = parts.bytes(line.own);
+        for (uint64_t i = 0; i < line.count; i++) {
+            if (i != line.own) {
+                send(line.host(i), out(begin + parts.at(i)), parts.bytes(i));
+                receive(line.host(i), in(line.other(i) * parts.each), mine);
+            }
+        }
+        on_exchanged();
+        const HostsPlace ours = out(begin + parts.at(line.own));
+        line_sum(ours, ours, line, parts.each, mine, &line == &lines_.back());
+    }
+    for (auto level = levels.rbegin(); level != levels.rend(); ++level) {
+        const auto& [line, begin, parts] = *level;
+        for (uint64_t i = 0; i < line.count; i++) {
+            if (i != line.own) {
+                send(line.host(i), out(begin + parts.at(line.own)), parts.bytes(line.own));
+                receive(line.host(i), out(begin + parts.at(i)), parts.bytes(i));
+            }
+        }
+        on_exchanged();
+    }
+    hosts_move_add(stages_.back().moves, own(shares.at(local_)), out(0), bytes);
+    stages_.back().tell = HostsStage::Tell::reduced;
 }
 
 void Stages::all_reduce() {
     const Ranges shares(width_, locals_);
     hosts_move_add(lay().moves, own(0), input(0), width_);
-    const bool fits = (hosts_ - 1) * shares.each <= sizes_.slot_bytes;
+    const bool fits = (lines_.front().count - 1) * shares.each <= sizes_.slot_bytes;
     if (hosts_ > 2 && (shares.each >= sizes_.twice_from || !fits)) {
         all_reduce_twice(shares);
     } else {
@@ -246,65 +282,84 @@ void Stages::all_reduce() {
     shares_read(shares, true);
 }
 
+// Row by row, then the column in which the root is.
 void Stages::reduce() {
     const Ranges shares(width_, locals_);
     messages_are(shares.each);
     const uint64_t bytes = shares.bytes(local_);
     hosts_move_add(lay().moves, own(0), input(0), width_);
-    HostsStage& sums = on_arrived();
-    boards_sum(sums, out(0), shares.at(local_), bytes);
-    if (host_ != root_host_) {
-        send(sums, root_host_, local_, out(0), bytes);
-    } else {
-        other_hosts([&](uint64_t host) {
-            receive(sums, host, local_, in(other(host) * shares.each), bytes);
-        });
+    boards_sum(on_arrived(), out(0), shares.at(local_), bytes);
+    bool has = true;  // a sum that goes on
+    for (auto line = lines_.rbegin(); line != lines_.rend(); ++line) {
+        const uint64_t root = line->place_of(root_host_);
+        const bool adds = has && line->own == root;
+        if (adds) {
+            line->others([&](uint64_t i) {
+                receive(line->host(i), in(line->other(i) * shares.each), bytes);
+            });
+        } else if (has) {
+            send(line->host(root), out(0), bytes);
+        }
+        on_exchanged();
+        if (adds) {
+            const bool last = &*line == &lines_.front();
+            line_sum(last ? own(shares.at(local_)) : out(0), out(0), *line, shares.each, bytes,
+                     last);
+        }
+        has = adds;
     }
-    HostsStage& adds = on_exchanged();
-    if (host_ == root_host_) {
-        hosts_sum(adds, own(shares.at(local_)), out(0), shares.each, bytes);
-    }
-    adds.tell = HostsStage::Tell::reduced;
+    stages_.back().tell = HostsStage::Tell::reduced;
     shares_read(shares, at_root());
 }
 
+// The column in which the root is, then row by row.
 void Stages::broadcast() {
     const Ranges shares(width_, locals_);
     messages_are(shares.each);
     const uint64_t bytes = shares.bytes(local_);
-    const bool have = host_ == root_host_;
+    const bool at_home = host_ == root_host_;
     HostsStage& first = lay();
     if (at_root()) {
         hosts_move_add(first.moves, own(0), input(0), width_);
     }
-    HostsStage& sends = on_arrived();
-    if (have) {
-        hosts_move_add(sends.moves, out(0), slot(root_local_, shares.at(local_)), bytes);
-        other_hosts([&](uint64_t host) { send(sends, host, local_, out(0), bytes); });
-    } else {
-        receive(sends, root_host_, local_, out(0), bytes);
+    on_arrived();
+    if (at_home) {
+        hosts_move_add(stages_.back().moves, out(0), slot(root_local_, shares.at(local_)), bytes);
     }
-    HostsStage& lays = on_exchanged();
-    if (!have) {
-        hosts_move_add(lays.moves, own(shares.at(local_)), out(0), bytes);
+    for (const HostsLine& line : lines_) {
+        const uint64_t root = line.place_of(root_host_);
+        // Lines of which one host has it by now.
+        if (line.base % line.stride == root_host_ % line.stride) {
+            if (line.own == root) {
+                line.others([&](uint64_t i) { send(line.host(i), out(0), bytes); });
+            } else {
+                receive(line.host(root), out(0), bytes);
+            }
+        }
+        on_exchanged();
     }
-    lays.tell = HostsStage::Tell::reduced;
-    shares_read(shares, !have);
-    if (have) {
+    if (!at_home) {
+        hosts_move_add(stages_.back().moves, own(shares.at(local_)), out(0), bytes);
+    }
+    stages_.back().tell = HostsStage::Tell::reduced;
+    shares_read(shares, !at_home);
+    if (at_home) {
         hosts_move_add(stages_.back().moves, output(0), slot(root_local_, 0), width_);
     }
 }
 
 void Stages::all_gather() {
     messages_are(width_);
-    HostsStage& first = stage();
-    const HostsPlace ours = out(host_ * width_);
-    hosts_move_add(first.moves, ours, input(0), width_);
-    other_hosts([&](uint64_t host) {
-        send(first, host, local_, ours, width_);
-        receive(first, host, local_, out(host * width_), width_);
-    });
-    HostsStage& lays = on_exchanged();
+    hosts_move_add(stage().moves, out(host_ * width_), input(0), width_);
+    for (auto line = lines_.rbegin(); line != lines_.rend(); ++line) {
+        const uint64_t bytes = line->stride * width_;
+        line->others([&](uint64_t i) {
+            send(line->host(i), out(line->blocks(line->own) * width_), bytes);
+            receive(line->host(i), out(line->blocks(i) * width_), bytes);
+        });
+        on_exchanged();
+    }
+    HostsStage& lays = stages_.back();
     lays.left = true;
     hosts_move_add(lays.moves, own(0), out(0), hosts_ * width_);
     lays.tell = HostsStage::Tell::arrived;
@@ -331,11 +386,17 @@ void Stages::reduce_scatter() {
     HostsStage& sums = on_arrived();
     boards_sum(sums, out(0), local_ * hosts_ * width_, hosts_ * width_);
     sums.tell = HostsStage::Tell::left;
-    other_hosts([&](uint64_t host) {
-        send(sums, host, local_, out(host * width_), width_);
-        receive(sums, host, local_, in(other(host) * width_), width_);
-    });
-    hosts_sum(on_exchanged(), output(0), out(host_ * width_), width_, width_);
+    for (const HostsLine& line : lines_) {
+        const uint64_t bytes = line.stride * width_;
+        line.others([&](uint64_t i) {
+            send(line.host(i), out(line.blocks(i) * width_), bytes);
+            receive(line.host(i), in(line.other(i) * bytes), bytes);
+        });
+        on_exchanged();
+        const HostsPlace ours = out(line.blocks(line.own) * width_);
+        const bool last = &line == &lines_.back();
+        line_sum(last ? output(0) : ours, ours, line, bytes, bytes, last);
+    }
 }
 
 bool Stages::flows(uint64_t from_host, uint64_t from_local, uint64_t to_host,
@@ -439,9 +500,11 @@ uint64_t hosts_count_max(const Call& call, const HostsShape& shape, const HostsS
         case Coll::all_gather:
             bytes /= hosts;
             break;
-        case Coll::reduce:  // the shares of all other hosts have room beside each other
-            bytes = std::min(bytes, bytes / (hosts - 1) / unit * unit * locals);
+        case Coll::reduce: {  // the shares of all others of a line have room beside each other
+            const uint64_t others = hosts_grid(hosts, sizes.line_max).front() - 1;
+            bytes = std::min(bytes, bytes / others / unit * unit * locals);
             break;
+        }
         case Coll::all_reduce:
         case Coll::broadcast:
         case Coll::send_recv:

@@ -29,7 +29,7 @@ namespace weft {
 
 class RelayDesk {
   public:
-    static constexpr uint32_t places_max = 8;
+    static constexpr uint32_t places_max = 16;
     struct Words {
         DeviceWord asked[places_max], done[places_max];
     };

@@ -103,7 +103,7 @@ struct OpCounters {
 };
 
 // Bundles apart that run beside each other, at most.
-inline constexpr size_t bundles_apart_max = 64;
+inline constexpr size_t bundles_apart_max = 128;
 
 class Shard {
   public:

@@ -20,7 +20,7 @@ RAN = [
     ("mismatch, abort", "yes", "yes", ["abort", "abort small"]),
     ("by boards: all of the above, one process with one or two devices, processes on a host that share a device; a killed peer; the fall back to host memory",
      "cutting a call into parts, places, kernels", "yes", ["board *", "processes ?", "graph board", "abort board"]),
-    ("several hosts, boards within and messages between: all of the above, ranks of one process taken for those of 2, 3 and 4 hosts, processes on virtual hosts over TCP; a killed peer",
+    ("several hosts, boards within and messages between: all of the above, ranks of one process taken for those of 2, 3, 4 and 36 hosts, processes on virtual hosts over TCP; a killed peer",
      "cutting a call into stages, in every order that words allow", "yes", ["hosts *", "* hosts"]),
     ("NICs between devices of several hosts: bytes, flushes and registrations counted", "sends and receives at addresses that no CPU may touch", "yes, with the NICs of the tests' own libfabric", []),
     ("by way of host memory: all of the above, one process with one or two devices, processes on a host, between virtual hosts; a killed peer",
