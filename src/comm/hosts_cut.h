@@ -9,8 +9,9 @@
 // each place, exchanges these sums and adds them up. all_reduce is that for shares, which the host
 // then has on its boards; large ones are exchanged as sums of parts and once more when these are
 // whole, so that no host receives more than it must. all_gather exchanges first, and then all read
-// from boards. broadcast and reduce go by shares. all_to_all, gather and scatter are messages of
-// each rank to each, for nothing is saved. A collective's part i lies in slot i modulo their
+// from boards. broadcast and reduce go by shares. Of many hosts these exchanges are of a grid's
+// columns and rows, one after the other (hosts_grid.h). all_to_all, gather and scatter are messages
+// of each rank to each, for nothing is saved. A collective's part i lies in slot i modulo their
 // number, as in board_cut.h.
 #pragma once
 

@@ -166,7 +166,7 @@ class Stages {
         sum(stages_.back(), std::move(what));
     }
 
-    // The next stage asks for it.
+    // The latest stage asks for it.
     void send(uint64_t host, HostsPlace from, uint64_t bytes) {
         send(stages_.back(), host, local_, from, bytes);
     }

@@ -228,6 +228,34 @@ TEST_CASE("parts are under way together, and what is asked of other hosts is wai
     }
 }
 
+TEST_CASE("what is asked for is waited for before the places for asking are used again") {
+    for (const uint64_t line : {2u, 32u}) {
+        HostsSizes sizes{4, 4096, 192, 1024};
+        sizes.line_max = line;
+        const HostsShape shape{1, 0, 4, 1, ranks_of(4, 1, false)};
+        std::vector<Call> calls;
+        for (const Coll coll : collectives) {
+            calls.push_back(call_of(coll, 20'000, 0));
+        }
+        HostsOrder order(HostsCut(shape, sizes, calls));
+        std::map<uint64_t, size_t> open;  // by part: which ask
+        size_t asks = 0;
+        while (const auto step = order.next()) {
+            if (step->stage->exchanged) {
+                open.erase(step->number);
+            }
+            if (!step->stage->ask.empty()) {
+                REQUIRE(!open.contains(step->number));
+                open[step->number] = asks++;
+                for (const auto& [part, ask] : open) {
+                    REQUIRE(asks - ask <= 4 * sizes.slots);
+                }
+            }
+        }
+        CHECK(asks > 100);
+    }
+}
+
 TEST_CASE("groups: collectives one after the other, each from the first slot on, then messages") {
     HostsSizes sizes{3, 4096, 192, 1024};
     for (const uint32_t seed : {1u, 2u, 3u, 4u}) {
