@@ -3,16 +3,14 @@
 #pragma once
 
 #include <cstdlib>
-#include <string>
+#include <cstring>
 
 namespace toy {
 
+// Also while the library is unloaded, so nothing that has an end of its own.
 inline bool mutant(const char* name) {
-    static const std::string chosen = [] {
-        const char* text = std::getenv("TOY_MUTANT");
-        return std::string(text != nullptr ? text : "");
-    }();
-    return chosen == name;
+    static const char* const chosen = std::getenv("TOY_MUTANT");
+    return chosen != nullptr && std::strcmp(chosen, name) == 0;
 }
 
 }  // namespace toy

@@ -150,7 +150,9 @@ Verdict Half::judged(int status) const {
     if (late_ && !spoke && board_idle(*board_)) {  // it waits for the other, who knows why
         return {State::gone, ended, clock_now()};
     }
-    return ended.empty() ? verdict : Verdict{State::failed, ended, clock_now()};
+    // What the other says of one that crashed it may say before the crash is seen here.
+    const bool crashed = WIFSIGNALED(status) && !late_;
+    return ended.empty() ? verdict : Verdict{State::failed, ended, crashed ? 0 : clock_now()};
 }
 
 // What is wrong with how the process ended, or empty.
