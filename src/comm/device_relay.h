@@ -1,9 +1,10 @@
-// Calls on device memory that go through pinned host memory: a few slots, and a desk (relay_desk.h)
+// Calls on device memory that go through pinned host memory: a few slots, and desks (relay_desk.h)
 // where streams ask for a slot to be served by the host engine. Which is why it works between any
 // ranks. Everything is taken when it is made.
 //
-// A part is copied into its slot, asked for at the desk's place of the same number, and copied out
-// when it is done. Parts of one launch go to the slots in turn, from the first on.
+// A part is copied into its slot, asked for at its lane's desk, at the place of the same number,
+// and copied out when it is done. Parts of one lane go to the slots in turn, from the first on;
+// those of several lanes share slots, in which every peer and direction has room of its own.
 //
 // Thread rule: serve() once, the rest as device_streamed.h. Lifetime: likewise; after leave() the
 // shard is not used. Failure rule: Result; a failed part goes to `failed`, given to serve().

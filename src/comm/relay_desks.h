@@ -1,6 +1,7 @@
 // The desks of one device side, one for each lane of a launch (message_lanes.h): each is an order
-// of its own, so what is asked for at one waits for nothing at another. Desks that no launch has
-// used yet cost nothing. Thread rule, lifetime, failure rule: as relay_desk.h.
+// of its own, so what is asked for at one waits for nothing at another. Collectives and then
+// messages of one group are two launches to the first. Desks that no launch has used yet cost
+// nothing. Thread rule, lifetime, failure rule: as relay_desk.h.
 #pragma once
 
 #include <atomic>

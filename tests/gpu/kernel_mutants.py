@@ -68,6 +68,8 @@ MUTANTS = [
            "leaf", "copy: any count*"),
     Mutant("vectors-beyond-the-tail", "leaf.h", "at = base + first; at < cut.tail;", "at = base + first; at < cut.end;",
            "leaf", "copy: any count*"),
+    Mutant("elements-among-vectors", "leaf.h", "threads.loops == Loops::elements ? cut.tail : cut.head", "cut.head",
+           "leaf", "every way of the loops*"),
     Mutant("half-a-vector", "mem.h", "    store_element(to, value.low);\n    store_element(to + 8, value.high);",
            "    store_element(to, value.low);", "leaf", "copy: any count*"),
     Mutant("segment-off-by-one", "move.h", "for (uint64_t segment = index; segment < segments;",

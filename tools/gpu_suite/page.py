@@ -25,7 +25,7 @@ RAN = [
     ("NICs between devices of several hosts: bytes, flushes and registrations counted", "sends and receives at addresses that no CPU may touch", "yes, with the NICs of the tests' own libfabric", []),
     ("by way of host memory: all of the above, one process with one or two devices, processes on a host, between virtual hosts; a killed peer",
      "cutting a call into parts", "yes", ["relay *", "processes * relay", "graph relay", "abort relay"]),
-    ("messages of many parts whose peers call in another order, by lanes", "which message goes by which lane", "yes", ["crossed *"]),
+    ("messages of many parts whose peers call in another order, by lanes", "which message goes by which lane", "yes", ["crossed board", "crossed hosts", "crossed relay", "crossed process*"]),
     ("windows: one process, processes on a host; graphs, aborts, places that differ, memory of every kind, nonblocking", "what is read where", "yes", ["windows *"]),
     ("memory of another process: the library's and a program's, both kinds of handles", "-", "yes", ["memory of processes"]),
     ("litmus tests of mem.h, copies at every alignment", "-", "yes", ["litmus"]),

@@ -4,7 +4,7 @@
 #include <map>
 #include <set>
 
-#include "tests/catch.h"
+#include "tests/unit/comm/cut_ranks.h"
 
 using namespace weft;
 
@@ -14,12 +14,9 @@ constexpr int32_t rank = 2;
 constexpr uint64_t part = 100;
 
 Call message(bool is_send, int32_t peer, uint64_t bytes) {
-    Call call;
-    call.coll = Coll::send_recv;
+    Call call = test::call_of(Coll::send_recv, bytes, peer);
     call.type = DataType::uint8;
     call.is_send = is_send;
-    call.root = peer;
-    call.count = bytes;
     return call;
 }
 
